@@ -1,0 +1,39 @@
+/* What every file needs: attributes, assertions, container_of.
+ *
+ * base/ is the one folder with a header per facility; this one is included by all the others. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define ARRAY_SIZE(a)			(sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)			((a) < (b) ? (a) : (b))
+#define MAX(a, b)			((a) > (b) ? (a) : (b))
+
+#define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
+#define CLEANUP(fn)		__attribute__((cleanup(fn)))
+#define UNUSED			__attribute__((unused))
+#define MUST_USE		__attribute__((warn_unused_result))
+
+/** Take the pointer out of a variable that has a CLEANUP, so that the scope's end does nothing. */
+#define TAKE_PTR(p)                                                                                \
+	({                                                                                         \
+		__typeof__(p) taken_ = (p);                                                        \
+		(p) = NULL;                                                                        \
+		taken_;                                                                            \
+	})
+
+/** A broken invariant of our own: prints where, a backtrace, and aborts. Never on input. */
+#define REQUIRE(x) ((x) ? (void)0 : require_failed(#x, __FILE__, __LINE__, __func__))
+
+/** An invariant whose breach the caller can survive: reports (aborts in test builds) and yields false. */
+#define CHECK(x) (__builtin_expect(!!(x), 1) || check_failed(#x, __FILE__, __LINE__, __func__))
+
+_Noreturn void require_failed(const char *expr, const char *file, int line, const char *func);
+bool check_failed(const char *expr, const char *file, int line, const char *func);
+
+/** Number of CHECK failures since start; shown in /debug/vars. */
+uint64_t check_failures(void);

@@ -1,0 +1,66 @@
+/* Byte reader and byte writer. Every parser reads through the one, every encoder writes through the other. */
+#pragma once
+
+#include "base/base.h"
+
+/* A view of foreign bytes that is consumed from the front. Borrows: valid as long as the bytes are. Every
+ * buf_read_* returns 0 or ERR_TRUNCATED / ERR_MALFORMED and consumes nothing on failure. */
+struct buf_reader {
+	const uint8_t *p;
+	const uint8_t *end;
+};
+static inline struct buf_reader buf_reader(const void *data, size_t len)
+{
+	return (struct buf_reader){ data, (const uint8_t *)data + len };
+}
+static inline size_t buf_left(const struct buf_reader *r)
+{
+	return (size_t)(r->end - r->p);
+}
+int buf_read_u8(struct buf_reader *r, uint8_t *ret);
+int buf_read_u16be(struct buf_reader *r, uint16_t *ret);
+int buf_read_u32be(struct buf_reader *r, uint32_t *ret);
+int buf_read_u64be(struct buf_reader *r, uint64_t *ret);
+/** LEB128 as in multiformats (at most 9 bytes, minimal form required: ERR_MALFORMED otherwise). */
+int buf_read_uvarint(struct buf_reader *r, uint64_t *ret);
+/** Borrows len bytes in place. */
+int buf_read_bytes(struct buf_reader *r, size_t len, const uint8_t **ret);
+/** Copies len bytes out. */
+int buf_read_copy(struct buf_reader *r, void *dst, size_t len);
+
+/* Growing byte string with a hard limit. Errors stick: after the first failure every write is ignored, and
+ * `err` (UV_ENOMEM or ERR_LIMIT) is looked at once, at the end. */
+struct buf {
+	uint8_t *data; /* owned; NUL-terminated beyond len whenever not NULL */
+	size_t len;
+	/* private */
+	size_t cap;
+	size_t limit;
+	int err;
+};
+/** Empty, holding nothing until written to. limit = most bytes it will ever hold. */
+void buf_init(struct buf *b, size_t limit);
+void buf_fini(struct buf *b); /* for CLEANUP(buf_fini) too */
+/** Forget the content, keep the memory and clear the error. */
+void buf_clear(struct buf *b);
+int buf_err(const struct buf *b);
+/** Hand the bytes over to the caller (mem_free); the buffer is empty again. NULL if it holds nothing. */
+uint8_t *buf_take(struct buf *b, size_t *ret_len);
+/** Make room and return where to write n bytes, or NULL (error sticks). Follow with buf_advance(n or less). */
+uint8_t *buf_reserve(struct buf *b, size_t n);
+void buf_advance(struct buf *b, size_t n);
+void buf_write(struct buf *b, const void *data, size_t len);
+void buf_write_u8(struct buf *b, uint8_t v);
+void buf_write_u16be(struct buf *b, uint16_t v);
+void buf_write_u32be(struct buf *b, uint32_t v);
+void buf_write_u64be(struct buf *b, uint64_t v);
+void buf_write_uvarint(struct buf *b, uint64_t v);
+void buf_write_str(struct buf *b, const char *s);
+void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/** Drop the first n bytes (moves the rest). */
+void buf_consume(struct buf *b, size_t n);
+
+/* The one escaping helper for each output format. Invalid UTF-8 becomes U+FFFD; control characters are escaped
+ * (JSON) or shown as U+FFFD (HTML, except \n and \t). */
+void buf_write_html(struct buf *b, const char *s, size_t len);
+void buf_write_json_str(struct buf *b, const char *s, size_t len); /* with the quotes */

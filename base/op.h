@@ -1,0 +1,108 @@
+/* The one contract of asynchronous operations.
+ *
+ *   struct sync_fetch f;                          caller's memory, until the callback
+ *   sync_fetch_start(&f, env, &hash, on_fetched); returns void, cannot fail, never calls back inside itself
+ *   op_cancel(&f.op);                             optional, any time before the callback; idempotent
+ *   on_fetched(&f, status)                        exactly once, from the loop; may free or restart f
+ *
+ * Inside, an operation is a state machine: a table of states, one tick function that switches over them, one
+ * function per state, adapters without logic for what its children and handles report. Every wait is a state;
+ * the state's name is the stage under which a trace accounts the time spent in it. */
+#pragma once
+
+#include "base/err.h"
+#include "base/runner.h"
+#include "base/span.h"
+
+enum { OP_STATES_MAX = 32 };
+
+/* What a state function returns: run the next state at once, or wait to be ticked again. */
+enum op_step { OP_NEXT, OP_WAIT };
+
+struct op_state {
+	const char *name;
+	uint32_t next; /* bit set of the states that may follow: TO(A) | TO(B) */
+};
+#define TO(state) (UINT32_C(1) << (state))
+
+struct op_kind {
+	const char *name; /* "sync.peer": also the profiler's task label */
+	const struct op_state *states;
+	unsigned state_count;
+	void (*tick)(struct op *op);
+};
+
+/* What an operation runs in, given by whoever starts it. Copied by op_init. */
+struct op_env {
+	struct runner *runner;
+	uint64_t deadline_ms; /* absolute time of runner->clock; no operation without one */
+	struct span span;     /* the parent's; zero = not traced */
+};
+
+struct op {
+	struct op_env env; /* what this operation gives its children */
+	unsigned state;
+	unsigned pending; /* children, handles and jobs that will still call back */
+	/* private */
+	const struct op_kind *kind;
+	int status;
+	bool stopping;
+	bool owns_span; /* env.span was opened by this operation: its states are that span's stages */
+	uint64_t since_ms;
+	struct runner_task task;
+	struct runner_timer timer;
+	struct list node; /* in runner->ops */
+};
+
+/** First statement of every _start. State 0; deadline = min(env's, now + timeout_ms); expiry is a cancel with
+ *  UV_ETIMEDOUT; the first tick comes from the loop. timeout_ms UINT64_MAX = only env's deadline. */
+void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env, uint64_t timeout_ms);
+
+/** Declare that the operation has opened a span of its own: children inherit it, and every op_move is a stage
+ *  of it from now on. */
+void op_own_span(struct op *op, struct span span);
+
+/** Change state. REQUIREs that the table allows it; reports to the runner's observer. */
+void op_move(struct op *op, unsigned state);
+
+/** Record the outcome. The first one wins: a later result, cancel or timeout does not change it. */
+void op_result(struct op *op, int status);
+bool op_has_result(const struct op *op);
+/** The outcome, 0 if none was recorded. */
+int op_status(const struct op *op);
+
+/** Ask the operation to end early with UV_ECANCELED (unless it has a result). Only records and defers a tick. */
+void op_cancel(struct op *op);
+/** The same with a reason of one's own, e.g. UV_ETIMEDOUT. */
+void op_stop(struct op *op, int status);
+/** True from op_cancel / the deadline on: state functions look at it first and go to their closing state. */
+bool op_stopping(const struct op *op);
+
+/** Run the machine now; for adapters. Sets the profiler's label around kind->tick. `op` may be gone afterwards. */
+void op_tick(struct op *op);
+/** Have it run soon, from the loop; harmless when nothing is new. */
+void op_defer(struct op *op);
+
+static inline void op_hold(struct op *op)
+{
+	op->pending++;
+}
+static inline void op_release(struct op *op)
+{
+	REQUIRE(op->pending > 0);
+	op->pending--;
+}
+
+/** In the final state: true when nothing is pending, after disarming timer and task. The caller then calls its
+ *  callback with op_status() and returns at once. False: wait for what is pending. */
+bool op_finish(struct op *op);
+
+/** Time left until the deadline, in ms; 0 when it has passed. */
+uint64_t op_left_ms(const struct op *op);
+
+/* What the running thread is doing, for the profiler's signal handler alone. */
+struct op_label {
+	const char *task; /* static string, NULL outside operations */
+	struct span span;
+};
+const volatile struct op_label *op_label(void);
