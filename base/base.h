@@ -6,12 +6,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/param.h> /* MIN, MAX */
 #include <sys/types.h>
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define ARRAY_SIZE(a)			(sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)			((a) < (b) ? (a) : (b))
-#define MAX(a, b)			((a) > (b) ? (a) : (b))
 
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
 #define CLEANUP(fn)		__attribute__((cleanup(fn)))
@@ -37,3 +36,7 @@ bool check_failed(const char *expr, const char *file, int line, const char *func
 
 /** Number of CHECK failures since start; shown in /debug/vars. */
 uint64_t check_failures(void);
+
+/** Prepare what the folder shares: libsodium and the log. Once, first thing in main (and in tests that hash).
+ *  0, or UV_ENOSYS when no source of randomness can be opened. */
+int base_init(void) MUST_USE;

@@ -44,7 +44,8 @@ void buf_fini(struct buf *b); /* for CLEANUP(buf_fini) too */
 /** Forget the content, keep the memory and clear the error. */
 void buf_clear(struct buf *b);
 int buf_err(const struct buf *b);
-/** Hand the bytes over to the caller (mem_free); the buffer is empty again. NULL if it holds nothing. */
+/** Hand the bytes over to the caller (mem_free); the buffer is empty again. NULL, with ret_len 0, if it holds
+ *  nothing or has failed: half an encoding never gets out. */
 uint8_t *buf_take(struct buf *b, size_t *ret_len);
 /** Make room and return where to write n bytes, or NULL (error sticks). Follow with buf_advance(n or less). */
 uint8_t *buf_reserve(struct buf *b, size_t n);
@@ -54,6 +55,7 @@ void buf_write_u8(struct buf *b, uint8_t v);
 void buf_write_u16be(struct buf *b, uint16_t v);
 void buf_write_u32be(struct buf *b, uint32_t v);
 void buf_write_u64be(struct buf *b, uint64_t v);
+/** v < 2^63, the most that nine bytes hold. */
 void buf_write_uvarint(struct buf *b, uint64_t v);
 void buf_write_str(struct buf *b, const char *s);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
@@ -64,3 +66,9 @@ void buf_consume(struct buf *b, size_t n);
  * (JSON) or shown as U+FFFD (HTML, except \n and \t). */
 void buf_write_html(struct buf *b, const char *s, size_t len);
 void buf_write_json_str(struct buf *b, const char *s, size_t len); /* with the quotes */
+
+/** Length of the well-formed UTF-8 sequence at the front of s and its code point; 0 if there is none (also when
+ *  it is cut off, or len is 0). */
+size_t utf8_decode(const void *s, size_t len, uint32_t *ret);
+/** C0, DEL and C1: what must not reach a terminal or a page as it is. */
+bool utf8_is_control(uint32_t c);

@@ -21,7 +21,9 @@ struct log_site {
 	uint32_t suppressed;
 };
 
+/** Finds out whether stderr is the journal. Before the first thread that logs; lines written earlier carry the time. */
 void log_init(void);
+/** Lines above the level are dropped. LOG_INFO until set. */
 void log_set_level(enum log_sub sub, enum log_level level);
 enum log_level log_get_level(enum log_sub sub);
 /** Names as in the log lines: "store", "debug". NULL / ERR_NOT_FOUND when unknown. */
@@ -30,10 +32,18 @@ const char *log_level_name(enum log_level level);
 int log_sub_parse(const char *name, enum log_sub *ret);
 int log_level_parse(const char *name, enum log_level *ret);
 
-/** For tests and for a page: receives every line that passes its level, instead of stderr when it returns true. */
+/** For tests and for a page: receives every line that passes its level and its site's rate limit (10 lines in 5 s),
+ *  as `level=… sub=… text` without time and newline, from the thread that logs. The line goes to stderr too
+ *  unless the sink returns true. NULL removes it. */
 void log_set_sink(bool (*sink)(void *data, enum log_level level, const char *line), void *data);
 
-/** Text of one line; values with spaces are for the caller to quote with %s inside "" (they are escaped here as a
+struct clock;
+/** Time of the lines and of the rate limit. Borrows; NULL = clock_system. */
+void log_set_clock(const struct clock *clock);
+/** Lines left out by rate limits since start. */
+uint64_t log_suppressed(void);
+
+/** Text of one line, at most 1023 bytes, else cut and marked truncated=true; values with spaces are for the caller to quote with %s inside "" (they are escaped here as a
  *  whole: control characters never reach the output). */
 void log_write(struct log_site *site, enum log_sub sub, enum log_level level, const char *fmt, ...)
 	PRINTF_LIKE(4, 5);

@@ -12,12 +12,16 @@ struct loop {
 	/* private */
 	uv_idle_t idle;
 	uv_timer_t timer;
+	uint64_t timer_due_ms; /* what the uv timer is armed for; UINT64_MAX = it is not */
+	unsigned job_count;
+	bool turning;
 };
 
-int loop_init(struct loop *l);
-/** Runs until loop_stop() or nothing is left to do. */
+/** 0 or libuv's code. The calling thread becomes the owner. */
+int loop_init(struct loop *l) MUST_USE;
+/** Runs until loop_stop() (1) or nothing is left to do (0). */
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
-/** Closes the loop's own handles, runs until every handle is closed, and closes the loop. REQUIREs that nothing
- *  leaked: names the handles that were left open. */
+/** Waits for jobs, queued tasks and close callbacks, closes the loop's own handles and the loop. REQUIREs that
+ *  nothing leaked: names the operations and the handles that were left, on stderr. */
 void loop_fini(struct loop *l);

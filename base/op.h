@@ -46,23 +46,27 @@ struct op {
 	/* private */
 	const struct op_kind *kind;
 	int status;
+	bool live; /* between op_init and op_finish */
+	bool has_result;
 	bool stopping;
 	bool owns_span; /* env.span was opened by this operation: its states are that span's stages */
-	uint64_t since_ms;
+	uint64_t since_ms; /* when the state was entered */
 	struct runner_task task;
 	struct runner_timer timer;
 	struct list node; /* in runner->ops */
 };
 
-/** First statement of every _start. State 0; deadline = min(env's, now + timeout_ms); expiry is a cancel with
- *  UV_ETIMEDOUT; the first tick comes from the loop. timeout_ms UINT64_MAX = only env's deadline. */
+/** First statement of every _start. Overwrites all of `op`, whatever it held. State 0; deadline = min(env's, now + timeout_ms); expiry is a cancel with
+ *  UV_ETIMEDOUT; the first tick comes from the loop, and finds op_stopping() when the deadline had passed before.
+ *  timeout_ms UINT64_MAX = only env's deadline; both UINT64_MAX = none. */
 void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env, uint64_t timeout_ms);
 
 /** Declare that the operation has opened a span of its own: children inherit it, and every op_move is a stage
  *  of it from now on. */
 void op_own_span(struct op *op, struct span span);
 
-/** Change state. REQUIREs that the table allows it; reports to the runner's observer. */
+/** Change state. REQUIREs that the table allows it; then, with the new state in place, reports to the runner's
+ *  observer. */
 void op_move(struct op *op, unsigned state);
 
 /** Record the outcome. The first one wins: a later result, cancel or timeout does not change it. */
@@ -71,7 +75,8 @@ bool op_has_result(const struct op *op);
 /** The outcome, 0 if none was recorded. */
 int op_status(const struct op *op);
 
-/** Ask the operation to end early with UV_ECANCELED (unless it has a result). Only records and defers a tick. */
+/** Ask the operation to end early with UV_ECANCELED (unless it has a result). Only records and defers a tick.
+ *  Does nothing when it is stopping already, finished, or zeroed and never started. */
 void op_cancel(struct op *op);
 /** The same with a reason of one's own, e.g. UV_ETIMEDOUT. */
 void op_stop(struct op *op, int status);
@@ -80,7 +85,7 @@ bool op_stopping(const struct op *op);
 
 /** Run the machine now; for adapters. Sets the profiler's label around kind->tick. `op` may be gone afterwards. */
 void op_tick(struct op *op);
-/** Have it run soon, from the loop; harmless when nothing is new. */
+/** Have it run soon, from the loop; harmless when nothing is new. Not before op_init, not after op_finish. */
 void op_defer(struct op *op);
 
 static inline void op_hold(struct op *op)
@@ -106,3 +111,7 @@ struct op_label {
 	struct span span;
 };
 const volatile struct op_label *op_label(void);
+
+/** One line for every operation in flight: kind, state, how long it is there. For what finds them where none
+ *  should be. */
+void op_print_all(const struct runner *r, int fd);

@@ -76,7 +76,7 @@ void runner_defer(struct runner *r, struct runner_task *task);
 /** Remove a task that may or may not be queued. A zeroed task counts as not queued. */
 void runner_undefer(struct runner_task *task);
 
-/** (Re)arm. due_ms is absolute time of r->clock. */
+/** (Re)arm. due_ms is absolute time of r->clock; a time in the past counts as now. A zeroed timer is stopped. */
 void runner_timer_start(struct runner *r, struct runner_timer *t, uint64_t due_ms);
 void runner_timer_stop(struct runner *r, struct runner_timer *t);
 

@@ -1,0 +1,186 @@
+#include "base/loop.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/op.h"
+
+/* Deadlines are the runner's, on its own clock; the uv timer is only a wake-up. When it comes early, the turn
+ * finds nothing due and arms it again. */
+
+struct work {
+	uv_work_t req;
+	struct runner_job *job;
+	struct loop *loop;
+};
+
+static void on_idle(uv_idle_t *idle);
+static void on_timer(uv_timer_t *timer);
+
+static void arm(struct loop *l)
+{
+	uint64_t due_ms = runner_next_due_ms(&l->runner);
+	uint64_t now_ms;
+
+	if (due_ms == 0) {
+		if (!uv_is_active((uv_handle_t *)&l->idle))
+			uv_idle_start(&l->idle, on_idle);
+		return;
+	}
+	uv_idle_stop(&l->idle);
+	if (due_ms == l->timer_due_ms)
+		return;
+	l->timer_due_ms = due_ms;
+	if (due_ms == UINT64_MAX) {
+		uv_timer_stop(&l->timer);
+		return;
+	}
+	/* uv counts from its cached time, which a long callback leaves behind. */
+	uv_update_time(&l->uv);
+	now_ms = runner_now_ms(&l->runner);
+	uv_timer_start(&l->timer, on_timer, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+}
+
+static void turn(struct loop *l)
+{
+	l->turning = true;
+	runner_turn(&l->runner);
+	l->turning = false;
+	arm(l);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+	turn(idle->data);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct loop *l = timer->data;
+
+	l->timer_due_ms = UINT64_MAX;
+	turn(l);
+}
+
+static void wake(struct runner *r)
+{
+	struct loop *l = container_of(r, struct loop, runner);
+
+	if (!l->turning && !uv_is_closing((uv_handle_t *)&l->idle))
+		arm(l);
+}
+
+static void on_work(uv_work_t *req)
+{
+	struct work *w = container_of(req, struct work, req);
+
+	w->job->run(w->job);
+}
+
+static void on_worked(uv_work_t *req, int status)
+{
+	struct work *w = container_of(req, struct work, req);
+	struct runner_job *job = w->job;
+
+	w->loop->job_count--;
+	mem_free(w);
+	job->driver_data = NULL;
+	job->done(job);
+}
+
+static int submit(struct runner *r, struct runner_job *job)
+{
+	struct loop *l = container_of(r, struct loop, runner);
+	struct work *w = mem_alloc(sizeof(*w));
+	int rc;
+
+	if (w == NULL)
+		return UV_ENOMEM;
+	w->job = job;
+	w->loop = l;
+	rc = uv_queue_work(&l->uv, &w->req, on_work, on_worked);
+	if (rc < 0) {
+		mem_free(w);
+		return rc;
+	}
+	job->driver_data = w;
+	l->job_count++;
+	return 0;
+}
+
+static const struct runner_driver driver = { wake, submit };
+
+int loop_init(struct loop *l)
+{
+	uint64_t seed;
+	int rc;
+
+	*l = (struct loop){ .timer_due_ms = UINT64_MAX };
+	rc = uv_loop_init(&l->uv);
+	if (rc < 0)
+		return rc;
+	randombytes_buf(&seed, sizeof(seed));
+	runner_init(&l->runner, &clock_system, &driver, seed);
+	uv_idle_init(&l->uv, &l->idle);
+	uv_timer_init(&l->uv, &l->timer);
+	l->idle.data = l;
+	l->timer.data = l;
+	return 0;
+}
+
+int loop_run(struct loop *l)
+{
+	return uv_run(&l->uv, UV_RUN_DEFAULT) != 0 ? 1 : 0;
+}
+
+void loop_stop(struct loop *l)
+{
+	uv_stop(&l->uv);
+}
+
+static void count_closing(uv_handle_t *handle, void *data)
+{
+	unsigned *count = data;
+
+	if (uv_is_closing(handle))
+		(*count)++;
+}
+
+static void name_open(uv_handle_t *handle, void *data)
+{
+	unsigned *count = data;
+
+	if (uv_is_closing(handle))
+		return;
+	(*count)++;
+	dprintf(STDERR_FILENO, "handle left open: %s, %s\n", uv_handle_type_name(handle->type),
+		uv_is_active(handle) ? "active" : "not active");
+}
+
+/* What is on its way still comes, since it may be what closes a handle: close callbacks, jobs, tasks. */
+static bool settled(struct loop *l)
+{
+	unsigned closing = 0;
+
+	uv_walk(&l->uv, count_closing, &closing);
+	return closing == 0 && l->job_count == 0 && list_empty(&l->runner.tasks);
+}
+
+void loop_fini(struct loop *l)
+{
+	unsigned open = 0;
+
+	while (!settled(l))
+		uv_run(&l->uv, UV_RUN_ONCE);
+	op_print_all(&l->runner, STDERR_FILENO);
+	REQUIRE(list_empty(&l->runner.ops));
+	uv_close((uv_handle_t *)&l->idle, NULL);
+	uv_close((uv_handle_t *)&l->timer, NULL);
+	uv_walk(&l->uv, name_open, &open);
+	REQUIRE(open == 0);
+	uv_run(&l->uv, UV_RUN_DEFAULT);
+	REQUIRE(uv_loop_close(&l->uv) == 0);
+}

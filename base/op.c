@@ -1,0 +1,173 @@
+#include "base/op.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static _Thread_local volatile struct op_label label;
+
+static uint64_t add_saturating(uint64_t a, uint64_t b)
+{
+	uint64_t sum;
+
+	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static void on_task(struct runner_task *task)
+{
+	op_tick(container_of(task, struct op, task));
+}
+
+static void on_deadline(struct runner_timer *timer)
+{
+	op_stop(container_of(timer, struct op, timer), UV_ETIMEDOUT);
+}
+
+void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env, uint64_t timeout_ms)
+{
+	struct op_env copy = *env; /* env may lie inside what is overwritten here */
+	uint64_t now_ms = runner_now_ms(copy.runner);
+
+	REQUIRE(runner_on_loop(copy.runner));
+	REQUIRE(kind->state_count > 0 && kind->state_count <= OP_STATES_MAX);
+	*op = (struct op){ .env = copy, .kind = kind, .since_ms = now_ms, .live = true };
+	op->env.deadline_ms = MIN(copy.deadline_ms, add_saturating(now_ms, timeout_ms));
+	op->task.run = on_task;
+	op->timer.run = on_deadline;
+	list_push_back(&copy.runner->ops, &op->node);
+	copy.runner->op_count++;
+	if (op->env.deadline_ms <= now_ms)
+		op_stop(op, UV_ETIMEDOUT);
+	else if (op->env.deadline_ms != UINT64_MAX)
+		runner_timer_start(copy.runner, &op->timer, op->env.deadline_ms);
+	op_defer(op);
+}
+
+void op_own_span(struct op *op, struct span span)
+{
+	op->env.span = span;
+	op->owns_span = true;
+}
+
+void op_move(struct op *op, unsigned state)
+{
+	struct runner_observer *observer = op->env.runner->observer;
+	unsigned from = op->state;
+
+	REQUIRE(op->live);
+	REQUIRE(state < op->kind->state_count && (op->kind->states[from].next & TO(state)) != 0);
+	op->state = state;
+	op->since_ms = runner_now_ms(op->env.runner);
+	if (observer != NULL)
+		observer->on_move(observer, op, from, state);
+}
+
+void op_result(struct op *op, int status)
+{
+	if (op->has_result)
+		return;
+	op->has_result = true;
+	op->status = status;
+}
+
+bool op_has_result(const struct op *op)
+{
+	return op->has_result;
+}
+
+int op_status(const struct op *op)
+{
+	return op->status;
+}
+
+void op_cancel(struct op *op)
+{
+	op_stop(op, UV_ECANCELED);
+}
+
+void op_stop(struct op *op, int status)
+{
+	REQUIRE(status < 0);
+	if (!op->live || op->stopping)
+		return;
+	op->stopping = true;
+	op_result(op, status);
+	op_defer(op);
+}
+
+bool op_stopping(const struct op *op)
+{
+	return op->stopping;
+}
+
+/* The signal handler may come between any two stores: while the task is NULL it reads no span. */
+static void set_label(const char *task, struct span span)
+{
+	label.task = NULL;
+	atomic_signal_fence(memory_order_release);
+	label.span.trace = span.trace;
+	label.span.slot = span.slot;
+	label.span.generation = span.generation;
+	atomic_signal_fence(memory_order_release);
+	label.task = task;
+}
+
+void op_tick(struct op *op)
+{
+	const char *task = label.task;
+	struct span span = { label.span.trace, label.span.slot, label.span.generation };
+
+	REQUIRE(op->live);
+	REQUIRE(runner_on_loop(op->env.runner));
+	set_label(op->kind->name, op->env.span);
+	op->kind->tick(op);
+	set_label(task, span);
+}
+
+void op_defer(struct op *op)
+{
+	REQUIRE(op->live);
+	runner_defer(op->env.runner, &op->task);
+}
+
+bool op_finish(struct op *op)
+{
+	REQUIRE(op->live);
+	REQUIRE(op->kind->states[op->state].next == 0);
+	if (op->pending > 0)
+		return false;
+	runner_undefer(&op->task);
+	runner_timer_stop(op->env.runner, &op->timer);
+	list_remove(&op->node);
+	REQUIRE(op->env.runner->op_count > 0);
+	op->env.runner->op_count--;
+	op->live = false;
+	return true;
+}
+
+uint64_t op_left_ms(const struct op *op)
+{
+	uint64_t now_ms = runner_now_ms(op->env.runner);
+
+	if (op->env.deadline_ms == UINT64_MAX)
+		return UINT64_MAX;
+	return op->env.deadline_ms > now_ms ? op->env.deadline_ms - now_ms : 0;
+}
+
+const volatile struct op_label *op_label(void)
+{
+	return &label;
+}
+
+void op_print_all(const struct runner *r, int fd)
+{
+	list_for_each(node, &r->ops) {
+		const struct op *op = list_entry(node, struct op, node);
+
+		dprintf(fd, "operation %s in state %s for %llu ms, pending %u%s\n", op->kind->name,
+			op->kind->states[op->state].name,
+			(unsigned long long)(runner_now_ms(r) - op->since_ms), op->pending,
+			op->stopping ? ", stopping" : "");
+	}
+}
