@@ -44,6 +44,7 @@ void log_init(void)
 	char expected[64];
 	struct stat st;
 
+	atomic_store(&to_journal, false);
 	if (stream == NULL || fstat(STDERR_FILENO, &st) < 0)
 		return;
 	(void)snprintf(expected, sizeof(expected), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);

@@ -35,12 +35,13 @@ static bool fault_strikes(void)
 	return true;
 }
 
-static bool may_allocate(size_t size)
+/* size is that of the block, added what it adds to the live bytes. */
+static bool may_allocate(size_t size, size_t added)
 {
 	uint64_t cap = atomic_load_explicit(&cap_bytes, memory_order_relaxed);
 	uint64_t live = atomic_load_explicit(&live_bytes, memory_order_relaxed);
 
-	if (!fault_strikes() && size <= MEM_BLOCK_MAX && (cap == 0 || live + size <= cap))
+	if (!fault_strikes() && size <= MEM_BLOCK_MAX && (cap == 0 || live + added <= cap))
 		return true;
 	atomic_fetch_add_explicit(&refused_count, 1, memory_order_relaxed);
 	return false;
@@ -71,7 +72,7 @@ static void *count_new(void *p)
 
 void *mem_alloc(size_t size)
 {
-	return may_allocate(size) ? count_new(calloc(1, MAX(size, 1u))) : NULL;
+	return may_allocate(size, size) ? count_new(calloc(1, MAX(size, 1u))) : NULL;
 }
 
 void *mem_alloc_array(size_t count, size_t size)
@@ -88,7 +89,7 @@ void *mem_realloc(void *p, size_t size)
 	size_t old_bytes = p != NULL ? malloc_usable_size(p) : 0;
 	void *fresh;
 
-	if (!may_allocate(size > old_bytes ? size - old_bytes : 0) || size > MEM_BLOCK_MAX)
+	if (!may_allocate(size, size > old_bytes ? size - old_bytes : 0))
 		return NULL;
 	if (p == NULL)
 		return count_new(malloc(MAX(size, 1u)));

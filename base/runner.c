@@ -102,11 +102,10 @@ static struct runner_timer *meld_siblings(struct runner_timer *first)
 	return root;
 }
 
-void runner_timer_stop(struct runner *r, struct runner_timer *t)
+static void unlink_timer(struct runner *r, struct runner_timer *t)
 {
 	struct runner_timer *rest;
 
-	REQUIRE(runner_on_loop(r));
 	if (!t->armed)
 		return;
 	rest = meld_siblings(t->child);
@@ -125,11 +124,24 @@ void runner_timer_stop(struct runner *r, struct runner_timer *t)
 	t->armed = false;
 }
 
+/* Only the last timer's end is told: an earlier wake-up than needed does no harm, but one that is not needed at
+ * all would keep a loop alive that has nothing left to do. */
+void runner_timer_stop(struct runner *r, struct runner_timer *t)
+{
+	bool was_armed = t->armed;
+
+	REQUIRE(runner_on_loop(r));
+	unlink_timer(r, t);
+	if (was_armed && r->timers == NULL)
+		r->driver->wake(r);
+}
+
 /* A past due time is lifted to now: else a timer that restarts itself for the past would stay the earliest and
  * starve the others, since one turn runs no timer twice. */
 void runner_timer_start(struct runner *r, struct runner_timer *t, uint64_t due_ms)
 {
-	runner_timer_stop(r, t);
+	REQUIRE(runner_on_loop(r));
+	unlink_timer(r, t);
 	t->due_ms = MAX(due_ms, runner_now_ms(r));
 	t->seq = r->timer_seq++;
 	t->armed = true;
@@ -202,7 +214,7 @@ static unsigned run_timers(struct runner *r)
 	while (r->timers != NULL && r->timers->due_ms <= now_ms && r->timers->seq < first_new) {
 		struct runner_timer *t = r->timers;
 
-		runner_timer_stop(r, t);
+		unlink_timer(r, t);
 		t->run(t);
 		ran++;
 	}

@@ -41,7 +41,8 @@ struct runner_job {
 };
 
 struct runner_driver {
-	/** Something became due earlier than known before: make sure runner_turn() is called in time. */
+	/** Something became due earlier than known before, or the last timer was stopped: ask runner_next_due_ms()
+	 *  and make sure runner_turn() is called in time. */
 	void (*wake)(struct runner *r);
 	/** 0, or UV_ENOMEM (done() then never comes). */
 	int (*submit)(struct runner *r, struct runner_job *job);

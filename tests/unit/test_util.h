@@ -3,10 +3,15 @@
 #pragma once
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -88,4 +93,32 @@ static inline bool run_until(struct manual_loop *l, bool (*pred)(void *data), vo
 		if (manual_loop_next_due_ms(l) > limit_ms || !manual_loop_step(l))
 			return pred(data);
 	return true;
+}
+
+/** Run fn(data) in a child process: it must abort, having written `needle` to stderr. */
+static inline void check_aborts(void (*fn)(void *data), void *data, const char *needle)
+{
+	char text[8192];
+	size_t used = 0;
+	ssize_t n;
+	int fds[2], status;
+	pid_t pid;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+		dup2(fds[1], STDERR_FILENO);
+		fn(data);
+		_exit(0);
+	}
+	close(fds[1]);
+	while ((n = read(fds[0], text + used, sizeof(text) - 1 - used)) > 0)
+		used += (size_t)n;
+	text[used] = '\0';
+	close(fds[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT || strstr(text, needle) == NULL)
+		fail_msg("expected an abort that says \"%s\"; stderr: %s", needle, text);
 }
