@@ -102,6 +102,17 @@ static inline void op_release(struct op *op)
  *  callback with op_status() and returns at once. False: wait for what is pending. */
 bool op_finish(struct op *op);
 
+/** True after op_own_span(): env.span is this operation's own, not its parent's. */
+static inline bool op_owns_span(const struct op *op)
+{
+	return op->owns_span;
+}
+/** Name of a state from the operation's table. Static string. */
+static inline const char *op_state_name(const struct op *op, unsigned state)
+{
+	return op->kind->states[state].name;
+}
+
 /** Time left until the deadline, in ms; 0 when it has passed. */
 uint64_t op_left_ms(const struct op *op);
 
