@@ -20,10 +20,14 @@
 
 enum {
 	TRACE_BYTES_DEFAULT = 16 << 20,
+	TRACE_BYTES_MIN = 128 << 10,
+	TRACE_BYTES_MAX = 1 << 30,
 	TRACE_CATEGORIES_MAX = 64,
 	TRACE_STAGES_MAX = 64,	     /* distinct stage names */
-	TRACE_TITLE_MAX = 512,	     /* bytes kept of a title; cut at a UTF-8 boundary */
+	TRACE_TITLE_MAX = 512,	     /* bytes kept of a title; cut at a UTF-8 boundary (at 240 when many are longer) */
 	TRACE_ATTRS_MAX = 12,	     /* per span */
+	TRACE_ATTR_TEXT_MAX = 224,   /* bytes kept of a string value */
+	TRACE_LINKS_MAX = 32,	     /* per span */
 	TRACE_MARKS_MAX = 1000,	     /* per span; beyond, the first third and the last two thirds are kept */
 	TRACE_MARK_TEXT_MAX = 256,   /* bytes of string arguments copied per mark */
 	TRACE_DEPTH_MAX = 16,
@@ -99,7 +103,7 @@ struct trace_query {
 	const char *text;	/* substring, ASCII case-insensitive, of title, marks, outcome, attributes; NULL = any */
 	bool has_id;
 	uint8_t id[16];		/* trace id; several local roots may share one (both halves on one daemon) */
-	bool active, finished, errored;
+	bool active, finished, errored, success; /* each narrows; success = not errored (yet) */
 	uint64_t min_ns, max_ns; /* 0 = no bound */
 	uint32_t limit;		/* 0 = 20; at most 250 */
 	enum trace_sort sort;
@@ -126,6 +130,8 @@ struct trace_span_view {
 	uint64_t items, bytes;
 	uint32_t mark_count, marks_dropped, attr_count, stage_count, link_count;
 	uint32_t child_count, children_dropped;
+	uint32_t marks_before_gap; /* the dropped marks were between this many first ones and the others */
+	bool stages_folded; /* too many to list: the later ones are added up per name, out of order */
 	/* private */
 	uint32_t slot;
 };
@@ -150,9 +156,13 @@ struct trace_link_view {
 	const char *why;
 };
 
+/* Roots: created = active_roots + kept_roots + evicted. Spans, roots included: created_spans = those held now +
+ * evicted_spans. A root is active as long as any span of its tree is open. */
 struct trace_counts {
 	uint64_t created, finished, evicted, dropped_spans, dropped_marks, late_calls;
 	uint64_t kept_roots, active_roots, used_bytes, budget_bytes;
+	uint64_t created_spans, finished_spans, evicted_spans;
+	uint64_t dropped_parts; /* attributes and links that found no room, stages that could not be told apart */
 };
 void trace_counts(const struct trace *t, struct trace_counts *ret);
 

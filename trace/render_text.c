@@ -1,0 +1,102 @@
+/* The answer to a query as text: the category table and a line per trace, or the waterfalls of one trace. */
+#include <inttypes.h>
+
+#include "trace/text.h"
+
+enum { COLUMNS = 80, ROOTS_MAX = 250, DURATION_COLUMNS = 9, CATEGORY_COLUMNS = 20 };
+
+static void write_duration(struct buf *out, uint64_t ns, bool known)
+{
+	char text[TEXT_DURATION_SIZE];
+
+	text_duration(text, ns);
+	text_right(out, known ? text : "-", DURATION_COLUMNS);
+}
+
+static void write_categories(struct trace *t, struct buf *out)
+{
+	struct trace_stats stats[TRACE_CATEGORIES_MAX];
+	size_t count = trace_stats_all(t, stats, ARRAY_SIZE(stats));
+
+	text_cell(out, "CATEGORY", 8, CATEGORY_COLUMNS);
+	buf_printf(out, "%7s%9s%8s%9s%9s%9s%9s\n", "ACTIVE", "FINISHED", "FAILED", "P50", "P90", "P99", "MAX");
+	for (size_t i = 0; i < count; i++) {
+		const struct trace_stats *s = &stats[i];
+		text_cell(out, s->category, strlen(s->category), CATEGORY_COLUMNS);
+		buf_printf(out, "%7" PRIu64 "%9" PRIu64 "%8" PRIu64, s->active, s->finished, s->errored);
+		write_duration(out, s->p50_ns, s->sample_count > 0);
+		write_duration(out, s->p90_ns, s->sample_count > 0);
+		write_duration(out, s->p99_ns, s->sample_count > 0);
+		write_duration(out, s->max_ns, s->sample_count > 0);
+		buf_write_u8(out, '\n');
+	}
+}
+
+/* "   2m05s   6.91 s timeout   sync.discover hm://… · dht 71 %" */
+static void write_line(struct trace *t, uint32_t slot, uint64_t now_ns, struct buf *out)
+{
+	struct stage_total totals[TOTALS_MAX];
+	struct trace_span_view v;
+	struct buf stage;
+
+	view_fill(t, node_at(t, slot), now_ns, &v);
+	buf_init(&stage, 128);
+	if (stage_totals(t, &v, totals) > 0)
+		buf_printf(&stage, " %u %% %s", percent_of(totals[0].ns, v.duration_ns), totals[0].name);
+	write_duration(out, now_ns - v.start_ns, true);
+	write_duration(out, v.duration_ns, true);
+	buf_write_u8(out, ' ');
+	const char *outcome = v.finished ? v.outcome : "active";
+	text_cell(out, outcome, strlen(outcome), 10);
+	buf_printf(out, " %s ", v.category);
+	unsigned used = 2 * DURATION_COLUMNS + 13 + (unsigned)strlen(v.category);
+	unsigned rest = MAX((unsigned)COLUMNS, used + 12) - used;
+	unsigned tail = MIN((unsigned)stage.len, rest - 8);
+	text_cell(out, v.title, v.title_len, rest - tail);
+	text_safe(out, stage.data != NULL ? (const char *)stage.data : "", stage.len, tail);
+	buf_write_u8(out, '\n');
+	buf_fini(&stage);
+}
+
+static void write_store(struct trace *t, struct buf *out)
+{
+	char used[TEXT_DURATION_SIZE], budget[TEXT_DURATION_SIZE];
+	struct trace_counts c;
+
+	trace_counts(t, &c);
+	text_bytes(used, c.used_bytes);
+	text_bytes(budget, c.budget_bytes);
+	buf_printf(out, "%" PRIu64 " traces recorded, %" PRIu64 " active, %" PRIu64 " kept, %" PRIu64 " evicted; %s of %s\n",
+		   c.created, c.active_roots, c.kept_roots, c.evicted, used, budget);
+	if (c.dropped_spans + c.dropped_marks + c.dropped_parts > 0)
+		buf_printf(out, "not recorded: %" PRIu64 " spans, %" PRIu64 " marks, %" PRIu64 " details\n",
+			   c.dropped_spans, c.dropped_marks, c.dropped_parts);
+}
+
+void trace_render_text(struct trace *t, const struct trace_query *q, struct buf *out)
+{
+	uint32_t roots[ROOTS_MAX];
+	uint64_t matched, total, now = clock_now_ns(t->clock);
+	size_t count = trace_search(t, q, roots, ARRAY_SIZE(roots), &matched, &total);
+
+	if (q->has_id) {
+		for (size_t i = 0; i < count && buf_err(out) == 0; i++) {
+			if (i > 0)
+				buf_write_u8(out, '\n');
+			trace_render_waterfall(t, roots[i], COLUMNS, out);
+		}
+		if (count == 0)
+			buf_write_str(out, "no such trace is kept\n");
+		return;
+	}
+	write_store(t, out);
+	buf_write_u8(out, '\n');
+	write_categories(t, out);
+	buf_printf(out, "\n%zu of %" PRIu64 " matching traces, %s first\n", count, matched,
+		   q->sort == TRACE_SORT_SLOWEST ? "slowest" : "newest");
+	text_right(out, "AGE", DURATION_COLUMNS);
+	text_right(out, "TIME", DURATION_COLUMNS);
+	buf_write_str(out, " OUTCOME    WHAT\n");
+	for (size_t i = 0; i < count && buf_err(out) == 0; i++)
+		write_line(t, roots[i], now, out);
+}

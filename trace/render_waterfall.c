@@ -1,0 +1,349 @@
+/* One trace as text.
+ *
+ *   sync.discover hm://z6Mk…/notes took 6.91 s: 71 % in dht (4.90 s)          the sentence
+ *   trace id, start, counts
+ *                                                time    %  |0          6.91 s|
+ *   sync.discover hm://z6Mk…                   6.91 s  100  |█████████████████|
+ *     local 3 ms · local_sync 2.01 s · dht 4.90 s                             stages
+ *     +12 ms  local peers: 3 found                                             marks
+ *     sync.peer 12D3KooW…              timeout 1.20 s   17  |   ████          |
+ *
+ * Bars stand against the root. A span that goes on after its root has ended is drawn up to the edge. */
+#include <inttypes.h>
+
+#include "base/err.h"
+#include "trace/text.h"
+
+enum {
+	COLUMNS_MIN = 60,
+	COLUMNS_MAX = 240,
+	OUTCOME_COLUMNS = 10,
+	TIME_COLUMNS = 8,
+	PERCENT_COLUMNS = 4,
+	INDENT_MAX = 8,	     /* levels drawn; deeper ones stay there */
+	MARKS_SHOWN_MAX = 40, /* half of them the first, half the last */
+	SPANS_SHOWN_MAX = 500
+};
+
+struct waterfall {
+	struct trace *t;
+	struct buf *out;
+	unsigned columns, label_columns, bar_columns;
+	struct trace_span_view root;
+	uint32_t shown, hidden;
+};
+
+/* ---- The sentence ---- */
+
+/* The child that was busy longest inside the root's longest stage: where to look next. */
+struct culprit {
+	struct trace *t;
+	uint64_t start_ns, end_ns, overlap_ns; /* the stage, absolute */
+	struct trace_span_view child;
+};
+
+static bool find_culprit(void *data, const struct trace_span_view *s)
+{
+	struct culprit *c = data;
+	uint64_t start = MAX(s->start_ns, c->start_ns), end = MIN(s->start_ns + s->duration_ns, c->end_ns);
+
+	if (s->depth == 1 && end > start && end - start > c->overlap_ns) {
+		c->overlap_ns = end - start;
+		c->child = *s;
+	}
+	return true;
+}
+
+/* The longest single stretch of a stage. */
+static void stage_stretch(struct trace *t, const struct trace_span_view *s, const char *name, struct culprit *ret)
+{
+	struct trace_stage_view stage;
+	uint64_t longest = 0;
+
+	for (uint32_t i = 0; trace_stage_at(t, s, i, &stage); i++)
+		if (stage.name == name && stage.duration_ns >= longest) {
+			longest = stage.duration_ns;
+			ret->start_ns = s->start_ns + stage.start_ns;
+			ret->end_ns = ret->start_ns + longest;
+		}
+}
+
+static void write_culprit(struct waterfall *w, const char *stage)
+{
+	struct culprit c = { .t = w->t, .start_ns = w->root.start_ns,
+			     .end_ns = w->root.start_ns + w->root.duration_ns };
+	struct stage_total totals[TOTALS_MAX];
+	char duration[TEXT_DURATION_SIZE];
+
+	if (stage != NULL)
+		stage_stretch(w->t, &w->root, stage, &c);
+	trace_walk(w->t, w->root.slot, find_culprit, &c);
+	if (c.overlap_ns == 0)
+		return;
+	text_duration(duration, c.child.duration_ns);
+	buf_printf(w->out, "longest in it: %s ", c.child.category);
+	text_safe(w->out, c.child.title, c.child.title_len, 24);
+	buf_printf(w->out, ", %s", duration);
+	if (stage_totals(w->t, &c.child, totals) > 0)
+		buf_printf(w->out, ", %u %% in %s", percent_of(totals[0].ns, c.child.duration_ns), totals[0].name);
+	buf_write_u8(w->out, '\n');
+}
+
+/* "took 6.91 s: 71 % in dht (4.90 s)", for any span. Returns the stage's name or NULL. */
+static const char *verdict(struct trace *t, const struct trace_span_view *s, struct buf *ret)
+{
+	struct stage_total totals[TOTALS_MAX];
+	char duration[TEXT_DURATION_SIZE];
+	struct trace_stage_view now = { 0 };
+
+	text_duration(duration, s->duration_ns);
+	if (!s->finished)
+		buf_printf(ret, "has been running for %s", duration);
+	else if (s->status == 0)
+		buf_printf(ret, "took %s", duration);
+	else
+		buf_printf(ret, "failed after %s (%s)", duration, s->outcome);
+	if (stage_totals(t, s, totals) == 0)
+		return NULL;
+	text_duration(duration, totals[0].ns);
+	buf_printf(ret, ": %u %% in %s (%s)", percent_of(totals[0].ns, s->duration_ns), totals[0].name, duration);
+	if (!s->finished && trace_stage_at(t, s, s->stage_count - 1, &now) && now.name != totals[0].name)
+		buf_printf(ret, ", now in %s", now.name);
+	return totals[0].name;
+}
+
+static void write_sentence(struct waterfall *w)
+{
+	struct buf tail;
+	unsigned used;
+
+	buf_init(&tail, 512);
+	const char *stage = verdict(w->t, &w->root, &tail);
+	buf_printf(w->out, "%s ", w->root.category);
+	used = (unsigned)(strlen(w->root.category) + tail.len + 2);
+	text_safe(w->out, w->root.title, w->root.title_len, MAX(w->columns, used + 24) - used);
+	buf_write_u8(w->out, ' ');
+	buf_write(w->out, tail.data, tail.len);
+	buf_write_u8(w->out, '\n');
+	buf_fini(&tail);
+	write_culprit(w, stage);
+}
+
+/* ---- The table ---- */
+
+struct tree_counts {
+	unsigned spans, open, failed;
+};
+
+static bool count_span(void *data, const struct trace_span_view *s)
+{
+	struct tree_counts *c = data;
+
+	c->spans++;
+	c->open += !s->finished;
+	c->failed += s->finished && s->status != 0;
+	return true;
+}
+
+static void write_head(struct waterfall *w)
+{
+	char id[TRACE_ID_HEX_SIZE] = { 0 }, time[TEXT_TIME_SIZE], size[TEXT_DURATION_SIZE];
+	struct tree_counts counts = { 0 };
+
+	hex_write(id, w->root.trace_id, sizeof(w->root.trace_id));
+	text_time(time, w->root.start_wall_ns);
+	trace_walk(w->t, w->root.slot, count_span, &counts);
+	buf_printf(w->out, "trace %s  %.23sZ\n", id, time);
+	buf_printf(w->out, "%u span%s, %u failed, %u open", counts.spans, counts.spans == 1 ? "" : "s", counts.failed,
+		   counts.open);
+	if (w->root.has_parent) {
+		hex_write(id, w->root.parent_id, sizeof(w->root.parent_id));
+		buf_printf(w->out, ", asked for by span %.16s elsewhere", id);
+	}
+	buf_write_str(w->out, "\n\n");
+	text_pad(w->out, w->label_columns + OUTCOME_COLUMNS);
+	text_right(w->out, "time", TIME_COLUMNS);
+	text_right(w->out, "%", PERCENT_COLUMNS);
+	text_duration(size, w->root.duration_ns);
+	buf_write_str(w->out, " |0");
+	text_right(w->out, size, w->bar_columns - 1);
+	buf_write_str(w->out, "|\n");
+}
+
+static void write_bar(struct waterfall *w, const struct trace_span_view *s)
+{
+	double whole = (double)MAX(w->root.duration_ns, UINT64_C(1)), columns = w->bar_columns;
+	double start = (double)(s->start_ns - w->root.start_ns) / whole * columns;
+	double end = start + (double)s->duration_ns / whole * columns;
+	unsigned from = (unsigned)MIN(start, columns - 1), to = (unsigned)MIN(end + 0.5, columns);
+
+	to = MAX(to, from + 1);
+	buf_write_str(w->out, " |");
+	text_pad(w->out, from);
+	for (unsigned i = from; i < to; i++)
+		buf_write_str(w->out, s->finished || i + 1 < to ? "█" : ">");
+	text_pad(w->out, w->bar_columns - to);
+	buf_write_str(w->out, "|\n");
+}
+
+static void write_row(struct waterfall *w, const struct trace_span_view *s, unsigned indent)
+{
+	unsigned category = (unsigned)strlen(s->category), room = w->label_columns - indent;
+	char text[TEXT_DURATION_SIZE];
+
+	text_pad(w->out, indent);
+	text_safe(w->out, s->category, category, room);
+	if (category + 1 < room) {
+		buf_write_u8(w->out, ' ');
+		text_cell(w->out, s->title, s->title_len, room - category - 1);
+	} else {
+		text_pad(w->out, room - MIN(room, category));
+	}
+	buf_write_u8(w->out, ' ');
+	const char *outcome = s->finished ? s->outcome : "active";
+	text_cell(w->out, outcome, strlen(outcome), OUTCOME_COLUMNS - 1);
+	text_duration(text, s->duration_ns);
+	text_right(w->out, text, TIME_COLUMNS);
+	buf_printf(w->out, "%*u", PERCENT_COLUMNS, percent_of(s->duration_ns, w->root.duration_ns));
+	write_bar(w, s);
+}
+
+static void write_stages(struct waterfall *w, const struct trace_span_view *s, unsigned indent)
+{
+	struct trace_stage_view stage;
+	char duration[TEXT_DURATION_SIZE];
+	unsigned column = 0;
+
+	for (uint32_t i = 0; trace_stage_at(w->t, s, i, &stage); i++) {
+		unsigned width = (unsigned)strlen(stage.name) + 1 + text_duration(duration, stage.duration_ns);
+		if (column > 0 && column + 3 + width > w->columns) {
+			buf_write_u8(w->out, '\n');
+			column = 0;
+		}
+		if (column == 0) {
+			text_pad(w->out, indent);
+			column = indent;
+		} else {
+			buf_write_str(w->out, " · ");
+			column += 3;
+		}
+		buf_printf(w->out, "%s %s", stage.name, duration);
+		column += width;
+	}
+	if (s->stages_folded)
+		buf_write_str(w->out, " (later stages added up)");
+	if (column > 0)
+		buf_write_u8(w->out, '\n');
+}
+
+static void write_attrs(struct waterfall *w, const struct trace_span_view *s, unsigned indent)
+{
+	struct trace_attr_view attr;
+	struct trace_link_view link;
+	char id[TRACE_ID_HEX_SIZE] = { 0 }, size[TEXT_DURATION_SIZE];
+
+	if (s->items > 0 || s->bytes > 0) {
+		text_pad(w->out, indent);
+		text_bytes(size, s->bytes);
+		buf_printf(w->out, "%" PRIu64 " items, %s\n", s->items, size);
+	}
+	for (uint32_t i = 0; trace_attr_at(w->t, s, i, &attr); i++) {
+		unsigned key = (unsigned)strlen(attr.key) + 1;
+		text_pad(w->out, indent);
+		buf_printf(w->out, "%s=", attr.key);
+		if (attr.type == TRACE_ATTR_STR)
+			text_safe(w->out, attr.str, attr.str_len, MAX(w->columns, indent + key + 8) - indent - key);
+		else if (attr.type == TRACE_ATTR_INT)
+			buf_printf(w->out, "%" PRId64, attr.num);
+		else
+			buf_write_str(w->out, attr.num ? "true" : "false");
+		buf_write_u8(w->out, '\n');
+	}
+	for (uint32_t i = 0; trace_link_at(w->t, s, i, &link); i++) {
+		hex_write(id, link.trace_id, sizeof(link.trace_id));
+		text_pad(w->out, indent);
+		buf_printf(w->out, "%s trace %s\n", link.why, id);
+	}
+}
+
+static void write_mark(struct waterfall *w, const struct trace_span_view *s, uint32_t i, unsigned indent)
+{
+	struct trace_mark_view mark;
+	char at[TEXT_DURATION_SIZE];
+	struct buf text;
+
+	buf_init(&text, MARK_FORMATTED_MAX);
+	if (trace_mark_at(w->t, s, i, &mark, &text)) {
+		unsigned width = text_duration(at, mark.at_ns) + 3 + (mark.is_error ? 7 : 0);
+		text_pad(w->out, indent);
+		buf_printf(w->out, "+%s  %s", at, mark.is_error ? "error: " : "");
+		text_safe(w->out, text.data != NULL ? (const char *)text.data : "", text.len,
+			  MAX(w->columns, indent + width + 8) - indent - width);
+		buf_write_u8(w->out, '\n');
+	}
+	buf_fini(&text);
+}
+
+static void write_marks(struct waterfall *w, const struct trace_span_view *s, unsigned indent)
+{
+	uint32_t hidden = s->mark_count > MARKS_SHOWN_MAX ? s->mark_count - MARKS_SHOWN_MAX : 0;
+
+	for (uint32_t i = 0; i < s->mark_count; i++) {
+		if (hidden > 0 && i == MARKS_SHOWN_MAX / 2) {
+			text_pad(w->out, indent);
+			buf_printf(w->out, "(%" PRIu32 " more marks)\n", hidden);
+			i += hidden;
+		}
+		write_mark(w, s, i, indent);
+	}
+	if (s->marks_dropped > 0) {
+		text_pad(w->out, indent);
+		buf_printf(w->out, "(%" PRIu32 " marks dropped between the first %" PRIu32 " and the others)\n",
+			   s->marks_dropped, s->marks_before_gap);
+	}
+}
+
+static bool write_span(void *data, const struct trace_span_view *s)
+{
+	struct waterfall *w = data;
+	unsigned indent = 2 * MIN(s->depth, (uint32_t)INDENT_MAX);
+
+	if (w->shown == SPANS_SHOWN_MAX) {
+		w->hidden++;
+		return true;
+	}
+	w->shown++;
+	write_row(w, s, indent);
+	write_stages(w, s, indent + 2);
+	write_attrs(w, s, indent + 2);
+	write_marks(w, s, indent + 2);
+	if (s->children_dropped > 0) {
+		text_pad(w->out, indent + 2);
+		buf_printf(w->out, "(%" PRIu32 " nested spans not recorded)\n", s->children_dropped);
+	}
+	return buf_err(w->out) == 0;
+}
+
+static bool take_root(void *data, const struct trace_span_view *s)
+{
+	((struct waterfall *)data)->root = *s;
+	return false;
+}
+
+void trace_render_waterfall(struct trace *t, uint32_t root, unsigned columns, struct buf *out)
+{
+	struct waterfall w = { .t = t, .out = out };
+
+	trace_walk(t, root, take_root, &w);
+	if (w.root.category == NULL)
+		return;
+	w.columns = MIN(MAX(columns, (unsigned)COLUMNS_MIN), (unsigned)COLUMNS_MAX);
+	unsigned rest = w.columns - OUTCOME_COLUMNS - TIME_COLUMNS - PERCENT_COLUMNS - 3;
+	w.label_columns = rest * 3 / 5;
+	w.bar_columns = rest - w.label_columns;
+	write_sentence(&w);
+	write_head(&w);
+	trace_walk(t, root, write_span, &w);
+	if (w.hidden > 0)
+		buf_printf(out, "(%" PRIu32 " more spans)\n", w.hidden);
+}
