@@ -17,8 +17,8 @@ enum {
 	RECONCILE_FRAME_MIN = 4096,	   /* smallest frame limit, 0 = none */
 	RECONCILE_FRAME_DEFAULT = 1 << 20,
 	RECONCILE_RANGES_MAX = 100000,	   /* per message read */
-	RECONCILE_ROUNDS_MAX = 64,	   /* an initiator stops a session after */
-	RECONCILE_STALLED_MAX = 3	   /* rounds in a row that teach nothing and shrink nothing */
+	RECONCILE_ROUNDS_MAX = 1000,	   /* an initiator stops a session after */
+	RECONCILE_STALLED_MAX = 24	   /* rounds in a row that teach nothing new: deeper than any honest tree */
 };
 
 struct reconcile_item {
@@ -55,8 +55,7 @@ struct reconcile {
 	/* private */
 	uint64_t last_time_in, last_time_out;
 	unsigned rounds, stalled;
-	size_t last_open_ranges;
-	uint64_t last_span;
+	bool learned; /* in this round */
 };
 /** frame_limit 0 = none, else at least RECONCILE_FRAME_MIN (ERR_LIMIT). */
 int reconcile_init(struct reconcile *r, const struct reconcile_set *set, size_t frame_limit, enum reconcile_policy policy);
@@ -68,11 +67,12 @@ int reconcile_initiate(struct reconcile *r, struct buf *out);
  *  answered with our version byte alone, as the protocol says. */
 int reconcile_respond(struct reconcile *r, const void *msg, size_t len, struct buf *out);
 
-/* What the initiator learns; called during reconcile_continue. Ids may repeat over rounds when a frame limit cuts. */
+/* What the initiator learns; called during reconcile_continue. Ids may repeat over rounds when a frame limit cuts: both return
+ * whether it was news, so that a peer that repeats itself for ever is told apart from progress. */
 struct reconcile_sink {
-	void (*have)(void *data, const struct reconcile_item *item);
+	bool (*have)(void *data, const struct reconcile_item *item);
 	/** The time is not known at this point: only the id is on the wire. */
-	void (*need)(void *data, const struct hash *id);
+	bool (*need)(void *data, const struct hash *id);
 	void *data;
 };
 /** Initiator: take one reply, report what it teaches, append the next message. *ret_done is set when nothing is left to ask: no
