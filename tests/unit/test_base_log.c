@@ -100,6 +100,9 @@ static void repeats_of_one_site_are_limited_and_counted(void **state)
 	assert_int_equal(log_suppressed() - before, 16);
 	assert_non_null(strstr(lines, "level=info sub=store msg=\"repeats left out\" count=16 at="));
 	assert_non_null(strstr(lines, "level=info sub=store i=0\n"));
+	clock_manual_advance(&manual, 5000 * NS_PER_MS);
+	repeat(1);
+	assert_int_equal(line_count, 14);
 }
 
 static void names_are_parsed_back(void **state)

@@ -167,17 +167,58 @@ static void a_submit_without_memory_fails_and_nothing_comes(void **state)
 	assert_string_equal(story, "");
 }
 
-static void fini_waits_for_jobs_tasks_and_closing_handles(void **state)
+static void run_slow_job(struct runner_job *job)
+{
+	uv_sleep(20);
+	run_job(job);
+}
+
+static void fini_waits_for_jobs_and_the_tasks_they_queue(void **state)
+{
+	struct item i = item();
+
+	assert_false(setup(NULL));
+	i.job.run = run_slow_job;
+	CHECK_STATUS(0, runner_submit(&loop.runner, &i.job));
+	loop_fini(&loop);
+	assert_string_equal(story, "dt");
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	runner_defer(&loop.runner, handle->data);
+}
+
+static void fini_waits_for_closing_handles_and_the_tasks_they_queue(void **state)
 {
 	struct item i = item();
 	uv_timer_t timer;
 
 	assert_false(setup(NULL));
-	CHECK_STATUS(0, runner_submit(&loop.runner, &i.job));
 	uv_timer_init(&loop.uv, &timer);
-	uv_close((uv_handle_t *)&timer, NULL);
+	timer.data = &i.task;
+	uv_close((uv_handle_t *)&timer, on_closed);
 	loop_fini(&loop);
-	assert_string_equal(story, "dt");
+	assert_string_equal(story, "t");
+}
+
+static void on_timer_again(struct runner_timer *timer)
+{
+	struct item *item = container_of(timer, struct item, timer);
+
+	if (--item->left > 0)
+		runner_timer_start(&loop.runner, timer, 0);
+}
+
+static void a_timer_started_again_for_the_same_instant_fires_again(void **state)
+{
+	struct item i = item();
+
+	i.timer.run = on_timer_again;
+	i.left = 50;
+	runner_timer_start(&loop.runner, &i.timer, 0);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(i.left, 0);
 }
 
 static void leak_handle(void *data)
@@ -219,7 +260,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(stopping_the_last_timer_lets_the_loop_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(jobs_run_elsewhere_and_are_done_here, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_submit_without_memory_fails_and_nothing_comes, setup, teardown),
-		cmocka_unit_test(fini_waits_for_jobs_tasks_and_closing_handles),
+		cmocka_unit_test_setup_teardown(a_timer_started_again_for_the_same_instant_fires_again, setup,
+						teardown),
+		cmocka_unit_test(fini_waits_for_jobs_and_the_tasks_they_queue),
+		cmocka_unit_test(fini_waits_for_closing_handles_and_the_tasks_they_queue),
 		cmocka_unit_test(leaks_are_named),
 	};
 

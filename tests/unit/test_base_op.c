@@ -446,6 +446,35 @@ static void every_move_is_reported_after_it_was_made(void **state)
 	assert_string_equal(w.path, "01122334");
 }
 
+static void finish_tick(struct op *op)
+{
+	ticks++;
+	if (op_finish(op))
+		called++;
+}
+
+static void it_does_not_finish_while_something_is_pending(void **state)
+{
+	static const struct op_state only[] = { { "only", 0 } };
+	static const struct op_kind pending = { "test.pending", only, 1, finish_tick };
+	struct op_env e = env();
+	struct op op;
+
+	op_init(&op, &pending, &e, 1000);
+	op_hold(&op);
+	manual_loop_turn(&loop);
+	op_cancel(&op);
+	manual_loop_turn(&loop);
+	assert_int_equal(ticks, 2);
+	op_cancel(&op); /* nothing new: not even a tick */
+	assert_int_equal(manual_loop_turn(&loop), 0);
+	assert_int_equal(called, 0);
+	op_release(&op);
+	op_tick(&op);
+	assert_int_equal(called, 1);
+	manual_loop_fini(&loop);
+}
+
 static void nested_tick(struct op *op)
 {
 	struct sample s;
@@ -549,6 +578,7 @@ int main(void)
 		cmocka_unit_test_setup(a_deadline_at_any_time_ends_in_one_callback, setup),
 		cmocka_unit_test_setup_teardown(an_operation_survives_oom_at_every_allocation, setup, teardown),
 		cmocka_unit_test_setup(every_move_is_reported_after_it_was_made, setup),
+		cmocka_unit_test_setup(it_does_not_finish_while_something_is_pending, setup),
 		cmocka_unit_test_setup(the_label_is_restored_after_a_nested_tick, setup),
 		cmocka_unit_test_setup(cancelling_what_was_never_started_does_nothing, setup),
 		cmocka_unit_test_setup(misuse_aborts, setup),
