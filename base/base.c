@@ -15,7 +15,7 @@ enum { BACKTRACE_DEPTH_MAX = 64 };
 
 static _Atomic uint64_t failures;
 
-/* Offsets are printed relative to the module, as addr2line -e takes them: our symbols are hidden. */
+/* Prints offsets in the module, as addr2line -e takes them: our symbols are hidden. */
 static _Unwind_Reason_Code print_frame(struct _Unwind_Context *context, void *data)
 {
 	unsigned *depth = data;
@@ -56,7 +56,8 @@ bool check_failed(const char *expr, const char *file, int line, const char *func
 	print_backtrace();
 	abort();
 #else
-	log_error(LOG_BASE, "msg=\"check failed\" expr=\"%s\" at=%s:%d func=%s", expr, file, line, func);
+	log_error(LOG_BASE, "msg=\"check failed\" expr=\"%s\" at=%s:%d func=%s", expr, file, line,
+		  func);
 	return false;
 #endif
 }

@@ -28,7 +28,8 @@
 /** A broken invariant of our own: prints where, a backtrace, and aborts. Never on input. */
 #define REQUIRE(x) ((x) ? (void)0 : require_failed(#x, __FILE__, __LINE__, __func__))
 
-/** An invariant whose breach the caller can survive: reports (aborts in test builds) and yields false. */
+/** An invariant whose breach the caller can survive: reports (aborts in test builds) and yields
+ * false. */
 #define CHECK(x) (__builtin_expect(!!(x), 1) || check_failed(#x, __FILE__, __LINE__, __func__))
 
 _Noreturn void require_failed(const char *expr, const char *file, int line, const char *func);
@@ -37,6 +38,6 @@ bool check_failed(const char *expr, const char *file, int line, const char *func
 /** Number of CHECK failures since start; shown in /debug/vars. */
 uint64_t check_failures(void);
 
-/** Prepare what the folder shares: libsodium and the log. Once, first thing in main (and in tests that hash).
- *  0, or UV_ENOSYS when no source of randomness can be opened. */
+/** Prepare what the folder shares: libsodium and the log. Once, first thing in main (and in tests
+ * that hash). 0, or UV_ENOSYS when no source of randomness can be opened. */
 int base_init(void) MUST_USE;

@@ -1,17 +1,20 @@
-/* Byte reader and byte writer. Every parser reads through the one, every encoder writes through the other. */
+/* Byte reader and byte writer. Every parser reads through the one, every encoder writes through the
+ * other. */
 #pragma once
 
 #include "base/base.h"
 
-/* A view of foreign bytes that is consumed from the front. Borrows: valid as long as the bytes are. Every
- * buf_read_* returns 0 or ERR_TRUNCATED / ERR_MALFORMED and consumes nothing on failure. */
+/* A view of foreign bytes that is consumed from the front. Borrows: valid as long as the bytes are.
+ * Every buf_read_* returns 0 or ERR_TRUNCATED / ERR_MALFORMED and consumes nothing on failure. */
 struct buf_reader {
 	const uint8_t *p;
 	const uint8_t *end;
 };
 static inline struct buf_reader buf_reader(const void *data, size_t len)
 {
-	return (struct buf_reader){ data, (const uint8_t *)data + len };
+	const uint8_t *p = data;
+
+	return (struct buf_reader){ p, len > 0 ? p + len : p };
 }
 static inline size_t buf_left(const struct buf_reader *r)
 {
@@ -28,8 +31,8 @@ int buf_read_bytes(struct buf_reader *r, size_t len, const uint8_t **ret);
 /** Copies len bytes out. */
 int buf_read_copy(struct buf_reader *r, void *dst, size_t len);
 
-/* Growing byte string with a hard limit. Errors stick: after the first failure every write is ignored, and
- * `err` (UV_ENOMEM or ERR_LIMIT) is looked at once, at the end. */
+/* Growing byte string with a hard limit. Errors stick: after the first failure every write is
+ * ignored, and `err` (UV_ENOMEM or ERR_LIMIT) is looked at once, at the end. */
 struct buf {
 	uint8_t *data; /* owned; NUL-terminated beyond len whenever not NULL */
 	size_t len;
@@ -44,10 +47,11 @@ void buf_fini(struct buf *b); /* for CLEANUP(buf_fini) too */
 /** Forget the content, keep the memory and clear the error. */
 void buf_clear(struct buf *b);
 int buf_err(const struct buf *b);
-/** Hand the bytes over to the caller (mem_free); the buffer is empty again. NULL, with ret_len 0, if it holds
- *  nothing or has failed: half an encoding never gets out. */
+/** Hand the bytes over to the caller (mem_free); the buffer is empty again. NULL, with ret_len 0,
+ * if it holds nothing or has failed: half an encoding never gets out. */
 uint8_t *buf_take(struct buf *b, size_t *ret_len);
-/** Make room and return where to write n bytes, or NULL (error sticks). Follow with buf_advance(n or less). */
+/** Make room and return where to write n bytes, or NULL (error sticks). Follow with buf_advance(n
+ * or less). */
 uint8_t *buf_reserve(struct buf *b, size_t n);
 void buf_advance(struct buf *b, size_t n);
 void buf_write(struct buf *b, const void *data, size_t len);
@@ -62,13 +66,13 @@ void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /** Drop the first n bytes (moves the rest). */
 void buf_consume(struct buf *b, size_t n);
 
-/* The one escaping helper for each output format. Invalid UTF-8 becomes U+FFFD; control characters are escaped
- * (JSON) or shown as U+FFFD (HTML, except \n and \t). */
+/* The one escaping helper for each output format. Invalid UTF-8 becomes U+FFFD; control characters
+ * are escaped (JSON) or shown as U+FFFD (HTML, except \n and \t). */
 void buf_write_html(struct buf *b, const char *s, size_t len);
 void buf_write_json_str(struct buf *b, const char *s, size_t len); /* with the quotes */
 
-/** Length of the well-formed UTF-8 sequence at the front of s and its code point; 0 if there is none (also when
- *  it is cut off, or len is 0). */
+/** Length of the well-formed UTF-8 sequence at the front of s and its code point; 0 if there is
+ * none (also when it is cut off, or len is 0). */
 size_t utf8_decode(const void *s, size_t len, uint32_t *ret);
 /** C0, DEL and C1: what must not reach a terminal or a page as it is. */
 bool utf8_is_control(uint32_t c);

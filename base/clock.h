@@ -6,7 +6,7 @@
 struct clock {
 	/** Monotonic nanoseconds; the zero point is arbitrary. */
 	uint64_t (*now_ns)(const struct clock *c);
-	/** Nanoseconds since 1970 UTC. For people and for commit times only; never for deadlines. */
+	/** Nanoseconds since 1970 UTC. For people and commit times; never for deadlines. */
 	uint64_t (*wall_ns)(const struct clock *c);
 };
 

@@ -1,6 +1,7 @@
 #include "base/err.h"
 
-/* libuv's own lookup allocates (and leaks) for a code it does not know, so both lists are switched over here. */
+/* libuv's own lookup allocates (and leaks) for a code it does not know, so both lists are switched
+ * over here. */
 
 const char *err_str(int code)
 {
@@ -8,17 +9,14 @@ const char *err_str(int code)
 		return "success";
 	switch (code) {
 #define X(name, value, text)                                                                       \
-	case value:                                                                                \
-		return text;
+	case value: return text;
 		ERR_MAP(X)
 #undef X
 #define X(name, text)                                                                              \
-	case UV_##name:                                                                            \
-		return text;
+	case UV_##name: return text;
 		UV_ERRNO_MAP(X)
 #undef X
-	default:
-		return "unknown error";
+	default: return "unknown error";
 	}
 }
 
@@ -28,16 +26,13 @@ const char *err_name(int code)
 		return "OK";
 	switch (code) {
 #define X(name, value, text)                                                                       \
-	case value:                                                                                \
-		return #name;
+	case value: return #name;
 		ERR_MAP(X)
 #undef X
 #define X(name, text)                                                                              \
-	case UV_##name:                                                                            \
-		return #name;
+	case UV_##name: return #name;
 		UV_ERRNO_MAP(X)
 #undef X
-	default:
-		return "UNKNOWN";
+	default: return "UNKNOWN";
 	}
 }

@@ -1,8 +1,9 @@
 /* Error codes.
  *
- * Every fallible function returns int: 0 or a positive count on success, a negative code on failure.
- * Codes are libuv's (which on unix are negated errno values) and, below -20000, our own from the list here.
- * The code travels by return; the story of what happened goes into the span (trace_errorf). */
+ * Every fallible function returns int: 0 or a positive count on success, a negative code on
+ * failure. Codes are libuv's (which on unix are negated errno values) and, below -20000, our own
+ * from the list here. The code travels by return; the story of what happened goes into the span
+ * (trace_errorf). */
 #pragma once
 
 #include <uv.h>

@@ -1,4 +1,5 @@
-/* Intrusive circular doubly linked list. The head is a struct list too; an empty head points at itself. */
+/* Intrusive circular doubly linked list. The head is a struct list too; an empty head points at
+ * itself. */
 #pragma once
 
 #include "base/base.h"
@@ -7,7 +8,10 @@ struct list {
 	struct list *next, *prev;
 };
 
-#define LIST_INIT(name) { &(name), &(name) }
+#define LIST_INIT(name)                                                                            \
+	{                                                                                          \
+		&(name), &(name)                                                                   \
+	}
 
 static inline void list_init(struct list *l)
 {
@@ -66,7 +70,7 @@ static inline void list_splice_back(struct list *to, struct list *from)
 }
 
 #define list_entry(node, type, member) container_of(node, type, member)
-#define list_for_each(node, head) \
+#define list_for_each(node, head)                                                                  \
 	for (struct list *node = (head)->next; node != (head); node = node->next)
 /** The current node may be removed inside the body; its successor may not. */
 #define list_for_each_safe(node, head)                                                             \

@@ -1,7 +1,8 @@
 /* Log lines.
  *
- * A line is put together on the stack and leaves in one write(2), shorter than a pipe takes at once, so lines of
- * different threads do not mix. The lock covers only the settings and the rate limit of the call site. */
+ * A line is put together on the stack and leaves in one write(2), shorter than a pipe takes at
+ * once, so lines of different threads do not mix. The lock covers only the settings and the rate
+ * limit of the call site. */
 #include "base/log.h"
 
 #include <pthread.h>
@@ -21,9 +22,11 @@
 enum { LOG_TEXT_MAX = 1024, LOG_LINE_MAX = 4000, LOG_WINDOW_MS = 5000, LOG_WINDOW_LINES = 10 };
 
 static const char *const sub_names[LOG_SUB_COUNT] = {
-	[LOG_BASE] = "base",   [LOG_TRACE] = "trace", [LOG_PROFILER] = "profiler",
-	[LOG_NET] = "net",     [LOG_STORE] = "store", [LOG_SYNC] = "sync",
-	[LOG_DISCOVERY] = "discovery", [LOG_HTTP] = "http", [LOG_DAEMON] = "daemon",
+	[LOG_BASE] = "base",	       [LOG_TRACE] = "trace",
+	[LOG_PROFILER] = "profiler",   [LOG_NET] = "net",
+	[LOG_STORE] = "store",	       [LOG_SYNC] = "sync",
+	[LOG_DISCOVERY] = "discovery", [LOG_HTTP] = "http",
+	[LOG_DAEMON] = "daemon",
 };
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
 static const int priorities[] = { 3, 4, 6, 7 }; /* of syslog */
@@ -37,7 +40,8 @@ static const struct clock *log_clock = &clock_system;
 static bool (*sink_fn)(void *data, enum log_level level, const char *line);
 static void *sink_data;
 
-/* systemd sets JOURNAL_STREAM to "device:inode" of the stream; stderr may have been redirected since. */
+/* systemd sets JOURNAL_STREAM to "device:inode" of the stream; stderr may have been redirected
+ * since. */
 void log_init(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
@@ -47,7 +51,8 @@ void log_init(void)
 	atomic_store(&to_journal, false);
 	if (stream == NULL || fstat(STDERR_FILENO, &st) < 0)
 		return;
-	(void)snprintf(expected, sizeof(expected), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	(void)snprintf(expected, sizeof(expected), "%ju:%ju", (uintmax_t)st.st_dev,
+		       (uintmax_t)st.st_ino);
 	atomic_store(&to_journal, strcmp(stream, expected) == 0);
 }
 
@@ -121,7 +126,7 @@ uint64_t log_suppressed(void)
 	return atomic_load_explicit(&suppressed_total, memory_order_relaxed);
 }
 
-/* Called with the lock held. ret_missed: how many lines of this site were left out before this one. */
+/* Called with the lock held. ret_missed: lines of this site left out before this one. */
 static bool admit(struct log_site *site, uint64_t now_ms, uint32_t *ret_missed)
 {
 	*ret_missed = 0;
@@ -200,17 +205,18 @@ static void emit(enum log_sub sub, enum log_level level, const char *text, const
 	data = sink_data;
 	clock = log_clock;
 	pthread_mutex_unlock(&lock);
-	n = snprintf(line, sizeof(line), "level=%s sub=%s %s%s", level_names[level], sub_names[sub], text, more);
+	n = snprintf(line, sizeof(line), "level=%s sub=%s %s%s", level_names[level], sub_names[sub],
+		     text, more);
 	REQUIRE(n > 0 && (size_t)n < sizeof(line));
 	if (sink != NULL && sink(data, level, line))
 		return;
 	if (atomic_load_explicit(&to_journal, memory_order_relaxed)) {
-		n = snprintf(line, sizeof(line), "<%d>sub=%s %s%s\n", priorities[level], sub_names[sub], text,
-			     more);
+		n = snprintf(line, sizeof(line), "<%d>sub=%s %s%s\n", priorities[level],
+			     sub_names[sub], text, more);
 	} else {
 		used = write_time(line, sizeof(line), clock_wall_ns(clock));
-		n = snprintf(line + used, sizeof(line) - used, "level=%s sub=%s %s%s\n", level_names[level],
-			     sub_names[sub], text, more);
+		n = snprintf(line + used, sizeof(line) - used, "level=%s sub=%s %s%s\n",
+			     level_names[level], sub_names[sub], text, more);
 		n += (int)used;
 	}
 	if (n > 0 && (size_t)n < sizeof(line) && write(STDERR_FILENO, line, (size_t)n) < 0)
@@ -233,8 +239,8 @@ void log_write(struct log_site *site, enum log_sub sub, enum log_level level, co
 	if (!admitted)
 		return;
 	if (missed > 0) {
-		(void)snprintf(text, sizeof(text), "msg=\"repeats left out\" count=%u at=%s:%d", missed,
-			       site->file, site->line);
+		(void)snprintf(text, sizeof(text), "msg=\"repeats left out\" count=%u at=%s:%d",
+			       missed, site->file, site->line);
 		emit(sub, level, text, "");
 	}
 	va_start(args, fmt);

@@ -8,8 +8,8 @@
 #include "base/mem.h"
 #include "base/op.h"
 
-/* Deadlines are the runner's, on its own clock; the uv timer is only a wake-up. When it comes early, the turn
- * finds nothing due and arms it again. */
+/* Deadlines are the runner's, on its own clock; the uv timer is only a wake-up. When it comes
+ * early, the turn finds nothing due and arms it again. */
 
 struct work {
 	uv_work_t req;
@@ -160,7 +160,7 @@ static void name_open(uv_handle_t *handle, void *data)
 		uv_is_active(handle) ? "active" : "not active");
 }
 
-/* What is on its way still comes, since it may be what closes a handle: close callbacks, jobs, tasks. */
+/* Close callbacks, jobs and tasks on their way still come: they may be what closes a handle. */
 static bool settled(struct loop *l)
 {
 	unsigned closing = 0;

@@ -1,5 +1,5 @@
-/* The runner of the daemon: turned by one libuv loop (a uv_idle while tasks are queued, one uv_timer for the
- * earliest timer, uv_queue_work for jobs). */
+/* The runner of the daemon: turned by one libuv loop (a uv_idle while tasks are queued, one
+ * uv_timer for the earliest timer, uv_queue_work for jobs). */
 #pragma once
 
 #include <uv.h>
@@ -22,6 +22,6 @@ int loop_init(struct loop *l) MUST_USE;
 /** Runs until loop_stop() (1) or nothing is left to do (0). */
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
-/** Waits for jobs, queued tasks and close callbacks, closes the loop's own handles and the loop. REQUIREs that
- *  nothing leaked: names the operations and the handles that were left, on stderr. */
+/** Waits for jobs, queued tasks and close callbacks, closes the loop's own handles and the loop.
+ * REQUIREs that nothing leaked: names the operations and the handles that were left, on stderr. */
 void loop_fini(struct loop *l);

@@ -12,7 +12,8 @@ static void wake(struct runner *r)
 {
 }
 
-/* Allocates as the libuv driver does, so that a sweep over allocation failures meets a failed submit. */
+/* Allocates as the libuv driver does, so that a sweep over allocation failures meets a failed
+ * submit. */
 static int submit(struct runner *r, struct runner_job *job)
 {
 	struct manual_loop *l = container_of(r, struct manual_loop, runner);
@@ -92,7 +93,8 @@ bool manual_loop_step(struct manual_loop *l)
 
 void manual_loop_run(struct manual_loop *l, uint64_t until_ms)
 {
-	while (manual_loop_next_due_ms(l) <= MAX(until_ms, runner_now_ms(&l->runner)) && manual_loop_step(l))
+	while (manual_loop_next_due_ms(l) <= MAX(until_ms, runner_now_ms(&l->runner)) &&
+	       manual_loop_step(l))
 		;
 	advance_to(l, until_ms);
 }

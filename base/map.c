@@ -7,13 +7,14 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-/* uthash by default exits when memory runs out and hashes without a key. With these, an insertion that could not
- * allocate is rolled back and flagged on its element, and a bucket cannot be chosen from outside. */
-#define HASH_NONFATAL_OOM		1
-#define uthash_nonfatal_oom(elt)	((elt)->refused = true)
-#define uthash_malloc(size)		mem_alloc(size)
-#define uthash_free(p, size)		mem_free(p)
-#define HASH_FUNCTION(key, len, hashv)	((hashv) = keyed_hash((key), (len)))
+/* uthash by default exits when memory runs out and hashes without a key. With these, an insertion
+ * that could not allocate is rolled back and flagged on its element, and a bucket cannot be chosen
+ * from outside. */
+#define HASH_NONFATAL_OOM	       1
+#define uthash_nonfatal_oom(elt)       ((elt)->refused = true)
+#define uthash_malloc(size)	       mem_alloc(size)
+#define uthash_free(p, size)	       mem_free(p)
+#define HASH_FUNCTION(key, len, hashv) ((hashv) = keyed_hash((key), (len)))
 #include <uthash.h>
 
 enum { MAP_KEY_MAX = 1 << 20 };
@@ -54,7 +55,8 @@ void map_fini(struct map *m)
 {
 	struct map_entry *e, *next;
 
-	HASH_ITER(hh, m->head, e, next) {
+	HASH_ITER(hh, m->head, e, next)
+	{
 		HASH_DEL(m->head, e);
 		mem_free(e);
 	}

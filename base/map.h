@@ -1,5 +1,5 @@
-/* Hash map from byte-string keys to pointers (uthash with siphash under a per-process random key, so that
- * peers cannot choose colliding keys). Keys are copied. */
+/* Hash map from byte-string keys to pointers (uthash with siphash under a per-process random key,
+ * so that peers cannot choose colliding keys). Keys are copied. */
 #pragma once
 
 #include "base/base.h"

@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Counters are relaxed: each is exact on its own, a snapshot of several is not taken at one instant. The cap is
- * looked at before the allocation, so threads that allocate at the same moment may pass it by a block each. */
+/* Counters are relaxed: each is exact on its own, a snapshot of several is not taken at one
+ * instant. The cap is looked at before the allocation, so threads that allocate at the same moment
+ * may pass it by a block each. */
 
 enum { ARENA_ALIGN = 16, ARENA_CHUNK_MIN = 4096, ARENA_CHUNK_MAX = 65536 };
 
@@ -52,11 +53,12 @@ static void count_bytes(size_t added, size_t removed)
 	uint64_t live, peak;
 
 	live = atomic_fetch_add_explicit(&live_bytes, (uint64_t)added - removed,
-					 memory_order_relaxed) + added - removed;
+					 memory_order_relaxed) +
+	       added - removed;
 	peak = atomic_load_explicit(&peak_bytes, memory_order_relaxed);
 	while (live > peak && added > removed &&
-	       !atomic_compare_exchange_weak_explicit(&peak_bytes, &peak, live, memory_order_relaxed,
-						      memory_order_relaxed))
+	       !atomic_compare_exchange_weak_explicit(&peak_bytes, &peak, live,
+						      memory_order_relaxed, memory_order_relaxed))
 		;
 }
 
@@ -200,7 +202,8 @@ void arena_init(struct arena *a, size_t limit_bytes)
 	*a = (struct arena){ .limit_bytes = limit_bytes };
 }
 
-/* The chunk with most room stays in front: a large block must not end the filling of a half-empty chunk. */
+/* The chunk with most room stays in front: a large block must not end the filling of a half-empty
+ * chunk. */
 static struct arena_chunk *add_chunk(struct arena *a, size_t size)
 {
 	struct arena_chunk *front = a->chunks;

@@ -1,8 +1,8 @@
 /* The one door to memory.
  *
- * All of the daemon's own allocations pass here (a lint test forbids malloc and friends elsewhere), so that
- * they can be counted, capped, and made to fail on purpose. Sizes from outside are checked against a named
- * limit by the caller before they get here. Thread-safe. */
+ * All of the daemon's own allocations pass here (a lint test forbids malloc and friends elsewhere),
+ * so that they can be counted, capped, and made to fail on purpose. Sizes from outside are checked
+ * against a named limit by the caller before they get here. Thread-safe. */
 #pragma once
 
 #include "base/base.h"
@@ -26,8 +26,8 @@ void *mem_free(void *p);
 void mem_freep(void *pp);
 
 struct mem_stats {
-	uint64_t live_bytes;  /* usable size of what is allocated now */
-	uint64_t live_count;  /* blocks allocated now */
+	uint64_t live_bytes; /* usable size of what is allocated now */
+	uint64_t live_count; /* blocks allocated now */
 	uint64_t peak_bytes;
 	uint64_t total_count; /* allocations since start */
 	uint64_t refused;     /* by the cap or by an injected fault */
@@ -37,9 +37,9 @@ void mem_stats(struct mem_stats *ret);
 /** Cap on live_bytes for the process; 0 = none (default). Allocations beyond it return NULL. */
 void mem_set_cap(uint64_t bytes);
 
-/* Fault countdown, for tests: the n-th allocation from now (1 = the next) fails; with `sticky` all later ones
- * fail too. 0 disarms. mem_fault_hits() tells how many failed since arming. Counts allocations of the calling
- * thread only, so that a sweep is deterministic beside other threads. */
+/* Fault countdown, for tests: the n-th allocation from now (1 = the next) fails; with `sticky` all
+ * later ones fail too. 0 disarms. mem_fault_hits() tells how many failed since arming. Counts
+ * allocations of the calling thread only, so that a sweep is deterministic beside other threads. */
 void mem_fault_after(uint64_t n, bool sticky);
 uint64_t mem_fault_hits(void);
 

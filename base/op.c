@@ -24,7 +24,8 @@ static void on_deadline(struct runner_timer *timer)
 	op_stop(container_of(timer, struct op, timer), UV_ETIMEDOUT);
 }
 
-void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env, uint64_t timeout_ms)
+void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env,
+	     uint64_t timeout_ms)
 {
 	struct op_env copy = *env; /* env may lie inside what is overwritten here */
 	uint64_t now_ms = runner_now_ms(copy.runner);

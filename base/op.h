@@ -1,13 +1,18 @@
 /* The one contract of asynchronous operations.
  *
- *   struct sync_fetch f;                          caller's memory, until the callback
- *   sync_fetch_start(&f, env, &hash, on_fetched); returns void, cannot fail, never calls back inside itself
- *   op_cancel(&f.op);                             optional, any time before the callback; idempotent
- *   on_fetched(&f, status)                        exactly once, from the loop; may free or restart f
+ *   struct sync_fetch f;
+ *        caller's memory, until the callback
+ *   sync_fetch_start(&f, env, &hash, on_fetched);
+ *        returns void, cannot fail, never calls back inside itself
+ *   op_cancel(&f.op);
+ *        optional, any time before the callback; idempotent
+ *   on_fetched(&f, status)
+ *        exactly once, from the loop; may free or restart f
  *
- * Inside, an operation is a state machine: a table of states, one tick function that switches over them, one
- * function per state, adapters without logic for what its children and handles report. Every wait is a state;
- * the state's name is the stage under which a trace accounts the time spent in it. */
+ * Inside, an operation is a state machine: a table of states, one tick function that switches over
+ * them, one function per state, adapters without logic for what its children and handles report.
+ * Every wait is a state; the state's name is the stage under which a trace accounts the time spent
+ * in it. */
 #pragma once
 
 #include "base/err.h"
@@ -49,24 +54,26 @@ struct op {
 	bool live; /* between op_init and op_finish */
 	bool has_result;
 	bool stopping;
-	bool owns_span; /* env.span was opened by this operation: its states are that span's stages */
+	bool owns_span; /* env.span is this operation's own: its states are stages of it */
 	uint64_t since_ms; /* when the state was entered */
 	struct runner_task task;
 	struct runner_timer timer;
 	struct list node; /* in runner->ops */
 };
 
-/** First statement of every _start. Overwrites all of `op`, whatever it held. State 0; deadline = min(env's, now + timeout_ms); expiry is a cancel with
- *  UV_ETIMEDOUT; the first tick comes from the loop, and finds op_stopping() when the deadline had passed before.
- *  timeout_ms UINT64_MAX = only env's deadline; both UINT64_MAX = none. */
-void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env, uint64_t timeout_ms);
+/** First statement of every _start. Overwrites all of `op`, whatever it held. State 0; deadline =
+ * min(env's, now + timeout_ms); expiry is a cancel with UV_ETIMEDOUT; the first tick comes from the
+ * loop, and finds op_stopping() when the deadline had passed before. timeout_ms UINT64_MAX = only
+ * env's deadline; both UINT64_MAX = none. */
+void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env,
+	     uint64_t timeout_ms);
 
-/** Declare that the operation has opened a span of its own: children inherit it, and every op_move is a stage
- *  of it from now on. */
+/** Declare that the operation has opened a span of its own: children inherit it, and every op_move
+ * is a stage of it from now on. */
 void op_own_span(struct op *op, struct span span);
 
-/** Change state. REQUIREs that the table allows it; then, with the new state in place, reports to the runner's
- *  observer. */
+/** Change state. REQUIREs that the table allows it; then, with the new state in place, reports to
+ * the runner's observer. */
 void op_move(struct op *op, unsigned state);
 
 /** Record the outcome. The first one wins: a later result, cancel or timeout does not change it. */
@@ -75,17 +82,20 @@ bool op_has_result(const struct op *op);
 /** The outcome, 0 if none was recorded. */
 int op_status(const struct op *op);
 
-/** Ask the operation to end early with UV_ECANCELED (unless it has a result). Only records and defers a tick.
- *  Does nothing when it is stopping already, finished, or zeroed and never started. */
+/** Ask the operation to end early with UV_ECANCELED (unless it has a result). Only records and
+ * defers a tick. Does nothing when it is stopping already, finished, or zeroed and not started. */
 void op_cancel(struct op *op);
 /** The same with a reason of one's own, e.g. UV_ETIMEDOUT. */
 void op_stop(struct op *op, int status);
-/** True from op_cancel / the deadline on: state functions look at it first and go to their closing state. */
+/** True from op_cancel / the deadline on: state functions look at it first and go to their closing
+ * state. */
 bool op_stopping(const struct op *op);
 
-/** Run the machine now; for adapters. Sets the profiler's label around kind->tick. `op` may be gone afterwards. */
+/** Run the machine now; for adapters. Sets the profiler's label around kind->tick. `op` may be gone
+ * afterwards. */
 void op_tick(struct op *op);
-/** Have it run soon, from the loop; harmless when nothing is new. Not before op_init, not after op_finish. */
+/** Have it run soon, from the loop; harmless when nothing is new. Not before op_init, not after
+ * op_finish. */
 void op_defer(struct op *op);
 
 static inline void op_hold(struct op *op)
@@ -98,8 +108,8 @@ static inline void op_release(struct op *op)
 	op->pending--;
 }
 
-/** In the final state: true when nothing is pending, after disarming timer and task. The caller then calls its
- *  callback with op_status() and returns at once. False: wait for what is pending. */
+/** In the final state: true when nothing is pending, after disarming timer and task. The caller
+ * then calls its callback with op_status() and returns at once. False: wait for what is pending. */
 bool op_finish(struct op *op);
 
 /** True after op_own_span(): env.span is this operation's own, not its parent's. */
@@ -123,6 +133,6 @@ struct op_label {
 };
 const volatile struct op_label *op_label(void);
 
-/** One line for every operation in flight: kind, state, how long it is there. For what finds them where none
- *  should be. */
+/** One line for every operation in flight: kind, state, how long it is there. For what finds them
+ * where none should be. */
 void op_print_all(const struct runner *r, int fd);

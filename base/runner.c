@@ -1,20 +1,24 @@
 /* Task queue and timers.
  *
- * Timers are a pairing heap threaded through the timers themselves: `child` is the first child, `next` the right
- * sibling, `prev` the left sibling or, for a first child, the parent. Starting is O(1), stopping and taking the
- * earliest O(log n) amortised. The order is (due_ms, seq), so equal times fire as they were started.
+ * Timers are a pairing heap threaded through the timers themselves: `child` is the first child,
+ * `next` the right sibling, `prev` the left sibling or, for a first child, the parent. Starting is
+ * O(1), stopping and taking the earliest O(log n) amortised. The order is (due_ms, seq), so equal
+ * times fire as they were started.
  *
- * What can go wrong: a task or timer whose memory is freed while it is queued. Owners undefer and stop first. */
+ * What can go wrong: a task or timer whose memory is freed while it is queued. Owners undefer and
+ * stop first. */
 #include "base/runner.h"
 
 #include "base/err.h"
 
-void runner_init(struct runner *r, const struct clock *clock, const struct runner_driver *driver, uint64_t seed)
+void runner_init(struct runner *r, const struct clock *clock, const struct runner_driver *driver,
+		 uint64_t seed)
 {
 	*r = (struct runner){ .clock = clock, .driver = driver, .owner = pthread_self() };
 	list_init(&r->ops);
 	list_init(&r->tasks);
-	/* splitmix64, as the generator's authors advise: close seeds give unrelated states, never all zero. */
+	/* splitmix64, as the generator's authors advise: close seeds give unrelated states, never
+	 * all zero. */
 	for (size_t i = 0; i < ARRAY_SIZE(r->random_state); i++) {
 		uint64_t z = seed += UINT64_C(0x9e3779b97f4a7c15);
 
@@ -76,7 +80,8 @@ static struct runner_timer *meld(struct runner_timer *a, struct runner_timer *b)
 	return a;
 }
 
-/* Two passes: meld neighbours left to right, stacking the pairs through `next`, then all of them right to left. */
+/* Two passes: meld neighbours left to right, stacking the pairs through `next`, then all of them
+ * right to left. */
 static struct runner_timer *meld_siblings(struct runner_timer *first)
 {
 	struct runner_timer *pairs = NULL, *root = NULL;
@@ -124,8 +129,8 @@ static void unlink_timer(struct runner *r, struct runner_timer *t)
 	t->armed = false;
 }
 
-/* Only the last timer's end is told: an earlier wake-up than needed does no harm, but one that is not needed at
- * all would keep a loop alive that has nothing left to do. */
+/* Only the last timer's end is told: an earlier wake-up than needed does no harm, but one that is
+ * not needed at all would keep a loop alive that has nothing left to do. */
 void runner_timer_stop(struct runner *r, struct runner_timer *t)
 {
 	bool was_armed = t->armed;
@@ -136,8 +141,8 @@ void runner_timer_stop(struct runner *r, struct runner_timer *t)
 		r->driver->wake(r);
 }
 
-/* A past due time is lifted to now: else a timer that restarts itself for the past would stay the earliest and
- * starve the others, since one turn runs no timer twice. */
+/* A past due time is lifted to now: else a timer that restarts itself for the past would stay the
+ * earliest and starve the others, since one turn runs no timer twice. */
 void runner_timer_start(struct runner *r, struct runner_timer *t, uint64_t due_ms)
 {
 	REQUIRE(runner_on_loop(r));

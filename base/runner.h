@@ -1,7 +1,9 @@
-/* What operations run on: a queue of deferred tasks, timers, worker jobs and a clock, all of one thread.
+/* What operations run on: a queue of deferred tasks, timers, worker jobs and a clock, all of one
+ * thread.
  *
- * The runner itself is pure. A driver turns it: base/loop.h on a libuv loop in the daemon, the simulator by
- * hand on a virtual clock. Nothing here allocates. Every function but the job's run() is for the owning thread. */
+ * The runner itself is pure. A driver turns it: base/loop.h on a libuv loop in the daemon, the
+ * simulator by hand on a virtual clock. Nothing here allocates. Every function but the job's run()
+ * is for the owning thread. */
 #pragma once
 
 #include <pthread.h>
@@ -19,7 +21,8 @@ struct runner_task {
 	struct list node;
 };
 
-/* Something to run at a time. An intrusive pairing heap; equal times fire in the order they were started. */
+/* Something to run at a time. An intrusive pairing heap; equal times fire in the order they were
+ * started. */
 struct runner_timer {
 	void (*run)(struct runner_timer *timer);
 	/* private */
@@ -29,8 +32,8 @@ struct runner_timer {
 	bool armed;
 };
 
-/* Something blocking: run() on a worker thread (it owns its inputs, touches nothing of the loop), then done()
- * on the loop. Cannot be cancelled once submitted; done() always comes, once. */
+/* Something blocking: run() on a worker thread (it owns its inputs, touches nothing of the loop),
+ * then done() on the loop. Cannot be cancelled once submitted; done() always comes, once. */
 struct runner_job {
 	void (*run)(struct runner_job *job);
 	void (*done)(struct runner_job *job);
@@ -41,8 +44,8 @@ struct runner_job {
 };
 
 struct runner_driver {
-	/** Something became due earlier than known before, or the last timer was stopped: ask runner_next_due_ms()
-	 *  and make sure runner_turn() is called in time. */
+	/** Something became due earlier than known before, or the last timer was stopped: ask
+	 * runner_next_due_ms() and make sure runner_turn() is called in time. */
 	void (*wake)(struct runner *r);
 	/** 0, or UV_ENOMEM (done() then never comes). */
 	int (*submit)(struct runner *r, struct runner_job *job);
@@ -56,7 +59,7 @@ struct runner_observer {
 struct runner {
 	const struct clock *clock;
 	struct runner_observer *observer; /* borrowed; may be NULL */
-	struct list ops;		  /* every operation between start and callback, oldest first */
+	struct list ops; /* every operation between start and callback, oldest first */
 	unsigned op_count;
 	/* private */
 	const struct runner_driver *driver;
@@ -77,7 +80,8 @@ void runner_defer(struct runner *r, struct runner_task *task);
 /** Remove a task that may or may not be queued. A zeroed task counts as not queued. */
 void runner_undefer(struct runner_task *task);
 
-/** (Re)arm. due_ms is absolute time of r->clock; a time in the past counts as now. A zeroed timer is stopped. */
+/** (Re)arm. due_ms is absolute time of r->clock; a time in the past counts as now. A zeroed timer
+ * is stopped. */
 void runner_timer_start(struct runner *r, struct runner_timer *t, uint64_t due_ms);
 void runner_timer_stop(struct runner *r, struct runner_timer *t);
 
@@ -94,8 +98,9 @@ uint64_t runner_random(struct runner *r);
 uint64_t runner_random_below(struct runner *r, uint64_t n);
 
 /* For drivers. */
-/** Run the tasks queued before this call, then the timers that are due. Tasks queued meanwhile wait for the
- *  next turn, so that I/O gets its share. Returns how many ran. */
+/** Run the tasks queued before this call, then the timers that are due. Tasks queued meanwhile wait
+ * for the next turn, so that I/O gets its share. Returns how many ran. */
 unsigned runner_turn(struct runner *r);
-/** When the next turn is needed: 0 = now (tasks are queued), UINT64_MAX = never, else the absolute ms. */
+/** When the next turn is needed: 0 = now (tasks are queued), UINT64_MAX = never, else the absolute
+ * ms. */
 uint64_t runner_next_due_ms(const struct runner *r);

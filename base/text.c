@@ -1,7 +1,8 @@
 /* UTF-8 and the escaping helpers of base/buf.h.
  *
- * Well-formed UTF-8 is table 3-7 of the Unicode standard: no overlong forms, no surrogates, nothing above
- * U+10FFFF. What is ill-formed becomes one U+FFFD for each byte that starts no well-formed sequence. */
+ * Well-formed UTF-8 is table 3-7 of the Unicode standard: no overlong forms, no surrogates, nothing
+ * above U+10FFFF. What is ill-formed becomes one U+FFFD for each byte that starts no well-formed
+ * sequence. */
 #include "base/buf.h"
 
 #define REPLACEMENT "\xef\xbf\xbd"
@@ -52,18 +53,12 @@ bool utf8_is_control(uint32_t c)
 static const char *html_entity(uint32_t c)
 {
 	switch (c) {
-	case '&':
-		return "&amp;";
-	case '<':
-		return "&lt;";
-	case '>':
-		return "&gt;";
-	case '"':
-		return "&quot;";
-	case '\'':
-		return "&#39;";
-	default:
-		return utf8_is_control(c) && c != '\n' && c != '\t' ? REPLACEMENT : NULL;
+	case '&': return "&amp;";
+	case '<': return "&lt;";
+	case '>': return "&gt;";
+	case '"': return "&quot;";
+	case '\'': return "&#39;";
+	default: return utf8_is_control(c) && c != '\n' && c != '\t' ? REPLACEMENT : NULL;
 	}
 }
 

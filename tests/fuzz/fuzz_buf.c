@@ -1,5 +1,6 @@
-/* Foreign bytes through the reader and the escapers: a varint that is read is written back the same, and whatever
- * goes in, what comes out is well-formed UTF-8 that cannot leave its quotes or open a tag. */
+/* Foreign bytes through the reader and the escapers: a varint that is read is written back the
+ * same, and whatever goes in, what comes out is well-formed UTF-8 that cannot leave its quotes or
+ * open a tag. */
 #include <string.h>
 
 #include "base/buf.h"
@@ -33,7 +34,7 @@ static void check_text(const struct buf *b, const char *forbidden, const char *c
 	}
 }
 
-/* A quote inside is always the second byte of an escape, and every escape is one that JSON knows. */
+/* A quote inside is always the second byte of an escape, and JSON knows every escape. */
 static void check_quotes(const struct buf *b)
 {
 	REQUIRE(b->len >= 2 && b->data[0] == '"' && b->data[b->len - 1] == '"');

@@ -42,7 +42,8 @@ static void a_line_has_level_subsystem_and_text(void **state)
 {
 	log_info(LOG_STORE, "msg=\"opened\" blobs=%d", 3);
 	log_error(LOG_HTTP, "x=1");
-	assert_string_equal(lines, "level=info sub=store msg=\"opened\" blobs=3\nlevel=error sub=http x=1\n");
+	assert_string_equal(
+		lines, "level=info sub=store msg=\"opened\" blobs=3\nlevel=error sub=http x=1\n");
 }
 
 static void lines_above_the_level_are_dropped(void **state)
@@ -61,8 +62,9 @@ static void control_and_ill_formed_bytes_are_escaped(void **state)
 {
 	log_info(LOG_STORE, "%s", "a\nlevel=error\x1b[31m\x7f\t");
 	log_info(LOG_STORE, "%s", "gr\xc3\xbc\xc3\x9f \xff \xc2\x9b \xe2\x82");
-	assert_string_equal(lines, "level=info sub=store a\\x0alevel=error\\x1b[31m\\x7f\\x09\n"
-				   "level=info sub=store gr\xc3\xbc\xc3\x9f \\xff \\xc2\\x9b \\xe2\\x82\n");
+	assert_string_equal(
+		lines, "level=info sub=store a\\x0alevel=error\\x1b[31m\\x7f\\x09\n"
+		       "level=info sub=store gr\xc3\xbc\xc3\x9f \\xff \\xc2\\x9b \\xe2\\x82\n");
 }
 
 static void a_long_text_is_cut_and_says_so(void **state)
@@ -72,7 +74,8 @@ static void a_long_text_is_cut_and_says_so(void **state)
 	memset(text, '\x01', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
 	log_info(LOG_STORE, "%s", text);
-	assert_int_equal(strlen(lines), strlen("level=info sub=store  truncated=true\n") + 4 * 1023);
+	assert_int_equal(strlen(lines),
+			 strlen("level=info sub=store  truncated=true\n") + 4 * 1023);
 	assert_non_null(strstr(lines, "\\x01 truncated=true\n"));
 }
 
@@ -98,7 +101,8 @@ static void repeats_of_one_site_are_limited_and_counted(void **state)
 	repeat(1);
 	assert_int_equal(line_count, 13);
 	assert_int_equal(log_suppressed() - before, 16);
-	assert_non_null(strstr(lines, "level=info sub=store msg=\"repeats left out\" count=16 at="));
+	assert_non_null(
+		strstr(lines, "level=info sub=store msg=\"repeats left out\" count=16 at="));
 	assert_non_null(strstr(lines, "level=info sub=store i=0\n"));
 	clock_manual_advance(&manual, 5000 * NS_PER_MS);
 	repeat(1);
@@ -174,15 +178,18 @@ static void a_terminal_gets_the_time_and_the_journal_a_priority(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_line_has_level_subsystem_and_text, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_line_has_level_subsystem_and_text, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(lines_above_the_level_are_dropped, setup, teardown),
-		cmocka_unit_test_setup_teardown(control_and_ill_formed_bytes_are_escaped, setup, teardown),
+		cmocka_unit_test_setup_teardown(control_and_ill_formed_bytes_are_escaped, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(a_long_text_is_cut_and_says_so, setup, teardown),
-		cmocka_unit_test_setup_teardown(repeats_of_one_site_are_limited_and_counted, setup, teardown),
+		cmocka_unit_test_setup_teardown(repeats_of_one_site_are_limited_and_counted, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(names_are_parsed_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(unknown_names_are_not_found, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_terminal_gets_the_time_and_the_journal_a_priority, setup,
-						teardown),
+		cmocka_unit_test_setup_teardown(a_terminal_gets_the_time_and_the_journal_a_priority,
+						setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,8 +72,11 @@ static void on_done(struct runner_job *job)
 
 static struct item item(void)
 {
-	return (struct item){ .task.run = on_task, .timer.run = on_timer, .job.run = run_job,
-			      .job.done = on_done, .left = 1 };
+	return (struct item){ .task.run = on_task,
+			      .timer.run = on_timer,
+			      .job.run = run_job,
+			      .job.done = on_done,
+			      .left = 1 };
 }
 
 static void a_loop_without_work_ends_at_once(void **state)
@@ -254,14 +257,20 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_loop_without_work_ends_at_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(queued_tasks_keep_it_running_and_then_it_ends, setup, teardown),
-		cmocka_unit_test_setup_teardown(timers_fire_when_due_and_not_before, setup, teardown),
-		cmocka_unit_test_setup_teardown(loop_stop_leaves_the_rest_for_later, setup, teardown),
-		cmocka_unit_test_setup_teardown(stopping_the_last_timer_lets_the_loop_end, setup, teardown),
-		cmocka_unit_test_setup_teardown(jobs_run_elsewhere_and_are_done_here, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_submit_without_memory_fails_and_nothing_comes, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_timer_started_again_for_the_same_instant_fires_again, setup,
+		cmocka_unit_test_setup_teardown(queued_tasks_keep_it_running_and_then_it_ends,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(timers_fire_when_due_and_not_before, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(loop_stop_leaves_the_rest_for_later, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(stopping_the_last_timer_lets_the_loop_end, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(jobs_run_elsewhere_and_are_done_here, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_submit_without_memory_fails_and_nothing_comes,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_timer_started_again_for_the_same_instant_fires_again, setup, teardown),
 		cmocka_unit_test(fini_waits_for_jobs_and_the_tasks_they_queue),
 		cmocka_unit_test(fini_waits_for_closing_handles_and_the_tasks_they_queue),
 		cmocka_unit_test(leaks_are_named),

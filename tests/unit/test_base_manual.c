@@ -158,7 +158,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(jobs_run_in_the_next_turn_before_tasks, setup),
 		cmocka_unit_test_setup(a_job_submitted_when_done_waits_for_the_next_turn, setup),
-		cmocka_unit_test_setup_teardown(a_submit_without_memory_fails_and_nothing_comes, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_submit_without_memory_fails_and_nothing_comes,
+						setup, teardown),
 		cmocka_unit_test_setup(stepping_advances_to_the_next_timer, setup),
 		cmocka_unit_test_setup(running_stops_at_the_given_time, setup),
 		cmocka_unit_test_setup(run_until_gives_up_at_its_limit, setup),

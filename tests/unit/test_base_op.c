@@ -146,18 +146,10 @@ static void sample_tick(struct op *op)
 	assert_ptr_equal(op_label()->task, kind.name);
 	for (enum op_step step = OP_NEXT; step == OP_NEXT;) {
 		switch (op->state) {
-		case IDLE:
-			step = do_idle(s);
-			break;
-		case WAITING:
-			step = do_waiting(s);
-			break;
-		case WORKING:
-			step = do_working(s);
-			break;
-		case CLOSING:
-			step = do_closing(s);
-			break;
+		case IDLE: step = do_idle(s); break;
+		case WAITING: step = do_waiting(s); break;
+		case WORKING: step = do_working(s); break;
+		case CLOSING: step = do_closing(s); break;
 		default:
 			if (op_finish(op))
 				s->cb(s, op_status(op));
@@ -565,9 +557,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(an_operation_succeeds_from_the_loop, setup),
-		cmocka_unit_test_setup(cancelling_before_the_first_tick_ends_in_one_callback, setup),
-		cmocka_unit_test_setup(cancelling_inside_a_tick_is_recorded_and_the_result_of_the_job_too_late,
+		cmocka_unit_test_setup(cancelling_before_the_first_tick_ends_in_one_callback,
 				       setup),
+		cmocka_unit_test_setup(
+			cancelling_inside_a_tick_is_recorded_and_the_result_of_the_job_too_late,
+			setup),
 		cmocka_unit_test_setup(the_deadline_ends_it_with_etimedout, setup),
 		cmocka_unit_test_setup(the_deadline_is_the_earlier_of_both_and_saturates, setup),
 		cmocka_unit_test_setup(a_deadline_in_the_past_is_known_to_the_first_tick, setup),
@@ -576,7 +570,8 @@ int main(void)
 		cmocka_unit_test_setup(the_callback_may_free_it, setup),
 		cmocka_unit_test_setup(cancelling_at_any_step_ends_in_one_callback, setup),
 		cmocka_unit_test_setup(a_deadline_at_any_time_ends_in_one_callback, setup),
-		cmocka_unit_test_setup_teardown(an_operation_survives_oom_at_every_allocation, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_operation_survives_oom_at_every_allocation,
+						setup, teardown),
 		cmocka_unit_test_setup(every_move_is_reported_after_it_was_made, setup),
 		cmocka_unit_test_setup(it_does_not_finish_while_something_is_pending, setup),
 		cmocka_unit_test_setup(the_label_is_restored_after_a_nested_tick, setup),

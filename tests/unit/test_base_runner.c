@@ -162,7 +162,8 @@ static void on_random(struct runner_timer *timer)
 
 static int by_due(const void *a, const void *b)
 {
-	const struct random_timer *x = *(struct random_timer *const *)a, *y = *(struct random_timer *const *)b;
+	const struct random_timer *x = *(struct random_timer *const *)a,
+				  *y = *(struct random_timer *const *)b;
 
 	if (x->due_ms != y->due_ms)
 		return x->due_ms < y->due_ms ? -1 : 1;
@@ -264,7 +265,8 @@ int main(void)
 		cmocka_unit_test_setup(a_task_can_be_removed_by_one_of_the_same_turn, setup),
 		cmocka_unit_test_setup(a_zeroed_task_counts_as_not_queued, setup),
 		cmocka_unit_test_setup(equal_times_fire_in_the_order_started, setup),
-		cmocka_unit_test_setup(a_timer_that_restarts_itself_runs_once_a_turn_and_starves_none, setup),
+		cmocka_unit_test_setup(
+			a_timer_that_restarts_itself_runs_once_a_turn_and_starves_none, setup),
 		cmocka_unit_test_setup(a_due_timer_can_be_stopped_by_another, setup),
 		cmocka_unit_test_setup(many_random_timers_fire_as_if_sorted, setup),
 		cmocka_unit_test_setup(random_numbers_match_the_published_generator, setup),

@@ -46,12 +46,15 @@ static void json_strings_are_escaped(void **state)
 
 static void ill_formed_bytes_become_replacement_characters(void **state)
 {
-	check_json("a\xff" "b", 3, "\"a" U_FFFD "b\"");
+	check_json("a\xff"
+		   "b",
+		   3, "\"a" U_FFFD "b\"");
 	check_html("\xe2\x82", 2, U_FFFD U_FFFD);
 	check_json("\xc0\xaf", 2, "\"" U_FFFD U_FFFD "\"");
 }
 
-/* Table 3-7 of the Unicode standard: the first and last sequence of each row, and what lies just outside. */
+/* Table 3-7 of the Unicode standard: the first and last sequence of each row, and what lies just
+ * outside. */
 static void utf8_is_decoded_strictly(void **state)
 {
 	static const struct {
@@ -60,16 +63,26 @@ static void utf8_is_decoded_strictly(void **state)
 		size_t expected;
 		uint32_t code;
 	} cases[] = {
-		{ "", 0, 0, 0 },	      { "A", 1, 1, 'A' },
-		{ "\x7f", 1, 1, 0x7f },	      { "\x80", 1, 0, 0 },
-		{ "\xc1\xbf", 2, 0, 0 },      { "\xc2\x80", 2, 2, 0x80 },
-		{ "\xdf\xbf", 2, 2, 0x7ff },  { "\xdf\xc0", 2, 0, 0 },
-		{ "\xe0\x9f\xbf", 3, 0, 0 },  { "\xe0\xa0\x80", 3, 3, 0x800 },
-		{ "\xed\x9f\xbf", 3, 3, 0xd7ff },     { "\xed\xa0\x80", 3, 0, 0 },
-		{ "\xee\x80\x80", 3, 3, 0xe000 },     { "\xef\xbf\xbf", 3, 3, 0xffff },
-		{ "\xf0\x8f\xbf\xbf", 4, 0, 0 },      { "\xf0\x90\x80\x80", 4, 4, 0x10000 },
-		{ "\xf4\x8f\xbf\xbf", 4, 4, 0x10ffff }, { "\xf4\x90\x80\x80", 4, 0, 0 },
-		{ "\xf5\x80\x80\x80", 4, 0, 0 },      { "\xe2\x82\x28", 3, 0, 0 },
+		{ "", 0, 0, 0 },
+		{ "A", 1, 1, 'A' },
+		{ "\x7f", 1, 1, 0x7f },
+		{ "\x80", 1, 0, 0 },
+		{ "\xc1\xbf", 2, 0, 0 },
+		{ "\xc2\x80", 2, 2, 0x80 },
+		{ "\xdf\xbf", 2, 2, 0x7ff },
+		{ "\xdf\xc0", 2, 0, 0 },
+		{ "\xe0\x9f\xbf", 3, 0, 0 },
+		{ "\xe0\xa0\x80", 3, 3, 0x800 },
+		{ "\xed\x9f\xbf", 3, 3, 0xd7ff },
+		{ "\xed\xa0\x80", 3, 0, 0 },
+		{ "\xee\x80\x80", 3, 3, 0xe000 },
+		{ "\xef\xbf\xbf", 3, 3, 0xffff },
+		{ "\xf0\x8f\xbf\xbf", 4, 0, 0 },
+		{ "\xf0\x90\x80\x80", 4, 4, 0x10000 },
+		{ "\xf4\x8f\xbf\xbf", 4, 4, 0x10ffff },
+		{ "\xf4\x90\x80\x80", 4, 0, 0 },
+		{ "\xf5\x80\x80\x80", 4, 0, 0 },
+		{ "\xe2\x82\x28", 3, 0, 0 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

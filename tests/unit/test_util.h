@@ -1,5 +1,5 @@
-/* What the unit tests share: status checks that print names, fault sweeps, waiting on a virtual clock. Includes
- * cmocka in the order it needs. */
+/* What the unit tests share: status checks that print names, fault sweeps, waiting on a virtual
+ * clock. Includes cmocka in the order it needs. */
 #pragma once
 
 #include <setjmp.h>
@@ -22,14 +22,16 @@
 enum { FAULT_SWEEP_MAX = 100000 };
 
 /** Compare two status codes; a failure prints both by name. */
-#define CHECK_STATUS(expected, actual) check_status((expected), (actual), #actual, __FILE__, __LINE__)
+#define CHECK_STATUS(expected, actual)                                                             \
+	check_status((expected), (actual), #actual, __FILE__, __LINE__)
 
-static inline void check_status(int expected, int actual, const char *expr, const char *file, int line)
+static inline void check_status(int expected, int actual, const char *expr, const char *file,
+				int line)
 {
 	if (expected == actual)
 		return;
-	print_error("%s:%d: %s is %s (%d), expected %s (%d)\n", file, line, expr, err_name(actual), actual,
-		    err_name(expected), expected);
+	print_error("%s:%d: %s is %s (%d), expected %s (%d)\n", file, line, expr, err_name(actual),
+		    actual, err_name(expected), expected);
 	_fail(file, line);
 }
 
@@ -40,7 +42,7 @@ struct fault_sweep {
 	bool started;
 };
 
-/* True while there is another allocation to fail: the n-th alone, then the n-th and all after it. */
+/* True while there is another allocation to fail: the n-th alone, then it and all after it. */
 static inline bool fault_sweep_next(struct fault_sweep *s, const char *file, int line)
 {
 	struct mem_stats stats;
@@ -67,9 +69,10 @@ static inline bool fault_sweep_next(struct fault_sweep *s, const char *file, int
 	return true;
 }
 
-/** Run the statements again and again, failing the 1st allocation of this thread, then the 2nd, … until a run met
- *  no fault; each once alone and once with all later ones failing too. Every run must free what it allocated.
- *  The last run sees no fault, so the statements can tell by mem_fault_hits() == 0 that success is due:
+/** Run the statements again and again, failing the 1st allocation of this thread, then the 2nd, and
+ *  so on until a run met no fault; each once alone and once with all later ones failing too. Every
+ *  run must free what it allocated. The last run sees no fault, so the statements can tell by
+ *  mem_fault_hits() == 0 that success is due:
  *
  *	FAULT_SWEEP({
  *		rc = thing_parse(&t, bytes, len);
@@ -85,9 +88,10 @@ static inline bool fault_sweep_next(struct fault_sweep *s, const char *file, int
 		}                                                                                  \
 	} while (0)
 
-/** Step the loop until pred(data), or until nothing is due before the absolute time limit_ms. Returns pred's last
- *  answer. */
-static inline bool run_until(struct manual_loop *l, bool (*pred)(void *data), void *data, uint64_t limit_ms)
+/** Step the loop until pred(data), or until nothing is due before the absolute time limit_ms.
+ * Returns pred's last answer. */
+static inline bool run_until(struct manual_loop *l, bool (*pred)(void *data), void *data,
+			     uint64_t limit_ms)
 {
 	while (!pred(data))
 		if (manual_loop_next_due_ms(l) > limit_ms || !manual_loop_step(l))
