@@ -54,7 +54,7 @@ struct op {
 	bool live; /* between op_init and op_finish */
 	bool has_result;
 	bool stopping;
-	bool owns_span; /* env.span is this operation's own: its states are stages of it */
+	bool owns_span;	   /* env.span is its own: its states are stages of it */
 	uint64_t since_ms; /* when the state was entered */
 	struct runner_task task;
 	struct runner_timer timer;
