@@ -40,6 +40,7 @@ struct http_server_config {
 	const char *title;   /* "peerscope pid 123": page titles; copied */
 	const char *version; /* "0.1.0"; copied */
 };
+/** NULL when out of memory. Sets SIGPIPE to be ignored where it has its default effect. Borrows loop and trace. */
 struct http_server *http_server_new(const struct http_server_config *config);
 /** Listen on a loopback address; any other is UV_EACCES with an explanation in ret_why that shows the `ssh -L` line. */
 int http_listen_tcp(struct http_server *s, const struct multiaddr *addr, struct multiaddr *ret_bound, char *ret_why,
@@ -77,8 +78,11 @@ const char *http_request_param(const struct http_request *r, const char *name);
 bool http_request_param_at(const struct http_request *r, size_t i, const char **ret_name, const char **ret_value);
 const char *http_request_header(const struct http_request *r, const char *lower_case_name);
 const uint8_t *http_request_body(const struct http_request *r, size_t *ret_len);
-/** When the client goes away before the reply is complete. The handler then still has to end the reply. */
+/** When the client goes away, or the server closes, before the reply is complete: once, from the loop, not inside a call of the
+ *  handler's. The handler then still has to end the reply; what it writes is dropped. */
 void http_request_on_close(struct http_request *r, void (*on_close)(void *data, struct http_request *r), void *data);
+/** True when the client has gone or has ended its side. */
+bool http_request_gone(const struct http_request *r);
 
 /* What the client wants to read: ?json, ?text, ?html decide; else Accept: text/html, application/json; else text. */
 enum http_format { HTTP_TEXT, HTTP_JSON, HTTP_HTML };
@@ -95,10 +99,15 @@ void http_reply_header(struct http_request *r, const char *name, const char *val
 
 /** An answer in pieces (chunked). */
 void http_reply_begin(struct http_request *r, int status, const char *content_type);
-/** Copies. Returns true when the client should be given time: continue from on_drain. */
+/** Copies. Returns true when the client should be given time: continue from on_drain (it comes once for each true, also when
+ *  the client goes away meanwhile, after on_close). */
 bool http_reply_write(struct http_request *r, const void *data, size_t len);
 void http_request_on_drain(struct http_request *r, void (*on_drain)(void *data, struct http_request *r), void *data);
+/** The request is no longer valid afterwards. */
 void http_reply_end(struct http_request *r);
+/** Instead of http_reply_end when the rest cannot be had: the connection breaks off, so that the client sees a cut-off answer
+ *  for what it is. */
+void http_reply_abort(struct http_request *r);
 
 /* ---- Pages ---- */
 

@@ -1,0 +1,30 @@
+/* What pages are made of. Private to debug_http/.
+ *
+ * Everything dynamic goes through page_write_text or buf_write_html. Inline styles and scripts are forbidden by our own
+ * Content-Security-Policy: what varies per element is a class or an SVG attribute. */
+#pragma once
+
+#include "debug_http/debug_http.h"
+
+/** Escaped for HTML text and quoted attributes. */
+void page_write_text(struct buf *out, const char *s);
+/** Percent-encoded for a query value (RFC 3986 unreserved characters stay). */
+void page_write_query(struct buf *out, const char *s, size_t len);
+/** "840 µs", "12.3 ms", "4.90 s", "2 min 5 s", "1 h 3 min", "2 d 4 h": three digits that a person can compare. */
+void page_write_duration(struct buf *out, uint64_t ns);
+/** "512 B", "83.1 KiB" */
+void page_write_bytes(struct buf *out, uint64_t bytes);
+/** 2026-01-31T12:00:00Z */
+void page_write_utc(struct buf *out, uint64_t wall_ns);
+/** Lower-case hex. */
+void page_write_hex(struct buf *out, const uint8_t *bytes, size_t len);
+
+/** One of the files under /debug/assets/; embedded at build time. */
+struct asset {
+	const char *name;
+	const char *content_type;
+	const char *text;
+	size_t len;
+};
+extern const struct asset page_assets[];
+extern const size_t page_asset_count;
