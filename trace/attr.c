@@ -4,7 +4,7 @@
 /* The attribute with this key, if it was set before. */
 static struct attr_part *find(struct trace *t, const struct node *n, const char *key)
 {
-	struct part_iter it;
+	UNINITIALIZED struct part_iter it;
 	const struct part *p;
 
 	if (n->attr_count == 0)

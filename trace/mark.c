@@ -93,6 +93,7 @@ static void form_parse(struct mark_form *form, const char *fmt)
 
 	form->fmt = fmt;
 	form->count = 0;
+	form->strings = false;
 	form->literal = strchr(fmt, '%') == NULL;
 	for (const char *p = strchr(fmt, '%'); p != NULL; p = strchr(p, '%')) {
 		if (p[1] == '%') {
@@ -102,6 +103,7 @@ static void form_parse(struct mark_form *form, const char *fmt)
 		if (form->count == MARK_ARGS_MAX || !spec_parse(p, &s))
 			return;
 		form->type[form->count] = s.type;
+		form->strings |= s.type == ARG_STR || s.type == ARG_STR_N;
 		form->precision[form->count++] = s.precision;
 		p = s.end;
 	}
@@ -183,22 +185,34 @@ static size_t encode_args(const struct mark_form *form, va_list args, struct mar
 	return ((size_t)(room.p - (char *)m) + 7) & ~(size_t)7;
 }
 
+/* Numbers take their words at once; strings show their length only when they are copied. */
 static void mark_write(struct trace *t, struct node *n, enum part_type type, const struct mark_form *form, va_list args)
 {
-	uint64_t words[(MARK_PART_MAX + 7) / 8];
+	UNINITIALIZED uint64_t words[(MARK_PART_MAX + 7) / 8];
+	uint64_t at = clock_now_ns(t->clock) - n->start_ns;
 	struct mark_part *m = (void *)words;
-	size_t size = encode_args(form, args, m);
+	size_t size = sizeof(*m) + form->count * sizeof(m->args[0]);
 
-	m->part = (struct part){ .type = (uint8_t)type, .size8 = (uint8_t)(size / 8) };
-	m->at_ns = clock_now_ns(t->clock) - n->start_ns;
-	m->fmt = form->fmt;
-	if (size > CELL_PAYLOAD) {
-		mark_append_long(t, n, &m->part);
-		return;
+	if (form->strings) {
+		size = encode_args(form, args, m);
+		m->part = (struct part){ .type = (uint8_t)type, .size8 = (uint8_t)(size / 8) };
+		m->at_ns = at;
+		m->fmt = form->fmt;
+		if (size > CELL_PAYLOAD) {
+			mark_append_long(t, n, &m->part);
+			return;
+		}
 	}
-	struct part *p = mark_append(t, n, type, size);
-	if (p != NULL)
+	struct mark_part *p = (void *)mark_append(t, n, type, size);
+	if (p == NULL)
+		return;
+	if (form->strings) {
 		memcpy(p, m, size);
+	} else {
+		p->at_ns = at;
+		p->fmt = form->fmt;
+		encode_args(form, args, p);
+	}
 }
 
 /* A mark without arguments, which is what most are. */
@@ -273,7 +287,8 @@ static void out_decimal(struct out *o, uint64_t v, bool negative)
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 static void out_printf(struct out *o, const struct spec *s, uint64_t word, const char *text, size_t len)
 {
-	char spec[SPEC_MAX], result[CONVERSION_MAX];
+	UNINITIALIZED char result[CONVERSION_MAX];
+	char spec[SPEC_MAX];
 	size_t keep = s->type == ARG_STR || s->type == ARG_STR_N ? strcspn(s->start, ".s") : s->flags_len;
 	double real;
 	int n = 0;

@@ -48,7 +48,7 @@ static bool part_matches(struct trace *t, const struct needle *needle, const str
 {
 	const struct mark_part *m = (const void *)p;
 	const struct attr_part *a = (const void *)p;
-	char text[MARK_FORMATTED_MAX];
+	UNINITIALIZED char text[MARK_FORMATTED_MAX];
 
 	switch ((enum part_type)p->type) {
 	case PART_MARK:
@@ -76,7 +76,7 @@ static bool part_matches(struct trace *t, const struct needle *needle, const str
 static bool tree_contains(struct trace *t, const struct node *root, const struct needle *needle)
 {
 	const struct part *p;
-	struct part_iter it;
+	UNINITIALIZED struct part_iter it;
 
 	for (const struct node *n = root; n != NULL; n = tree_next(t, n)) {
 		if (contains(needle, node_title(t, n), n->title_len) ||

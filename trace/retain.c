@@ -211,9 +211,12 @@ static struct node *pick_recent(struct trace *t)
 	struct node *root = node_at(t, c->group[KEEP_RECENT].first);
 	group_remove(t, &c->group[KEEP_RECENT], root);
 	c->recent_cells -= root->tree.cell_count;
-	/* The next victim is cold; have it here when its turn comes. */
-	if (c->group[KEEP_RECENT].first != 0)
-		__builtin_prefetch(node_at(t, c->group[KEEP_RECENT].first), 1);
+	/* The victims to come are cold. Have the one after next here when it is needed. */
+	if (c->group[KEEP_RECENT].first != 0) {
+		const union cell *coming = &t->cells[node_at(t, c->group[KEEP_RECENT].first)->tree.later];
+		for (unsigned line = 0; line < CELL_SIZE; line += 64)
+			__builtin_prefetch(coming->bytes + line, 1);
+	}
 	return root;
 }
 
@@ -240,8 +243,7 @@ void retain_each(struct trace *t, void (*visit)(void *data, struct node *root), 
 	for (uint32_t i = 0; i < t->categories.count; i++) {
 		struct category *c = &t->category[i];
 		for (size_t g = 0; g < ARRAY_SIZE(c->group); g++)
-			for (uint32_t slot = c->group[g].first; slot != 0;
-			     slot = node_at(t, slot)->tree.later)
+			for (uint32_t slot = c->group[g].last; slot != 0; slot = node_at(t, slot)->tree.prev)
 				visit(data, node_at(t, slot));
 		for (uint32_t k = 0; k < c->slow_count; k++)
 			visit(data, node_at(t, c->slow[k]));

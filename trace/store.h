@@ -16,6 +16,9 @@
 
 #include "trace/trace.h"
 
+/* For scratch space that is written before it is read: the build zeroes automatic variables otherwise. */
+#define UNINITIALIZED __attribute__((uninitialized))
+
 enum {
 	CELL_SIZE = 256,
 	CELL_PAYLOAD = CELL_SIZE - 8,
@@ -179,6 +182,7 @@ struct mark_form {
 	const char *fmt;
 	uint8_t count;
 	bool literal; /* no % in it */
+	bool strings; /* among the arguments */
 	uint8_t type[MARK_ARGS_MAX];
 	uint8_t precision[MARK_ARGS_MAX]; /* of strings; 255 = none */
 };
@@ -324,7 +328,6 @@ struct part_iter {
 	bool in_tail;
 	uint64_t joined[(MARK_PART_MAX + 7) / 8]; /* a mark that goes on in a second cell */
 };
-/** No initializer on purpose: `joined` would be cleared each time. */
 void part_iter_init(struct part_iter *it, struct trace *t, const struct node *n);
 /** The next part that is not dead, or NULL. Valid until the next call. */
 const struct part *part_next(struct part_iter *it);
@@ -352,7 +355,7 @@ void retain_begin(struct trace *t, struct node *root);
 void retain_complete(struct trace *t, struct node *root);
 /** Give up one root, the least valuable. False when only active ones are left. */
 bool retain_evict(struct trace *t);
-/** Visit every root, in no particular order. */
+/** Visit every root, mostly new ones before old ones. */
 void retain_each(struct trace *t, void (*visit)(void *data, struct node *root), void *data);
 
 /* mark.c */

@@ -146,7 +146,7 @@ static bool unlisted_stage(struct trace *t, const struct trace_span_view *s, con
 bool trace_stage_at(struct trace *t, const struct trace_span_view *s, uint32_t i, struct trace_stage_view *ret)
 {
 	const struct node *n = node_of_view(t, s);
-	struct part_iter it;
+	UNINITIALIZED struct part_iter it;
 
 	if (n == NULL || i >= s->stage_count)
 		return false;
@@ -164,8 +164,8 @@ bool trace_mark_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
 		   struct buf *text)
 {
 	const struct node *n = node_of_view(t, s);
-	char formatted[MARK_FORMATTED_MAX];
-	struct part_iter it;
+	UNINITIALIZED char formatted[MARK_FORMATTED_MAX];
+	UNINITIALIZED struct part_iter it;
 	uint64_t unused;
 
 	if (n == NULL || i >= s->mark_count)
@@ -183,7 +183,7 @@ bool trace_mark_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
 bool trace_attr_at(struct trace *t, const struct trace_span_view *s, uint32_t i, struct trace_attr_view *ret)
 {
 	const struct node *n = node_of_view(t, s);
-	struct part_iter it;
+	UNINITIALIZED struct part_iter it;
 	uint64_t unused;
 
 	if (n == NULL || i >= s->attr_count)
@@ -206,7 +206,7 @@ bool trace_attr_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
 bool trace_link_at(struct trace *t, const struct trace_span_view *s, uint32_t i, struct trace_link_view *ret)
 {
 	const struct node *n = node_of_view(t, s);
-	struct part_iter it;
+	UNINITIALIZED struct part_iter it;
 	uint64_t unused;
 
 	if (n == NULL || i >= s->link_count)
