@@ -4,12 +4,14 @@
  *   run        the state machine of one discovery (trace "sync.discover", titled with the IRI):
  *              entry → local → peers → local_sync (tier by tier) → dht → exit
  *   source     where peers come from: hints of the IRI, connected, stored, LAN, DHT
- *   authority  a peer the space vouches for, a hint of the IRI, or one that served the space before: always asked
- *   tier       authorities, then connected and LAN peers, then cold ones; the next starts only if something is still owed
- *   width      how many peers beyond the authorities are asked: 0, 2 or 20
- *   resolved   the asked version's heads and everything they reach are stored: this decides success, nothing else
+ *   authority  a peer the space vouches for, a hint of the IRI, or one that served the space
+ * before: always asked tier       authorities, then connected and LAN peers, then cold ones; the
+ * next starts only if something is still owed width      how many peers beyond the authorities are
+ * asked: 0, 2 or 20 resolved   the asked version's heads and everything they reach are stored: this
+ * decides success, nothing else
  *
- * What remains after the object resolved (older content, peers not waited for) continues as a linked trace "sync.background". */
+ * What remains after the object resolved (older content, peers not waited for) continues as a
+ * linked trace "sync.background". */
 #pragma once
 
 #include "sync/sync.h"
@@ -18,21 +20,24 @@ enum {
 	DISCOVERY_TIMEOUT_MS = 600000,
 	DISCOVERY_LOCAL_TIMEOUT_MS = 400000,
 	DISCOVERY_DHT_TIMEOUT_MS = 200000,
-	DISCOVERY_DHT_HEDGE_MS = 2000,	       /* without a resolving peer: the DHT lookup starts beside local sync */
-	DISCOVERY_RUNS_MAX = 256,	       /* at once */
-	DISCOVERY_WAITERS_MAX = 1024,	       /* askers of one run */
+	DISCOVERY_DHT_HEDGE_MS =
+		2000, /* without a resolving peer: the DHT lookup starts beside local sync */
+	DISCOVERY_RUNS_MAX = 256,     /* at once */
+	DISCOVERY_WAITERS_MAX = 1024, /* askers of one run */
 	DISCOVERY_BACKGROUND_MAX = 8,
 	DISCOVERY_SOURCES_MAX = 8,
 	DISCOVERY_PEERS_MAX = SYNC_WAVE_PEERS_MAX,
 	DISCOVERY_WIDTH_NONE = 0,
 	DISCOVERY_WIDTH_NARROW = 2,
 	DISCOVERY_WIDTH_FULL = 20,
-	DISCOVERY_EXHAUSTIVE_MS = 600000,      /* a recursive scope is searched at full width this often */
+	DISCOVERY_EXHAUSTIVE_MS =
+		600000, /* a recursive scope is searched at full width this often */
 	DISCOVERY_EXHAUSTIVE_USER_MS = 120000, /* and on user interest at most this often */
-	DISCOVERY_STRAGGLER_MS = 2000,	       /* after a success: peers that brought nothing for so long are cut */
-	DISCOVERY_GRACE_MS = 200,	       /* unpinned: how long others may still bring a newer version */
+	DISCOVERY_STRAGGLER_MS =
+		2000, /* after a success: peers that brought nothing for so long are cut */
+	DISCOVERY_GRACE_MS = 200, /* unpinned: how long others may still bring a newer version */
 	DISCOVERY_SUBSCRIPTION_INTERVAL_MS = 60000,
-	DISCOVERY_BENCH_MAX = 4096	       /* peers whose failures are remembered */
+	DISCOVERY_BENCH_MAX = 4096 /* peers whose failures are remembered */
 };
 
 /* How a discovery ended. Closed; also the outcome shown in its trace. */
@@ -45,7 +50,8 @@ enum discovery_outcome {
 	DISCOVERY_CANCELLED, /* by the asker or by shutdown */
 	DISCOVERY_ERROR	     /* see status */
 };
-const char *discovery_outcome_name(enum discovery_outcome o); /* "cached", "local", "dht", "notfound", "timeout", … */
+const char *discovery_outcome_name(
+	enum discovery_outcome o); /* "cached", "local", "dht", "notfound", "timeout", … */
 
 /* ---- Sources of peers ---- */
 
@@ -68,15 +74,16 @@ struct discovery_lookup {
 	struct op op;
 };
 
-/* A source. LAN answers from what it heard; the DHT looks up. NULL functions: not that kind. Lives in the folder that implements it;
- * borrowed by the discovery until it is closed. */
+/* A source. LAN answers from what it heard; the DHT looks up. NULL functions: not that kind. Lives
+ * in the folder that implements it; borrowed by the discovery until it is closed. */
 struct discovery_source {
 	const char *name; /* "lan", "dht" */
 	enum discovery_tier tier;
 	/** Peers known now, as many as fit. */
 	size_t (*peers)(struct discovery_source *s, struct sync_target *ret, size_t cap);
 	/** Ask for providers of an object. The callbacks come from the loop. */
-	void (*lookup)(struct discovery_source *s, struct discovery_lookup *l, const struct op_env *env, const struct iri *iri);
+	void (*lookup)(struct discovery_source *s, struct discovery_lookup *l,
+		       const struct op_env *env, const struct iri *iri);
 	void (*lookup_cancel)(struct discovery_source *s, struct discovery_lookup *l);
 	/** Why it gives nothing: "off", "starting"; NULL = in use. */
 	const char *(*state)(struct discovery_source *s);
@@ -87,7 +94,7 @@ struct discovery_source {
 struct discovery;
 struct discovery_config {
 	struct runner *runner;
-	struct net *net;	/* borrowed, all of them */
+	struct net *net; /* borrowed, all of them */
 	struct store *store;
 	struct sync *sync;
 	struct trace *trace;
@@ -108,7 +115,8 @@ void discovery_close(struct discovery *d, void (*closed)(void *data), void *data
 struct discovery *discovery_free(struct discovery *d);
 
 struct discovery_stats {
-	uint64_t started, joined, by_outcome[DISCOVERY_ERROR + 1], active, background_active, background_dropped;
+	uint64_t started, joined, by_outcome[DISCOVERY_ERROR + 1], active, background_active,
+		background_dropped;
 	uint64_t subscriptions, benched;
 };
 void discovery_stats(const struct discovery *d, struct discovery_stats *ret);
@@ -127,8 +135,8 @@ struct discover {
 	/* Results */
 	enum discovery_outcome outcome;
 	const char *timeout_stage; /* with DISCOVERY_TIMEOUT */
-	int last_error;		   /* why the last peer failed, with DISCOVERY_NOT_FOUND; 0 = no peer failed */
-	uint64_t peers_known;	   /* how many peers could be asked at all */
+	int last_error; /* why the last peer failed, with DISCOVERY_NOT_FOUND; 0 = no peer failed */
+	uint64_t peers_known; /* how many peers could be asked at all */
 	struct hash heads[STORE_HEADS_MAX];
 	size_t head_count;
 	bool tombstone;
@@ -141,22 +149,29 @@ struct discover {
 	struct list waiter;
 	struct iri iri;
 	enum scope_kind kind;
+	bool user, has_announcer;
+	struct public_key announcer;
 };
-/** Find the object (and with kind SCOPE_RECURSIVE all below it). Copies the IRI. Status 0 with outcome cached, local or dht;
- *  ERR_NOT_FOUND; UV_ETIMEDOUT; UV_ECANCELED; ERR_BUSY (DISCOVERY_RUNS_MAX); UV_ENOMEM; the store's errors. Cancelling one asker of
- *  several only detaches it. */
-void discover_start(struct discover *d, const struct op_env *env, struct discovery *service, const struct iri *iri,
-		    enum scope_kind kind, discover_cb cb);
+/** Find the object (and with kind SCOPE_RECURSIVE all below it). Copies the IRI. Status 0 with
+ * outcome cached, local or dht; ERR_NOT_FOUND; UV_ETIMEDOUT; UV_ECANCELED; ERR_BUSY
+ * (DISCOVERY_RUNS_MAX); UV_ENOMEM; the store's errors. Cancelling one asker of several only
+ * detaches it. The struct's data and on_progress are the caller's: zero it before the first use. */
+void discover_start(struct discover *d, const struct op_env *env, struct discovery *service,
+		    const struct iri *iri, enum scope_kind kind, discover_cb cb);
 
 /* ---- Policy: pure ---- */
 
 /** How many peers to draw beyond the authorities. */
 unsigned discovery_width(bool have_locally, bool authority_known, bool exhaustive);
-/** Is this wave to be an exhaustive one? Times are of the last exhaustive wave of the scope; 0 = never. */
-bool discovery_exhaustive(bool recursive, bool user_interest, uint64_t now_ms, uint64_t last_ms, uint64_t last_user_ms);
+/** Is this wave to be an exhaustive one? Times are of the last exhaustive wave of the scope; 0 =
+ * never. */
+bool discovery_exhaustive(bool recursive, bool user_interest, uint64_t now_ms, uint64_t last_ms,
+			  uint64_t last_user_ms);
 /** After a tier: is the next one needed? */
 bool discovery_escalate(uint64_t peers_ok, uint64_t outstanding, bool resolved, bool exhaustive);
 /** May the running sessions of a tier be cut? */
-bool discovery_cut_stragglers(uint64_t peers_ok, uint64_t outstanding, bool resolved, bool pinned, uint64_t idle_ms);
-/** Draw up to `width` of `count` candidates without replacement; picks are written to ret_picks (indices). */
+bool discovery_cut_stragglers(uint64_t peers_ok, uint64_t outstanding, bool resolved, bool pinned,
+			      uint64_t idle_ms);
+/** Draw up to `width` of `count` candidates without replacement; picks are written to ret_picks
+ * (indices). */
 size_t discovery_draw(struct runner *r, size_t count, size_t width, size_t *ret_picks);

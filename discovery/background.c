@@ -1,0 +1,174 @@
+/* After an object resolved: fetch what remains of its closure (older content) and hear the peers
+ * that were not waited for (trace "sync.background", linked from the discovery).
+ *
+ *   LOOK ──► SYNC ──► DONE       LOOK waits for the store: is anything wanted, or is there a peer
+ * that was cut? └───────────────► */
+#include <string.h>
+
+#include "base/mem.h"
+#include "discovery/run.h"
+
+enum { BACKGROUND_TIMEOUT_MS = 120000, BACKGROUND_TARGETS_MAX = DISCOVERY_WIDTH_FULL };
+
+enum { LOOK, SYNC, DONE };
+
+static const struct op_state states[] = {
+	[LOOK] = { "look", TO(SYNC) | TO(DONE) },
+	[SYNC] = { "sync", TO(DONE) },
+	[DONE] = { "done", 0 },
+};
+
+struct background {
+	struct op op;
+	struct list node;
+	struct discovery *service;
+	struct scope scope;
+	struct sync_target targets[BACKGROUND_TARGETS_MAX];
+	size_t target_count;
+	struct store_wants wants;
+	struct sync_wave wave;
+	bool looking, waving, cut_peers;
+};
+
+static void background_tick(struct op *op);
+
+static const struct op_kind kind_background = { "sync.background", states, ARRAY_SIZE(states),
+						background_tick };
+
+static void on_wants(struct store_wants *w, int status)
+{
+	struct background *b = container_of(w, struct background, wants);
+
+	b->looking = false;
+	op_release(&b->op);
+	if (status < 0)
+		op_result(&b->op, status);
+	op_tick(&b->op);
+}
+
+static void on_peer(struct sync_wave *w, const struct sync_peer_outcome *o)
+{
+	struct background *b = w->data;
+
+	service_note_outcome(b->service, o, &b->scope.space);
+}
+
+static void on_settled(struct sync_wave *w, uint8_t priority)
+{
+}
+
+static const struct sync_wave_events wave_events = { on_peer, on_settled, NULL };
+
+static void on_wave(struct sync_wave *w, int status)
+{
+	struct background *b = container_of(w, struct background, wave);
+
+	b->waving = false;
+	op_release(&b->op);
+	op_result(&b->op, status);
+	op_tick(&b->op);
+}
+
+static enum op_step do_look(struct background *b)
+{
+	if (b->looking && !op_stopping(&b->op))
+		return OP_WAIT;
+	if (b->looking) {
+		op_cancel(&b->wants.op);
+		return OP_WAIT;
+	}
+	if (op_has_result(&b->op) || (b->wants.total == 0 && !b->cut_peers)) {
+		op_move(&b->op, DONE);
+		return OP_NEXT;
+	}
+	trace_mark(b->op.env.span, "%llu blobs still wanted", (unsigned long long)b->wants.total);
+	b->waving = true;
+	op_hold(&b->op);
+	sync_wave_start(&b->wave, &b->op.env, b->service->sync, &b->scope, STORE_WANT_HISTORY,
+			&wave_events, on_wave);
+	b->wave.data = b;
+	for (size_t i = 0; i < b->target_count; i++)
+		(void)sync_wave_add(&b->wave, &b->targets[i]);
+	sync_wave_seal(&b->wave);
+	op_move(&b->op, SYNC);
+	return OP_WAIT;
+}
+
+static enum op_step do_sync(struct background *b)
+{
+	if (b->waving) {
+		if (op_stopping(&b->op))
+			sync_wave_cut(&b->wave, SYNC_CUT_CANCELLED);
+		return OP_WAIT;
+	}
+	op_move(&b->op, DONE);
+	return OP_NEXT;
+}
+
+static void finish(struct background *b)
+{
+	struct discovery *d = b->service;
+
+	trace_add(b->op.env.span, b->wave.progress.blobs_downloaded,
+		  b->wave.progress.bytes_downloaded);
+	trace_finish(b->op.env.span, op_status(&b->op), op_status(&b->op) == 0 ? "ok" : NULL);
+	store_wants_fini(&b->wants);
+	list_remove(&b->node);
+	mem_free(b);
+	d->stats.background_active--;
+	service_ended(d);
+}
+
+static void background_tick(struct op *op)
+{
+	struct background *b = container_of(op, struct background, op);
+
+	for (enum op_step step = OP_NEXT; step == OP_NEXT;) {
+		switch (op->state) {
+		case LOOK: step = do_look(b); break;
+		case SYNC: step = do_sync(b); break;
+		case DONE:
+			if (op_finish(op))
+				finish(b);
+			return;
+		}
+	}
+}
+
+void background_start(struct discovery_run *run, const struct sync_target *targets, size_t count)
+{
+	struct discovery *d = run->service;
+	struct op_env env = service_env(d, BACKGROUND_TIMEOUT_MS);
+	struct background *b = NULL;
+	struct buf title;
+
+	if (d->stats.background_active < DISCOVERY_BACKGROUND_MAX && !d->closing)
+		b = mem_alloc(sizeof(*b));
+	if (b == NULL) {
+		d->stats.background_dropped++;
+		return;
+	}
+	b->service = d;
+	b->scope = run->scope;
+	b->cut_peers = run->cut_peers;
+	b->target_count = MIN(count, ARRAY_SIZE(b->targets));
+	memcpy(b->targets, targets, b->target_count * sizeof(targets[0]));
+	list_push_back(&d->backgrounds, &b->node);
+	d->stats.background_active++;
+	op_init(&b->op, &kind_background, &env, BACKGROUND_TIMEOUT_MS);
+	buf_init(&title, IRI_TEXT_MAX);
+	iri_format(&run->iri, &title);
+	op_own_span(&b->op, trace_detach(run->op.env.span, "sync.background",
+					 (const char *)title.data, title.len));
+	buf_fini(&title);
+	b->looking = true;
+	op_hold(&b->op);
+	store_wants_start(&b->wants, &b->op.env, d->store, &b->scope, STORE_WANT_HISTORY, 1,
+			  on_wants);
+}
+
+void background_cancel_all(struct discovery *d)
+{
+	list_for_each(node, &d->backgrounds)
+		op_cancel(&list_entry(node, struct background, node)->op);
+}

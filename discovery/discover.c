@@ -1,0 +1,104 @@
+/* One asker: attaches to the run that answers its question, and leaves it when it has enough.
+ *
+ *   IDLE ──► WAITING ──► DONE        waits in WAITING, for its run */
+#include "base/mem.h"
+#include "discovery/run.h"
+
+enum { IDLE, WAITING, DONE };
+
+static const struct op_state states[] = {
+	[IDLE] = { "idle", TO(WAITING) | TO(DONE) },
+	[WAITING] = { "waiting", TO(DONE) },
+	[DONE] = { "done", 0 },
+};
+
+static void discover_tick(struct op *op);
+
+static const struct op_kind kind_discover = { "discover", states, ARRAY_SIZE(states),
+					      discover_tick };
+
+static enum op_step do_idle(struct discover *d)
+{
+	struct discovery_trigger trigger = { d->has_announcer ? &d->announcer : NULL, d->user };
+	struct discovery_run *run;
+	int err = 0;
+
+	if (op_stopping(&d->op)) {
+		d->outcome = DISCOVERY_CANCELLED;
+		op_move(&d->op, DONE);
+		return OP_NEXT;
+	}
+	run = run_find(d->service, &d->iri, d->kind, &trigger);
+	if (run == NULL)
+		run = run_start(d->service, &d->iri, d->kind, &trigger, &err);
+	if (run != NULL)
+		err = run_attach(run, d);
+	if (err < 0) {
+		d->outcome = DISCOVERY_ERROR;
+		op_result(&d->op, err);
+		op_move(&d->op, DONE);
+		return OP_NEXT;
+	}
+	op_move(&d->op, WAITING);
+	return OP_WAIT;
+}
+
+static enum op_step do_waiting(struct discover *d)
+{
+	if (d->run != NULL && !op_stopping(&d->op))
+		return OP_WAIT;
+	if (d->run != NULL) {
+		int status = op_status(&d->op);
+
+		d->outcome = status == UV_ETIMEDOUT ? DISCOVERY_TIMEOUT : DISCOVERY_CANCELLED;
+		d->timeout_stage = run_stage(d->run);
+		d->stage = d->timeout_stage;
+		run_detach(d->run, d, status);
+	}
+	op_move(&d->op, DONE);
+	return OP_NEXT;
+}
+
+static void discover_tick(struct op *op)
+{
+	struct discover *d = container_of(op, struct discover, op);
+
+	for (enum op_step step = OP_NEXT; step == OP_NEXT;) {
+		switch (op->state) {
+		case IDLE: step = do_idle(d); break;
+		case WAITING: step = do_waiting(d); break;
+		case DONE:
+			if (op_finish(op))
+				d->cb(d, op_status(op));
+			return;
+		}
+	}
+}
+
+void discover_start_for(struct discover *d, const struct op_env *env, struct discovery *service,
+			const struct iri *iri, enum scope_kind kind,
+			const struct discovery_trigger *trigger, discover_cb cb)
+{
+	void *data = d->data;
+	void (*on_progress)(struct discover * d) = d->on_progress;
+
+	*d = (struct discover){
+		.data = data, .on_progress = on_progress, .cb = cb, .service = service, .iri = *iri
+	};
+	d->kind = kind;
+	d->stage = "entry";
+	d->user = trigger->user;
+	d->has_announcer = trigger->announcer != NULL;
+	if (d->has_announcer)
+		d->announcer = *trigger->announcer;
+	list_init(&d->waiter);
+	op_init(&d->op, &kind_discover, env, UINT64_MAX);
+}
+
+void discover_start(struct discover *d, const struct op_env *env, struct discovery *service,
+		    const struct iri *iri, enum scope_kind kind, discover_cb cb)
+{
+	struct discovery_trigger trigger = { .user = true };
+
+	discover_start_for(d, env, service, iri, kind, &trigger, cb);
+}

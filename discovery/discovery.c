@@ -1,0 +1,184 @@
+/* The service: what all discoveries share, and what happens after them. */
+#include "discovery/discovery.h"
+
+#include "base/mem.h"
+#include "discovery/run.h"
+
+struct discovery *discovery_new(const struct discovery_config *c)
+{
+	struct discovery *d = mem_alloc(sizeof(*d));
+
+	if (d == NULL)
+		return NULL;
+	d->runner = c->runner;
+	d->net = c->net;
+	d->store = c->store;
+	d->sync = c->sync;
+	d->trace = c->trace;
+	d->timeout_ms = c->timeout_ms != 0 ? c->timeout_ms : DISCOVERY_TIMEOUT_MS;
+	d->local_timeout_ms = c->local_timeout_ms != 0 ? c->local_timeout_ms :
+							 DISCOVERY_LOCAL_TIMEOUT_MS;
+	d->dht_timeout_ms = c->dht_timeout_ms != 0 ? c->dht_timeout_ms : DISCOVERY_DHT_TIMEOUT_MS;
+	d->subscription_interval_ms = c->subscription_interval_ms != 0 ?
+					      c->subscription_interval_ms :
+					      DISCOVERY_SUBSCRIPTION_INTERVAL_MS;
+	list_init(&d->runs);
+	list_init(&d->backgrounds);
+	list_init(&d->subscriptions);
+	map_init(&d->searched, DISCOVERY_SEARCHED_MAX);
+	bench_init(&d->bench);
+	return d;
+}
+
+int discovery_add_source(struct discovery *d, struct discovery_source *source)
+{
+	if (d->source_count == DISCOVERY_SOURCES_MAX)
+		return ERR_LIMIT;
+	d->sources[d->source_count++] = source;
+	return 0;
+}
+
+void discovery_stats(const struct discovery *d, struct discovery_stats *ret)
+{
+	*ret = d->stats;
+	ret->benched = bench_count(&d->bench);
+}
+
+struct op_env service_env(struct discovery *d, uint64_t timeout_ms)
+{
+	return (struct op_env){ .runner = d->runner,
+				.deadline_ms = runner_now_ms(d->runner) + timeout_ms };
+}
+
+/* ---- Wide searches ---- */
+
+static void forget_searched(struct discovery *d)
+{
+	for (struct map_iter it = map_first(&d->searched); it.value != NULL; map_next(&it))
+		mem_free(it.value);
+	map_fini(&d->searched);
+	map_init(&d->searched, DISCOVERY_SEARCHED_MAX);
+}
+
+struct searched *service_searched(struct discovery *d, const struct scope *scope)
+{
+	struct hash key = scope_key(scope);
+	struct searched *s = map_get(&d->searched, key.bytes, sizeof(key.bytes));
+
+	if (s != NULL)
+		return s;
+	if (map_count(&d->searched) == DISCOVERY_SEARCHED_MAX)
+		forget_searched(d);
+	s = mem_alloc(sizeof(*s));
+	if (s != NULL && map_put(&d->searched, key.bytes, sizeof(key.bytes), s) < 0)
+		s = mem_free(s);
+	return s;
+}
+
+/* ---- Notes: the peer table learns, and nobody waits for it ---- */
+
+struct peer_note {
+	struct store_peer_set set;
+	struct discovery *service;
+};
+
+static void on_note(struct store_peer_set *set, int status)
+{
+	struct peer_note *note = container_of(set, struct peer_note, set);
+	struct discovery *d = note->service;
+
+	store_peer_set_fini(set);
+	mem_free(note);
+	d->notes--;
+	service_ended(d);
+}
+
+void service_note_peer(struct discovery *d, enum store_peer_change change,
+		       const struct store_peer *peer, const struct public_key *space)
+{
+	struct op_env env = service_env(d, 60000);
+	struct peer_note *note =
+		d->notes < DISCOVERY_NOTES_MAX && !d->closing ? mem_alloc(sizeof(*note)) : NULL;
+
+	if (note == NULL) {
+		d->notes_dropped++;
+		return;
+	}
+	note->service = d;
+	d->notes++;
+	store_peer_set_start(&note->set, &env, d->store, change, peer, space, on_note);
+}
+
+void service_note_outcome(struct discovery *d, const struct sync_peer_outcome *o,
+			  const struct public_key *space)
+{
+	struct store_peer peer = { .key = o->target.peer };
+	bool failed = o->status != 0 && (o->cut == SYNC_CUT_NONE || o->cut == SYNC_CUT_SLOW);
+
+	if (o->target.any_peer && !o->proven)
+		return; /* an address, not a peer */
+	if (o->status == 0) {
+		bench_ok(&d->bench, &peer.key);
+		if (o->dial_addr.port != 0)
+			peer.addrs[peer.addr_count++] = o->dial_addr;
+		service_note_peer(d, STORE_PEER_OK, &peer, o->blobs > 0 ? space : NULL);
+	} else if (failed && o->status != ERR_SELF) {
+		bench_failed(&d->bench, &peer.key, d->runner);
+		service_note_peer(d, STORE_PEER_FAILED, &peer, NULL);
+	}
+}
+
+/* ---- What sync tells ---- */
+
+static void on_announced(void *data, const struct public_key *peer, const struct scope *scope)
+{
+	subscription_announced(data, scope, peer);
+}
+
+const struct sync_listener *discovery_sync_listener(void)
+{
+	static const struct sync_listener listener = { .on_announced = on_announced };
+
+	return &listener;
+}
+
+/* ---- Closing ---- */
+
+static void run_closed(struct runner_task *task)
+{
+	struct discovery *d = container_of(task, struct discovery, closed_task);
+
+	d->closed(d->closed_data);
+}
+
+void service_ended(struct discovery *d)
+{
+	bool idle = list_empty(&d->runs) && list_empty(&d->backgrounds) && d->notes == 0 &&
+		    subscriptions_closed(d);
+
+	if (d->closing && idle)
+		runner_defer(d->runner, &d->closed_task);
+}
+
+void discovery_close(struct discovery *d, void (*closed)(void *data), void *data)
+{
+	d->closing = true;
+	d->closed = closed;
+	d->closed_data = data;
+	d->closed_task.run = run_closed;
+	subscriptions_close(d);
+	background_cancel_all(d);
+	list_for_each(node, &d->runs)
+		op_cancel(&list_entry(node, struct discovery_run, node)->op);
+	service_ended(d);
+}
+
+struct discovery *discovery_free(struct discovery *d)
+{
+	if (d == NULL)
+		return NULL;
+	forget_searched(d);
+	map_fini(&d->searched);
+	bench_fini(&d->bench);
+	return mem_free(d);
+}

@@ -1,0 +1,64 @@
+/* One discovery, shared by everybody who asks for the same IRI, version and scope kind at the same
+ * time. */
+#pragma once
+
+#include "discovery/candidates.h"
+#include "discovery/service.h"
+
+struct discovery_run {
+	struct op op;
+	struct list node; /* in service->runs */
+	struct discovery *service;
+	struct iri iri;
+	enum scope_kind kind;
+	struct scope scope;
+	struct hash key; /* of IRI, version, kind: identical runs are joined */
+	struct list waiters;
+	unsigned waiter_count;
+	bool has_announcer, user;
+	struct public_key announcer;
+	/* results */
+	enum discovery_outcome outcome;
+	const char *timeout_stage;
+	int last_error;
+	uint64_t peers_known;
+	struct sync_progress progress; /* of the waves that ended, plus the one that runs */
+	struct sync_progress ended;
+	uint64_t owed; /* wants that the last wave could not fetch */
+	struct trace_context trace;
+	/* private to run.c */
+	struct candidates candidates;
+	enum discovery_tier tier;
+	bool have_locally, resolved, settled, exhaustive, resolve_again;
+	bool dht_started, dht_used, local_ok;
+	bool cut_peers; /* some were cut because it resolved: they may have news */
+	bool resolving, waving, dht_waving, looking, loading;
+	struct store_resolve resolve;
+	struct store_peers peers;
+	struct sync_wave wave, dht_wave;
+	struct discovery_lookup lookup;
+	struct runner_timer watch;
+	uint64_t local_since_ms;
+	struct sync_target leftovers[DISCOVERY_WIDTH_FULL]; /* for the background: peers that were
+							       fine, or cut because resolved */
+	size_t leftover_count;
+};
+
+/** Start; owned by the service, freed after its last waiter was told. NULL when out of memory or at
+ * the limit (*ret_err). */
+struct discovery_run *run_start(struct discovery *d, const struct iri *iri, enum scope_kind kind,
+				const struct discovery_trigger *trigger, int *ret_err);
+/** The run that answers this question, or NULL. */
+struct discovery_run *run_find(struct discovery *d, const struct iri *iri, enum scope_kind kind,
+			       const struct discovery_trigger *trigger);
+int run_attach(struct discovery_run *run, struct discover *waiter);
+/** The last one to leave ends the run with `status`. */
+void run_detach(struct discovery_run *run, struct discover *waiter, int status);
+/** Fill run->candidates, narrowed to those that are to be asked. */
+void run_select_peers(struct discovery_run *run);
+/** Name of the state it is in. Static string. */
+const char *run_stage(const struct discovery_run *run);
+
+/** After it resolved: fetch what remains of its closure, and hear the peers that were cut. Linked
+ * from the run's trace. Copies. */
+void background_start(struct discovery_run *run, const struct sync_target *targets, size_t count);

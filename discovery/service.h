@@ -1,0 +1,82 @@
+/* Inside of discovery/: the service that its files share. */
+#pragma once
+
+#include "base/map.h"
+#include "discovery/bench.h"
+#include "discovery/discovery.h"
+
+enum {
+	DISCOVERY_NOTES_MAX = 256, /* peer table updates under way; more are dropped and counted */
+	DISCOVERY_SEARCHED_MAX = 1024, /* scopes whose last exhaustive wave is remembered */
+	DISCOVERY_PEER_ROWS_MAX = 512  /* stored peers looked at by one discovery */
+};
+
+struct discovery_subscription;
+
+struct discovery {
+	struct runner *runner;
+	struct net *net;
+	struct store *store;
+	struct sync *sync;
+	struct trace *trace;
+	uint64_t timeout_ms, local_timeout_ms, dht_timeout_ms, subscription_interval_ms;
+	struct discovery_source *sources[DISCOVERY_SOURCES_MAX];
+	size_t source_count;
+	struct bench bench;
+	struct map searched; /* hash of scope → struct searched */
+	struct list runs, backgrounds, subscriptions;
+	unsigned notes;
+	uint64_t notes_dropped;
+	struct discovery_stats stats;
+	struct subscription_loader *loader; /* while the table is read */
+	bool reload;			    /* it changed meanwhile */
+	bool subscribing;
+	struct runner_timer subscription_timer;
+	bool closing;
+	struct runner_task closed_task;
+	void (*closed)(void *data);
+	void *closed_data;
+};
+
+/* When a scope was last searched at full width. */
+struct searched {
+	uint64_t last_ms, last_user_ms;
+};
+/** Never NULL unless out of memory. Forgets all when full: that costs wide searches, not
+ * correctness. */
+struct searched *service_searched(struct discovery *d, const struct scope *scope);
+
+/** Update the peer table without waiting for it. `space` may be NULL. */
+void service_note_peer(struct discovery *d, enum store_peer_change change,
+		       const struct store_peer *peer, const struct public_key *space);
+/** Book what a session with a peer was worth: bench, peer table. */
+void service_note_outcome(struct discovery *d, const struct sync_peer_outcome *o,
+			  const struct public_key *space);
+/** Call when something ended that discovery_close waits for. */
+void service_ended(struct discovery *d);
+/** An environment for work that nobody waits for. */
+struct op_env service_env(struct discovery *d, uint64_t timeout_ms);
+
+/* What makes one discovery different from another of the same IRI. */
+struct discovery_trigger {
+	const struct public_key *announcer; /* ask this peer alone; NULL = by the rules */
+	bool user;			    /* somebody is waiting for it */
+};
+/** discover_start with a trigger; see there. */
+void discover_start_for(struct discover *d, const struct op_env *env, struct discovery *service,
+			const struct iri *iri, enum scope_kind kind,
+			const struct discovery_trigger *trigger, discover_cb cb);
+
+/* ---- subscriptions.c ---- */
+/** The subscription whose scope this is, or NULL. */
+struct discovery_subscription *subscription_find(struct discovery *d, const struct scope *scope);
+/** A peer that we follow has news. */
+void subscription_announced(struct discovery *d, const struct scope *scope,
+			    const struct public_key *peer);
+/** Stop the timer, cancel what runs. */
+void subscriptions_close(struct discovery *d);
+bool subscriptions_closed(const struct discovery *d);
+
+/* ---- background.c ---- */
+/** Those that run; run.h starts them. */
+void background_cancel_all(struct discovery *d);
