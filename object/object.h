@@ -7,25 +7,27 @@
  *   capability  the signed statement "this key may write below this path"
  *
  * What a blob is follows from the link that leads to it, never from its bytes. Signed blobs are
- * `Signed{body, signature}`; the signature covers "peerscope:commit:1\0" (or ":capability:") followed by body, so that
- * neither can pass for the other; the bytes received are verified and kept, never re-encoded.
- * Every decoder takes foreign bytes and leaves nothing allocated on failure. */
+ * `Signed{body, signature}`; the signature covers "peerscope:commit:1\0" (or ":capability:")
+ * followed by body, so that neither can pass for the other; the bytes received are verified and
+ * kept, never re-encoded. Every decoder takes foreign bytes and leaves nothing allocated on
+ * failure. */
 #pragma once
 
 #include "base/buf.h"
 #include "base/hash.h"
+#include "base/mem.h"
 #include "base/multiformats.h"
 
 enum {
-	OBJECT_BLOB_MAX = 1 << 20,	/* bytes of any blob */
-	OBJECT_COMMIT_MAX = 64 << 10,	/* bytes of a signed commit or capability */
-	OBJECT_TREE_MAX = 512 << 10,	/* bytes of a tree or file blob that we write; OBJECT_BLOB_MAX is accepted */
+	OBJECT_BLOB_MAX = 1 << 20,    /* bytes of any blob */
+	OBJECT_COMMIT_MAX = 64 << 10, /* bytes of a signed commit or capability */
+	OBJECT_TREE_MAX = 512 << 10,  /* of a tree or file blob we write; OBJECT_BLOB_MAX is read */
 	OBJECT_PARENTS_MAX = 64,
-	OBJECT_PATH_MAX = 1024,		/* bytes of an IRI path */
-	OBJECT_NAME_MAX = 255,		/* bytes of an entry's name */
+	OBJECT_PATH_MAX = 1024, /* bytes of an IRI path */
+	OBJECT_NAME_MAX = 255,	/* bytes of an entry's name */
 	OBJECT_SYMLINK_MAX = 4096,
-	OBJECT_DEPTH_MAX = 64,		/* of directories below a root, and of parts */
-	OBJECT_INLINE_CHUNKS_MAX = 32,	/* a file of more chunks gets a file blob */
+	OBJECT_DEPTH_MAX = 64,	       /* of directories below a root, and of parts */
+	OBJECT_INLINE_CHUNKS_MAX = 32, /* a file of more chunks gets a file blob */
 	OBJECT_AUTHORITIES_MAX = 16,
 	OBJECT_AUTHORITY_ADDRS_MAX = 8,
 	OBJECT_SIGNATURE_SIZE = 64,
@@ -51,34 +53,42 @@ const char *object_kind_name(enum object_kind kind);
 /* hm://<space>[/<path>][?v=<head>.<head>][&peer=<multiaddr>]... */
 struct iri {
 	struct public_key space;
-	char path[OBJECT_PATH_MAX + 1]; /* "" or "/a/b": no trailing slash, no empty, "." or ".." segment, UTF-8 without
-					 * controls, space, quotes, backslash, '?', '#' and '&' */
+	/* "" or "/a/b": no trailing slash, no empty, "." or ".." segment, UTF-8 without controls,
+	 * space, quotes, backslash, '?', '#' and '&'. */
+	char path[OBJECT_PATH_MAX + 1];
 	size_t path_len;
-	struct hash heads[IRI_HEADS_MAX]; /* the pinned version, ascending; head_count 0 = not pinned */
+	struct hash heads[IRI_HEADS_MAX]; /* the pinned version, ascending; none = not pinned */
 	size_t head_count;
 	struct multiaddr hints[IRI_HINTS_MAX];
 	size_t hint_count;
 };
-/** ERR_MALFORMED / ERR_LIMIT, with what is wrong and where in ret_why (may be NULL). */
+/** ERR_MALFORMED / ERR_LIMIT / ERR_UNSUPPORTED (a key or head of another kind), with what is wrong
+ * and where in ret_why (may be NULL). Lenient to what people paste: one trailing slash, heads in
+ * any order; hints for transports we do not speak are left out. */
 int iri_parse(const char *s, size_t len, struct iri *ret, char *ret_why, size_t why_size);
 /** Canonical text without version and hints: names the object. */
 void iri_format(const struct iri *iri, struct buf *out);
 /** The same plus ?v= and &peer=. */
 void iri_format_full(const struct iri *iri, struct buf *out);
-/** Checks and normalises a path as typed by a person ("a/b/", "/a/b") into ret (OBJECT_PATH_MAX + 1 bytes). */
-int iri_path_normalize(const char *s, size_t len, char *ret, size_t *ret_len, char *ret_why, size_t why_size);
+/** Checks and normalises a path as typed by a person ("a/b/", "/a/b") into ret (OBJECT_PATH_MAX + 1
+ * bytes). */
+int iri_path_normalize(const char *s, size_t len, char *ret, size_t *ret_len, char *ret_why,
+		       size_t why_size);
 /** Same space and path. */
 bool iri_same_object(const struct iri *a, const struct iri *b);
 
 /** A version is the ascending set of heads, spelt as CIDs joined with '.'. */
 void version_format(const struct hash *heads, size_t count, struct buf *out);
+/** Sorts. "" is the empty version. At most cap and IRI_HEADS_MAX heads. ERR_MALFORMED (duplicates
+ * too), ERR_LIMIT, ERR_UNSUPPORTED. */
 int version_parse(const char *s, size_t len, struct hash *ret, size_t cap, size_t *ret_count);
 
 /* ---- Scope ---- */
 
 enum scope_kind { SCOPE_EXACT = 0, SCOPE_CHILDREN = 1, SCOPE_RECURSIVE = 2 };
 
-/* IRI + kind: which objects. Children: the object and those one segment below it. Recursive: it and all below. */
+/* IRI + kind: which objects. Children: the object and those one segment below it. Recursive: it and
+ * all below. */
 struct scope {
 	struct public_key space;
 	char path[OBJECT_PATH_MAX + 1];
@@ -86,9 +96,11 @@ struct scope {
 	enum scope_kind kind;
 };
 void scope_of_iri(const struct iri *iri, enum scope_kind kind, struct scope *ret);
-bool scope_contains(const struct scope *s, const struct public_key *space, const char *path, size_t path_len);
+bool scope_contains(const struct scope *s, const struct public_key *space, const char *path,
+		    size_t path_len);
 /** From foreign fields; checks path and kind. */
-int scope_make(const struct public_key *space, const char *path, size_t path_len, uint32_t kind, struct scope *ret);
+int scope_make(const struct public_key *space, const char *path, size_t path_len, uint32_t kind,
+	       struct scope *ret);
 const char *scope_kind_name(enum scope_kind kind);
 /** Stable key of a scope for maps: BLAKE2b-256 over its fields. */
 struct hash scope_key(const struct scope *s);
@@ -108,20 +120,24 @@ struct commit {
 	struct hash parents[OBJECT_PARENTS_MAX]; /* ascending, unique */
 	size_t parent_count;
 	uint64_t time_s;
-	struct hash root;	   /* zero for a tombstone */
-	enum object_kind root_kind; /* OBJECT_TREE or OBJECT_FILE */
+	struct hash root;	    /* zero for a tombstone */
+	enum object_kind root_kind; /* OBJECT_TREE or OBJECT_FILE; 0 for a tombstone */
 	bool tombstone;
 	struct public_key author;
 	bool has_capability;
 	struct hash capability;
-	struct authority authorities[OBJECT_AUTHORITIES_MAX];
+	struct authority authorities[OBJECT_AUTHORITIES_MAX]; /* by the owner, on path "" only */
 	size_t authority_count;
 	uint64_t content_bytes, content_blobs;
 };
-/** Encode and sign with the author's Ed25519 secret key (libsodium's 64 bytes). Appends the blob to out. */
+/** Encode and sign with the author's Ed25519 secret key (libsodium's 64 bytes). Appends the blob to
+ * out. Refuses what commit_decode would: ERR_MALFORMED, ERR_LIMIT; ERR_VERIFY when secret is not
+ * the author's; UV_ENOMEM. */
 int commit_sign(const struct commit *c, const uint8_t secret[64], struct buf *out);
-/** Decode and check everything that can be checked from the bytes alone: limits, order, path, signature by the author,
- *  author equals space or a capability is named. ERR_LIMIT, ERR_MALFORMED, ERR_VERIFY. */
+/** Decode and check everything that can be checked from the bytes alone: limits, order, path,
+ * signature by the author, author equals space or else a capability is named. The envelope has one
+ * spelling, so nobody but the author can make another blob of the same commit. Authorities'
+ * addresses of unknown kinds are left out. ERR_LIMIT, ERR_MALFORMED, ERR_VERIFY, UV_ENOMEM. */
 int commit_decode(const void *blob, size_t len, struct commit *ret);
 
 struct capability {
@@ -130,6 +146,7 @@ struct capability {
 	size_t path_prefix_len;
 	uint64_t expires_s;
 };
+/** As commit_sign and commit_decode; signed by the space. */
 int capability_sign(const struct capability *c, const uint8_t space_secret[64], struct buf *out);
 int capability_decode(const void *blob, size_t len, struct capability *ret);
 /** Does it allow this commit? 0 or ERR_UNAUTHORIZED. The commit's own time decides about expiry. */
@@ -150,16 +167,18 @@ struct entry {
 	uint32_t mode;
 	uint64_t size;
 	enum object_entry_kind kind;
-	struct chunk_ref *chunks; /* file with its chunks inline */
+	struct chunk_ref *chunks; /* file with its chunks inline; their sizes add up to `size` */
 	size_t chunk_count;
-	bool has_target;	  /* directory: tree blob; large file: file blob */
+	bool has_target; /* directory: tree blob (of size 0 when empty); large file: file blob */
 	struct chunk_ref target;
 	const char *symlink;
 	size_t symlink_len;
 };
 
-/* A decoded tree or file blob: exactly one of entries, chunks, parts is in use (all empty = an empty one). Everything it
- * points at lives in the arena given to the decoder. */
+/* A decoded tree or file blob: exactly one of entries, chunks, parts is in use (all empty = an
+ * empty one; the empty tree is a blob of no bytes). Everything it points at lives in the arena
+ * given to the decoder; names and symlinks end in NUL. A file's mode is said in its top blob only,
+ * its size in every part for what lies below that part. */
 struct tree {
 	struct entry *entries;
 	size_t entry_count;
@@ -174,37 +193,46 @@ struct file {
 	struct chunk_ref *parts;
 	size_t part_count;
 };
-/** Names checked (entry_name_ok), ascending and unique; sizes of chunks between 1 and CHUNK_MAX. ERR_MALFORMED, ERR_LIMIT,
- *  UV_ENOMEM. */
+/** Names checked (entry_name_ok), ascending and unique; sizes of chunks between 1 and CHUNK_MAX,
+ * and adding up to the file's. Order across parts is for whoever reads them one after the other.
+ * ERR_MALFORMED, ERR_LIMIT, UV_ENOMEM (also when the arena is full). */
 int tree_decode(const void *blob, size_t len, struct arena *arena, struct tree *ret);
 int file_decode(const void *blob, size_t len, struct arena *arena, struct file *ret);
-/** Encode one blob. ERR_TOO_BIG when it would exceed OBJECT_TREE_MAX: the caller then splits into parts. */
+/** Encode one blob at the end of out, always the same for the same content. ERR_TOO_BIG when it
+ * would exceed OBJECT_TREE_MAX: the caller then splits into parts (tree_write). ERR_MALFORMED /
+ * ERR_LIMIT for what the decoder would refuse. */
 int tree_encode(const struct tree *t, struct buf *out);
 int file_encode(const struct file *f, struct buf *out);
 
-/** Neither empty, ".", "..", with '/' or NUL, nor longer than OBJECT_NAME_MAX, nor invalid UTF-8. */
+/** Not empty, ".", "..", with '/' or NUL, nor longer than OBJECT_NAME_MAX, nor invalid UTF-8. */
 bool entry_name_ok(const char *name, size_t len);
 
-/** What a blob of this kind links to, in order: for storing links and for fetching. visit returns false to stop. `size` is the
- *  target's bytes, 0 if unknown (commits). Decodes; same errors. A commit's parents come first, then its capability, then root. */
+/** What a blob of this kind links to, in order: for storing links and for fetching. visit returns
+ * false to stop. `size` is the target's bytes, 0 if unknown (commits) or none. Decodes; same
+ * errors. A commit's parents come first, then its capability, then root. A target named twice is
+ * visited twice. 0 also when visit ended it. */
 struct object_link {
 	struct hash target;
 	enum object_kind kind; /* of the target */
 	uint32_t size;
 	bool is_parent;
 };
-int object_links(enum object_kind kind, const void *blob, size_t len, bool (*visit)(void *data, const struct object_link *l),
-		 void *data);
+int object_links(enum object_kind kind, const void *blob, size_t len,
+		 bool (*visit)(void *data, const struct object_link *l), void *data);
 
-/** Split a large list of entries or chunks into blobs and return the top one. `emit` is called for every blob, leaves first, the
- *  top one last; it returns 0 or an error that ends the work. */
-typedef int (*object_emit_fn)(void *data, enum object_kind kind, const struct hash *hash, const void *blob, size_t len);
-int tree_write(const struct entry *entries, size_t count, object_emit_fn emit, void *data, struct chunk_ref *ret_top);
-int file_write(uint64_t size, uint32_t mode, const struct chunk_ref *chunks, size_t count, object_emit_fn emit, void *data,
+/** Split a list of entries (ascending) or chunks into blobs and return the top one, so that an edit
+ * touches few of them. `emit` is called for every blob, leaves first, the top one last; it returns
+ * 0 or an error that ends the work. A short list is one blob. The same blob may be emitted twice.
+ * `blob` is valid during the call. */
+typedef int (*object_emit_fn)(void *data, enum object_kind kind, const struct hash *hash,
+			      const void *blob, size_t len);
+int tree_write(const struct entry *entries, size_t count, object_emit_fn emit, void *data,
 	       struct chunk_ref *ret_top);
+int file_write(uint64_t size, uint32_t mode, const struct chunk_ref *chunks, size_t count,
+	       object_emit_fn emit, void *data, struct chunk_ref *ret_top);
 
-/* ---- Chunker: FastCDC (Xia et al., ATC'16) with normalized chunking, 64 KiB / 256 KiB / 1 MiB ---- */
+/* ---- Chunker: FastCDC (Xia et al., ATC'16), normalized, 64 KiB / 256 KiB / 1 MiB ---- */
 
-/** Length of the first chunk of data. Data shorter than CHUNK_MAX is taken to be the file's end unless `more` is set, in which
- *  case 0 means "bring at least CHUNK_MAX bytes". */
+/** Length of the first chunk of data. Data shorter than CHUNK_MAX is taken to be the file's end
+ * unless `more` is set, in which case 0 means "bring at least CHUNK_MAX bytes". */
 size_t chunk_cut(const uint8_t *data, size_t len, bool more);
