@@ -1,9 +1,10 @@
 /* Addresses as text: multiaddr (/ip4/1.2.3.4/tcp/80/p2p/12D3KooW...) and host:port.
  *
- * Only what the daemon dials is accepted: an IP address, a TCP port, optionally a peer id. Known protocols it does not speak
- * are told apart from nonsense (ERR_UNSUPPORTED), so that an address learnt from other software is skipped, not an error.
- * Decimal numbers with leading zeros are malformed; IPv6 is written by inet_ntop, so zeros are compressed (RFC 5952).
- * Scope ids (fe80::1%eth0) have no place in the format: link-local addresses do not survive the text. */
+ * Only what the daemon dials is accepted: an IP address, a TCP port, optionally a peer id. Known
+ * protocols it does not speak are told apart from nonsense (ERR_UNSUPPORTED), so that an address
+ * learnt from other software is skipped, not an error. Decimal numbers with leading zeros are
+ * malformed; IPv6 is written by inet_ntop, so zeros are compressed (RFC 5952). Scope ids
+ * (fe80::1%eth0) have no place in the format: link-local addresses do not survive the text. */
 #include "base/multiformats.h"
 
 #include <arpa/inet.h>
@@ -18,16 +19,18 @@ enum { COMPONENT_MAX = 96 }; /* bytes between slashes */
 
 /* Protocols of the multiaddr table that we know by name and do not dial. */
 static const char *const unsupported_protocols[] = {
-	"udp",	 "quic", "quic-v1",	 "webtransport", "webrtc", "webrtc-direct", "certhash", "dns", "dns4",
-	"dns6",	 "ws",	 "dnsaddr",	 "p2p-circuit",	 "wss",	   "http",	    "https",	"tls", "sni",
-	"noise", "sctp", "udt",		 "utp",		 "unix",   "onion",	    "onion3",	"dccp", "garlic64",
-	"ip6zone", "ipcidr", "garlic32", "memory",	 "http-path",
+	"udp",	  "quic",     "quic-v1", "webtransport", "webrtc",  "webrtc-direct", "certhash",
+	"dns",	  "dns4",     "dns6",	 "ws",		 "dnsaddr", "p2p-circuit",   "wss",
+	"http",	  "https",    "tls",	 "sni",		 "noise",   "sctp",	     "udt",
+	"utp",	  "unix",     "onion",	 "onion3",	 "dccp",    "garlic64",	     "ip6zone",
+	"ipcidr", "garlic32", "memory",	 "http-path",
 };
 
 static int unknown_protocol(const char *name, size_t len)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(unsupported_protocols); i++) {
-		if (strlen(unsupported_protocols[i]) == len && memcmp(unsupported_protocols[i], name, len) == 0)
+		if (strlen(unsupported_protocols[i]) == len &&
+		    memcmp(unsupported_protocols[i], name, len) == 0)
 			return ERR_UNSUPPORTED;
 	}
 	return ERR_MALFORMED;
@@ -74,7 +77,8 @@ static int port_parse(const char *s, size_t len, uint16_t *ret)
 }
 
 /* "/<name>/<value>", value into `value`. */
-static int pair_next(struct buf_reader *r, char name[COMPONENT_MAX + 1], char value[COMPONENT_MAX + 1])
+static int pair_next(struct buf_reader *r, char name[COMPONENT_MAX + 1],
+		     char value[COMPONENT_MAX + 1])
 {
 	int len = component_next(r, name);
 
@@ -99,7 +103,9 @@ static int read_ip(struct buf_reader *r, struct multiaddr *ret)
 		ret->family = 6;
 	else
 		return strcmp(name, "p2p") == 0 ? ERR_UNSUPPORTED : ERR_MALFORMED;
-	return inet_pton(ret->family == 4 ? AF_INET : AF_INET6, value, ret->ip) == 1 ? 0 : ERR_MALFORMED;
+	return inet_pton(ret->family == 4 ? AF_INET : AF_INET6, value, ret->ip) == 1 ?
+		       0 :
+		       ERR_MALFORMED;
 }
 
 static int read_port(struct buf_reader *r, struct multiaddr *ret)
@@ -162,7 +168,8 @@ void multiaddr_format(const struct multiaddr *a, char ret[MULTIADDR_TEXT_SIZE])
 
 bool multiaddr_eq(const struct multiaddr *a, const struct multiaddr *b)
 {
-	return a->family == b->family && a->port == b->port && memcmp(a->ip, b->ip, a->family == 4 ? 4 : 16) == 0;
+	return a->family == b->family && a->port == b->port &&
+	       memcmp(a->ip, b->ip, a->family == 4 ? 4 : 16) == 0;
 }
 
 void multiaddr_to_sockaddr(const struct multiaddr *a, struct sockaddr_storage *ret)
@@ -248,5 +255,6 @@ bool multiaddr_is_loopback(const struct multiaddr *a)
 
 	if (a->family == 4)
 		return a->ip[0] == 127;
-	return memcmp(a->ip, loopback6, 16) == 0 || (memcmp(a->ip, v4_mapped, 12) == 0 && a->ip[12] == 127);
+	return memcmp(a->ip, loopback6, 16) == 0 ||
+	       (memcmp(a->ip, v4_mapped, 12) == 0 && a->ip[12] == 127);
 }

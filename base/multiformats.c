@@ -10,8 +10,8 @@
  *                 identity multihash (00 24) of the PublicKey message 08 01 12 20 key
  *
  * Each value has one accepted spelling per encoding: base32 with non-zero bits after the last byte
- * and over-long varints are malformed, so that a text cannot be varied without changing what it names.
- * Base conversion is quadratic, therefore bounded by BASE58_BYTES_MAX. */
+ * and over-long varints are malformed, so that a text cannot be varied without changing what it
+ * names. Base conversion is quadratic, therefore bounded by BASE58_BYTES_MAX. */
 #include "base/multiformats.h"
 
 #include <string.h>
@@ -136,7 +136,8 @@ int base58btc_encode(const uint8_t *src, size_t len, char *dst, size_t cap)
 
 static bool base32_text_ok(const char *s, size_t len)
 {
-	static const uint8_t spare_bits[8] = { 0, 0xff, 2, 0xff, 4, 1, 0xff, 3 }; /* by length modulo 8 */
+	/* By length modulo 8. */
+	static const uint8_t spare_bits[8] = { 0, 0xff, 2, 0xff, 4, 1, 0xff, 3 };
 	uint8_t spare = spare_bits[len % 8];
 
 	if (spare == 0xff)
@@ -231,8 +232,8 @@ static bool is_cid_v0(const char *s, size_t len)
 	uint8_t bytes[CID_BYTES_MAX];
 	size_t used;
 
-	return len == 46 && base58btc_decode(s, len, bytes, sizeof(bytes), &used) == 0 && used == 34 &&
-	       bytes[0] == MULTIHASH_SHA2_256 && bytes[1] == 32;
+	return len == 46 && base58btc_decode(s, len, bytes, sizeof(bytes), &used) == 0 &&
+	       used == 34 && bytes[0] == MULTIHASH_SHA2_256 && bytes[1] == 32;
 }
 
 /* `bytes` holds what ret points into. */
@@ -329,16 +330,18 @@ void peer_id_format(const struct public_key *k, char ret[PEER_ID_TEXT_SIZE])
 	REQUIRE(base58btc_encode(bytes, sizeof(bytes), ret, PEER_ID_TEXT_SIZE) == 0);
 }
 
-/* Keys of up to 42 bytes are inlined by the identity hash, longer ones (RSA) are named by sha2-256. */
+/* Keys of up to 42 bytes are inlined by the identity hash, longer ones (RSA) by sha2-256. */
 static int peer_key_read(const struct cid *id, struct public_key *ret)
 {
 	if (id->function == MULTIHASH_SHA2_256)
 		return id->digest_len == 32 ? ERR_UNSUPPORTED : ERR_MALFORMED;
-	if (id->function != MULTIHASH_IDENTITY || id->digest_len < sizeof(peer_key_prefix) || id->digest[0] != 0x08)
+	if (id->function != MULTIHASH_IDENTITY || id->digest_len < sizeof(peer_key_prefix) ||
+	    id->digest[0] != 0x08)
 		return ERR_MALFORMED;
 	if (id->digest[1] != peer_key_prefix[1])
 		return ERR_UNSUPPORTED;
-	if (id->digest_len != PEER_KEY_SIZE || memcmp(id->digest, peer_key_prefix, sizeof(peer_key_prefix)) != 0)
+	if (id->digest_len != PEER_KEY_SIZE ||
+	    memcmp(id->digest, peer_key_prefix, sizeof(peer_key_prefix)) != 0)
 		return ERR_MALFORMED;
 	memcpy(ret->bytes, id->digest + sizeof(peer_key_prefix), KEY_SIZE);
 	return 0;

@@ -1,4 +1,5 @@
-/* Texts of identities and addresses: whatever parses must come back the same from its own spelling. */
+/* Texts of identities and addresses: whatever parses must come back the same from its own spelling.
+ */
 #include <string.h>
 #include <sys/socket.h>
 
@@ -14,7 +15,8 @@ static void check_keys(const char *s, size_t len)
 
 	if (cid_parse(s, len, &hash) == 0) {
 		cid_format(&hash, text);
-		REQUIRE(cid_parse(text, strlen(text), &hash_again) == 0 && hash_eq(&hash, &hash_again));
+		REQUIRE(cid_parse(text, strlen(text), &hash_again) == 0 &&
+			hash_eq(&hash, &hash_again));
 	}
 	if (space_parse(s, len, &key) == 0) {
 		space_format(&key, text);
@@ -36,7 +38,8 @@ static void check_address(const struct multiaddr *addr)
 	REQUIRE(multiaddr_parse(text, strlen(text), &again) == 0 && multiaddr_eq(addr, &again));
 	REQUIRE(addr->has_peer == again.has_peer && key_eq(&addr->peer, &again.peer));
 	multiaddr_to_sockaddr(addr, &sa);
-	REQUIRE(multiaddr_from_sockaddr((struct sockaddr *)&sa, &again) == 0 && again.port == addr->port);
+	REQUIRE(multiaddr_from_sockaddr((struct sockaddr *)&sa, &again) == 0 &&
+		again.port == addr->port);
 	REQUIRE(multiaddr_is_loopback(addr) == multiaddr_is_loopback(&again));
 }
 

@@ -42,7 +42,8 @@ static void base58btc_matches_published_vectors(void **state)
 	static const struct vector vectors[] = {
 		{ "", "" },
 		{ "48656c6c6f20576f726c6421", "2NEpo7TZRRrLZSi2U" },
-		{ "54686520717569636b2062726f776e20666f78206a756d7073206f76657220746865206c617a7920646f672e",
+		{ "54686520717569636b2062726f776e20666f78206a756d7073206f76657220746865206c617a7920"
+		  "646f672e",
 		  "USm3fpXnKG5EUBx2ndxBDMPVciP5hGey2Jh4NDv6gmeo1LkMeiKrLJUUBk6Z" },
 		{ "0000287fb4cd", "11233QC4" },
 		{ "00", "1" },
@@ -57,7 +58,8 @@ static void base58btc_matches_published_vectors(void **state)
 
 		CHECK_STATUS(0, base58btc_encode(bytes, len, text, sizeof(text)));
 		assert_string_equal(text, vectors[i].text);
-		CHECK_STATUS(0, base58btc_decode(text, strlen(text), decoded, sizeof(decoded), &decoded_len));
+		CHECK_STATUS(0, base58btc_decode(text, strlen(text), decoded, sizeof(decoded),
+						 &decoded_len));
 		assert_int_equal(decoded_len, len);
 		assert_memory_equal(decoded, bytes, len);
 	}
@@ -66,8 +68,13 @@ static void base58btc_matches_published_vectors(void **state)
 static void base32_matches_rfc4648_vectors(void **state)
 {
 	static const char *const vectors[][2] = {
-		{ "", "" },	       { "f", "my" },		{ "fo", "mzxq" },	     { "foo", "mzxw6" },
-		{ "foob", "mzxw6yq" }, { "fooba", "mzxw6ytb" }, { "foobar", "mzxw6ytboi" },
+		{ "", "" },
+		{ "f", "my" },
+		{ "fo", "mzxq" },
+		{ "foo", "mzxw6" },
+		{ "foob", "mzxw6yq" },
+		{ "fooba", "mzxw6ytb" },
+		{ "foobar", "mzxw6ytboi" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(vectors); i++) {
@@ -75,9 +82,11 @@ static void base32_matches_rfc4648_vectors(void **state)
 		char text[16];
 		size_t len = strlen(vectors[i][0]), decoded_len;
 
-		CHECK_STATUS(0, base32_encode((const uint8_t *)vectors[i][0], len, text, sizeof(text)));
+		CHECK_STATUS(
+			0, base32_encode((const uint8_t *)vectors[i][0], len, text, sizeof(text)));
 		assert_string_equal(text, vectors[i][1]);
-		CHECK_STATUS(0, base32_decode(text, strlen(text), decoded, sizeof(decoded), &decoded_len));
+		CHECK_STATUS(0, base32_decode(text, strlen(text), decoded, sizeof(decoded),
+					      &decoded_len));
 		assert_int_equal(decoded_len, len);
 		assert_memory_equal(decoded, vectors[i][0], len);
 	}
@@ -174,14 +183,16 @@ static void cid_tells_other_cids_from_nonsense(void **state)
 		{ "b", ERR_MALFORMED },
 		{ "xyz", ERR_MALFORMED },
 		{ "bafk2bzacec24ygsnr37b2cirygtv4zf53lxoolexsgiq2jfpsvzwmepinu7o", ERR_MALFORMED },
-		{ "bafk2bzacec24ygsnr37b2cirygtv4zf53lxoolexsgiq2jfpsvzwmepinu7oqa", ERR_MALFORMED },
+		{ "bafk2bzacec24ygsnr37b2cirygtv4zf53lxoolexsgiq2jfpsvzwmepinu7oqa",
+		  ERR_MALFORMED },
 		{ "bafk2bzacec24ygsnr37b2cirygtv4zf53lxoolexsgiq2jfpsvzwmepinu7or", ERR_MALFORMED },
 		{ "Bafk2bzacec24ygsnr37b2cirygtv4zf53lxoolexsgiq2jfpsvzwmepinu7oq", ERR_MALFORMED },
 	};
 	struct hash hash;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		CHECK_STATUS(cases[i].status, cid_parse(cases[i].text, strlen(cases[i].text), &hash));
+		CHECK_STATUS(cases[i].status,
+			     cid_parse(cases[i].text, strlen(cases[i].text), &hash));
 }
 
 static void space_matches_did_key_vectors(void **state)
@@ -214,8 +225,10 @@ static void space_tells_other_keys_from_nonsense(void **state)
 		const char *text;
 		int status;
 	} cases[] = {
-		{ "z6LSnHCakA8zvH61bCXv7goaT2MyVf8PjfW7XjeKTEGCgG9N", ERR_UNSUPPORTED }, /* X25519 */
-		{ "zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme", ERR_UNSUPPORTED }, /* secp256k1 */
+		{ "z6LSnHCakA8zvH61bCXv7goaT2MyVf8PjfW7XjeKTEGCgG9N",
+		  ERR_UNSUPPORTED }, /* X25519 */
+		{ "zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme",
+		  ERR_UNSUPPORTED }, /* secp256k1 */
 		{ "z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooW", ERR_UNSUPPORTED },
 		{ "6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp", ERR_MALFORMED },
 		{ "z", ERR_MALFORMED },
@@ -227,7 +240,8 @@ static void space_tells_other_keys_from_nonsense(void **state)
 	struct public_key key;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		CHECK_STATUS(cases[i].status, space_parse(cases[i].text, strlen(cases[i].text), &key));
+		CHECK_STATUS(cases[i].status,
+			     space_parse(cases[i].text, strlen(cases[i].text), &key));
 }
 
 static void space_refuses_every_truncation(void **state)
@@ -276,7 +290,8 @@ static void peer_id_tells_other_keys_from_nonsense(void **state)
 	struct public_key key;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		CHECK_STATUS(cases[i].status, peer_id_parse(cases[i].text, strlen(cases[i].text), &key));
+		CHECK_STATUS(cases[i].status,
+			     peer_id_parse(cases[i].text, strlen(cases[i].text), &key));
 }
 
 static void multiaddr_text_round_trips(void **state)
@@ -290,7 +305,8 @@ static void multiaddr_text_round_trips(void **state)
 		{ "/ip4/1.2.3.4/tcp/1/p2p/" PEER_B_CID, "/ip4/1.2.3.4/tcp/1/p2p/" PEER_B },
 		{ "/ip6/2601:9:4f81:9700:803e:ca65:66e8:c21/tcp/1234",
 		  "/ip6/2601:9:4f81:9700:803e:ca65:66e8:c21/tcp/1234" },
-		{ "/ip6/2001:0DB8:0000:0000:0000:0000:0000:0001/tcp/80", "/ip6/2001:db8::1/tcp/80" },
+		{ "/ip6/2001:0DB8:0000:0000:0000:0000:0000:0001/tcp/80",
+		  "/ip6/2001:db8::1/tcp/80" },
 		{ "/ip6/::/tcp/80", "/ip6/::/tcp/80" },
 		{ "/ip6/::ffff:1.2.3.4/tcp/80", "/ip6/::ffff:1.2.3.4/tcp/80" },
 		{ "/ip6/ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/tcp/65535/p2p/" PEER_A,
@@ -346,7 +362,8 @@ static void multiaddr_tells_other_protocols_from_nonsense(void **state)
 	struct multiaddr addr;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		CHECK_STATUS(cases[i].status, multiaddr_parse(cases[i].text, strlen(cases[i].text), &addr));
+		CHECK_STATUS(cases[i].status,
+			     multiaddr_parse(cases[i].text, strlen(cases[i].text), &addr));
 }
 
 static void multiaddr_refuses_hidden_nul_and_endless_components(void **state)
@@ -363,7 +380,8 @@ static void multiaddr_refuses_hidden_nul_and_endless_components(void **state)
 
 static void sockaddr_conversion_round_trips(void **state)
 {
-	static const char *const texts[] = { "/ip4/10.0.0.7/tcp/4001", "/ip6/2001:db8::1/tcp/4001" };
+	static const char *const texts[] = { "/ip4/10.0.0.7/tcp/4001",
+					     "/ip6/2001:db8::1/tcp/4001" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		struct multiaddr addr, again;
@@ -439,15 +457,22 @@ static void loopback_covers_127_and_ipv6_one(void **state)
 		const char *text;
 		bool loopback;
 	} cases[] = {
-		{ "127.0.0.1:1", true },  { "127.255.0.1:1", true }, { "128.0.0.1:1", false },
-		{ "0.0.0.0:1", false },	  { "[::1]:1", true },	     { "[::ffff:127.0.0.1]:1", true },
-		{ "[::ffff:1.2.3.4]:1", false }, { "[::2]:1", false }, { "[::]:1", false },
+		{ "127.0.0.1:1", true },
+		{ "127.255.0.1:1", true },
+		{ "128.0.0.1:1", false },
+		{ "0.0.0.0:1", false },
+		{ "[::1]:1", true },
+		{ "[::ffff:127.0.0.1]:1", true },
+		{ "[::ffff:1.2.3.4]:1", false },
+		{ "[::2]:1", false },
+		{ "[::]:1", false },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct multiaddr addr;
 
-		CHECK_STATUS(0, multiaddr_parse_hostport(cases[i].text, strlen(cases[i].text), &addr));
+		CHECK_STATUS(0,
+			     multiaddr_parse_hostport(cases[i].text, strlen(cases[i].text), &addr));
 		assert_int_equal(multiaddr_is_loopback(&addr), cases[i].loopback);
 	}
 }
