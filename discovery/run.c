@@ -1,13 +1,12 @@
 /* The state machine of a discovery (trace "sync.discover").
  *
- *   ENTRY ──► LOCAL ──► PEERS ──► LOCAL_SYNC ──► DHT ──► CONFIRM ──► EXIT ──► DONE
- *               │ cached   │ nobody   │  ▲ next tier │        │         ▲
- *               └──────────┴──────────┴──┴───────────┴────────┴─────────┘
+ *   entry ──► local ──► peers ──► local_sync ──► dht ──► confirm ──► exit ──► done
+ *               │ cached  │ nobody    │  ▲ next tier │        │        ▲
+ *               └─────────┴───────────┴──┴───────────┴────────┴────────┘
  *
- * States that wait: LOCAL and CONFIRM for the store, PEERS for the peer table, LOCAL_SYNC for a
- * wave over one tier, DHT for the lookup and for the wave over the providers it finds, EXIT for
- * children that were told to stop. The DHT may start while LOCAL_SYNC still runs (hedge); its
- * providers then sync in a wave of their own.
+ * States that wait: local and confirm for the store, peers for the peer table, local_sync for a
+ * wave over one tier, dht for the lookup and the wave over the providers it finds, exit for
+ * children that were told to stop. The DHT may start while local_sync still runs (hedge).
  *
  * Success is decided by one predicate alone: the store resolves the asked version. It is asked
  * again whenever a session ended well or nothing more is wanted, never on a timer. */
@@ -18,19 +17,15 @@
 
 #include "base/mem.h"
 
-enum { WATCH_MS = 50, DHT_MIN_LEFT_MS = 1000 };
-
-enum { ENTRY, LOCAL, PEERS, LOCAL_SYNC, DHT, CONFIRM, EXIT, DONE };
-
 static const struct op_state states[] = {
-	[ENTRY] = { "entry", TO(LOCAL) | TO(EXIT) },
-	[LOCAL] = { "local", TO(PEERS) | TO(EXIT) },
-	[PEERS] = { "peers", TO(LOCAL_SYNC) | TO(DHT) | TO(EXIT) },
-	[LOCAL_SYNC] = { "local_sync", TO(DHT) | TO(EXIT) },
-	[DHT] = { "dht", TO(CONFIRM) | TO(EXIT) },
-	[CONFIRM] = { "confirm", TO(EXIT) },
-	[EXIT] = { "exit", TO(DONE) },
-	[DONE] = { "done", 0 },
+	[RUN_ENTRY] = { "entry", TO(RUN_LOCAL) | TO(RUN_EXIT) },
+	[RUN_LOCAL] = { "local", TO(RUN_PEERS) | TO(RUN_EXIT) },
+	[RUN_PEERS] = { "peers", TO(RUN_LOCAL_SYNC) | TO(RUN_DHT) | TO(RUN_EXIT) },
+	[RUN_LOCAL_SYNC] = { "local_sync", TO(RUN_DHT) | TO(RUN_EXIT) },
+	[RUN_DHT] = { "dht", TO(RUN_CONFIRM) | TO(RUN_EXIT) },
+	[RUN_CONFIRM] = { "confirm", TO(RUN_EXIT) },
+	[RUN_EXIT] = { "exit", TO(RUN_DONE) },
+	[RUN_DONE] = { "done", 0 },
 };
 
 static void run_tick(struct op *op);
@@ -45,288 +40,6 @@ static struct discovery_run *run_of(struct op *op)
 const char *run_stage(const struct discovery_run *run)
 {
 	return states[run->op.state].name;
-}
-
-/* ---- Does it resolve? ---- */
-
-static void on_resolve(struct store_resolve *r, int status)
-{
-	struct discovery_run *run = container_of(r, struct discovery_run, resolve);
-
-	run->resolving = false;
-	op_release(&run->op);
-	if (status < 0)
-		op_result(&run->op, status);
-	else
-		run->resolved = r->resolved;
-	op_tick(&run->op);
-}
-
-static void ask_resolved(struct discovery_run *run)
-{
-	if (run->resolving) {
-		run->resolve_again = true;
-		return;
-	}
-	run->resolving = true;
-	run->resolve_again = false;
-	store_resolve_fini(&run->resolve);
-	op_hold(&run->op);
-	store_resolve_start(&run->resolve, &run->op.env, run->service->store, &run->iri, run->kind,
-			    on_resolve);
-}
-
-static bool pinned(const struct discovery_run *run)
-{
-	return run->iri.head_count > 0;
-}
-
-/* Resolving is an answer if the version was asked for, or somebody was heard: news cannot come from
- * our own store. */
-static bool answered(const struct discovery_run *run)
-{
-	return run->resolved && (pinned(run) || run->progress.peers_synced_ok > 0 || run->settled);
-}
-
-/* ---- Waves ---- */
-
-static void add_progress(struct sync_progress *to, const struct sync_progress *p)
-{
-	to->peers_found += p->peers_found;
-	to->peers_synced_ok += p->peers_synced_ok;
-	to->peers_failed += p->peers_failed;
-	to->peers_cut += p->peers_cut;
-	to->blobs_discovered += p->blobs_discovered;
-	to->blobs_downloaded += p->blobs_downloaded;
-	to->blobs_failed += p->blobs_failed;
-	to->bytes_downloaded += p->bytes_downloaded;
-	to->bytes_expected += p->bytes_expected;
-	to->rounds += p->rounds;
-	to->outstanding += p->outstanding;
-}
-
-static void sum_progress(struct discovery_run *run)
-{
-	run->progress = run->ended;
-	if (run->waving)
-		add_progress(&run->progress, &run->wave.progress);
-	if (run->dht_waving)
-		add_progress(&run->progress, &run->dht_wave.progress);
-}
-
-static void tell_progress(struct discovery_run *run)
-{
-	sum_progress(run);
-	list_for_each_safe(node, &run->waiters) {
-		struct discover *w = list_entry(node, struct discover, waiter);
-
-		w->progress = run->progress;
-		w->stage = run_stage(run);
-		if (w->on_progress != NULL)
-			w->on_progress(w);
-	}
-}
-
-static void keep_for_background(struct discovery_run *run, const struct sync_target *target)
-{
-	if (run->leftover_count < ARRAY_SIZE(run->leftovers))
-		run->leftovers[run->leftover_count++] = *target;
-}
-
-static void on_wave_peer(struct sync_wave *w, const struct sync_peer_outcome *o)
-{
-	struct discovery_run *run = w->data;
-
-	service_note_outcome(run->service, o, &run->scope.space);
-	if (o->status == 0 || o->cut == SYNC_CUT_RESOLVED)
-		keep_for_background(run, &o->target);
-	else if (o->cut == SYNC_CUT_NONE)
-		run->last_error = o->status;
-	if (o->cut == SYNC_CUT_RESOLVED)
-		run->cut_peers = true;
-	if (o->status == 0) {
-		if (w == &run->wave)
-			run->local_ok = true;
-		ask_resolved(run);
-		if (o->proven && subscription_find(run->service, &run->scope) != NULL)
-			sync_follow(run->service->sync, &o->target.peer, &run->scope);
-	}
-	op_defer(&run->op);
-}
-
-static void on_wave_settled(struct sync_wave *w, uint8_t priority)
-{
-	struct discovery_run *run = w->data;
-
-	run->settled = true;
-	ask_resolved(run);
-}
-
-static void on_wave_progress(struct sync_wave *w)
-{
-	tell_progress(w->data);
-}
-
-static const struct sync_wave_events wave_events = { on_wave_peer, on_wave_settled,
-						     on_wave_progress };
-
-/* Fold a wave that ended into the totals. What it left owing is kept apart: a later tier may pay
- * it. */
-static void wave_ended(struct discovery_run *run, const struct sync_wave *w, bool *running)
-{
-	add_progress(&run->ended, &w->progress);
-	run->ended.outstanding = 0;
-	run->owed = w->progress.outstanding;
-	*running = false;
-	op_release(&run->op);
-	sum_progress(run);
-	op_tick(&run->op);
-}
-
-static void on_wave(struct sync_wave *w, int status)
-{
-	struct discovery_run *run = container_of(w, struct discovery_run, wave);
-
-	wave_ended(run, w, &run->waving);
-}
-
-static void on_dht_wave(struct sync_wave *w, int status)
-{
-	struct discovery_run *run = container_of(w, struct discovery_run, dht_wave);
-
-	wave_ended(run, w, &run->dht_waving);
-}
-
-static struct op_env bounded_env(struct discovery_run *run, uint64_t since_ms, uint64_t budget_ms)
-{
-	struct op_env env = run->op.env;
-
-	env.deadline_ms = MIN(env.deadline_ms, since_ms + budget_ms);
-	return env;
-}
-
-/* Start the wave over the present tier; false when it has nobody. */
-static bool start_tier(struct discovery_run *run)
-{
-	struct op_env env = bounded_env(run, run->local_since_ms, run->service->local_timeout_ms);
-
-	if (candidates_count(&run->candidates, run->tier) == 0)
-		return false;
-	run->waving = true;
-	op_hold(&run->op);
-	sync_wave_start(&run->wave, &env, run->service->sync, &run->scope, STORE_WANT_BULK,
-			&wave_events, on_wave);
-	run->wave.data = run;
-	for (size_t i = 0; i < run->candidates.count; i++) {
-		if (run->candidates.tiers[i] == run->tier)
-			(void)sync_wave_add(&run->wave, &run->candidates.targets[i]);
-	}
-	sync_wave_seal(&run->wave);
-	return true;
-}
-
-/* ---- The DHT: a lookup whose providers sync as they arrive ---- */
-
-static struct discovery_source *lookup_source(const struct discovery *d)
-{
-	for (size_t i = 0; i < d->source_count; i++) {
-		if (d->sources[i]->lookup != NULL)
-			return d->sources[i];
-	}
-	return NULL;
-}
-
-static const char *dht_state(const struct discovery *d)
-{
-	struct discovery_source *s = lookup_source(d);
-
-	if (s == NULL)
-		return "off";
-	return s->state != NULL ? s->state(s) : NULL;
-}
-
-static void on_provider(struct discovery_lookup *l, const struct sync_target *target)
-{
-	struct discovery_run *run = l->data;
-	struct op_env env =
-		bounded_env(run, runner_now_ms(run->op.env.runner), run->service->dht_timeout_ms);
-
-	if (op_stopping(&run->op) || run->op.state >= EXIT)
-		return;
-	if (!target->any_peer && key_eq(&target->peer, net_self(run->service->net)))
-		return;
-	if (!target->any_peer &&
-	    !bench_eligible(&run->service->bench, &target->peer, runner_now_ms(run->op.env.runner)))
-		return;
-	if (!run->dht_waving) {
-		trace_mark(run->op.env.span, "DHT peer sync start");
-		run->dht_waving = true;
-		run->dht_used = true;
-		op_hold(&run->op);
-		sync_wave_start(&run->dht_wave, &env, run->service->sync, &run->scope,
-				STORE_WANT_BULK, &wave_events, on_dht_wave);
-		run->dht_wave.data = run;
-	}
-	(void)sync_wave_add(&run->dht_wave, target);
-	run->peers_known++;
-}
-
-static void on_lookup_done(struct discovery_lookup *l, int status)
-{
-	struct discovery_run *run = l->data;
-
-	run->looking = false;
-	op_release(&run->op);
-	trace_mark(run->op.env.span, "DHT lookup done: %s", status == 0 ? "ok" : err_str(status));
-	if (run->dht_waving)
-		sync_wave_seal(&run->dht_wave);
-	op_tick(&run->op);
-}
-
-static const struct discovery_lookup_events lookup_events = { on_provider, on_lookup_done };
-
-static void start_dht(struct discovery_run *run)
-{
-	struct op_env env =
-		bounded_env(run, runner_now_ms(run->op.env.runner), run->service->dht_timeout_ms);
-	struct discovery_source *source = lookup_source(run->service);
-	const char *state = dht_state(run->service);
-
-	if (run->dht_started)
-		return;
-	run->dht_started = true;
-	if (state != NULL || run->has_announcer) {
-		trace_mark(run->op.env.span, "DHT: %s", state != NULL ? state : "not needed");
-		return;
-	}
-	trace_mark(run->op.env.span, "DHT lookup start");
-	run->lookup = (struct discovery_lookup){ .events = &lookup_events, .data = run };
-	run->looking = true;
-	op_hold(&run->op);
-	source->lookup(source, &run->lookup, &env, &run->iri);
-}
-
-/* ---- Stragglers and the hedge ---- */
-
-static void on_watch(struct runner_timer *t)
-{
-	struct discovery_run *run = container_of(t, struct discovery_run, watch);
-	uint64_t now = runner_now_ms(run->op.env.runner);
-
-	if (run->op.state == LOCAL_SYNC && !answered(run) &&
-	    now - run->local_since_ms >= DISCOVERY_DHT_HEDGE_MS &&
-	    run->progress.peers_synced_ok == 0 && dht_state(run->service) == NULL)
-		start_dht(run);
-	runner_timer_start(run->op.env.runner, t, now + WATCH_MS);
-	op_tick(&run->op);
-}
-
-static bool wave_may_be_cut(const struct discovery_run *run, const struct sync_wave *w)
-{
-	uint64_t ok = run->progress.peers_synced_ok + (run->settled ? 1 : 0);
-
-	return discovery_cut_stragglers(ok, w->progress.outstanding, run->resolved, pinned(run),
-					runner_now_ms(run->op.env.runner) - w->last_progress_ms);
 }
 
 /* ---- States ---- */
@@ -346,7 +59,7 @@ static enum op_step leave(struct discovery_run *run, enum discovery_outcome outc
 {
 	run->outcome = outcome;
 	op_result(&run->op, status);
-	op_move(&run->op, EXIT);
+	op_move(&run->op, RUN_EXIT);
 	return OP_NEXT;
 }
 
@@ -370,7 +83,7 @@ static bool must_leave(struct discovery_run *run)
 		run->outcome = DISCOVERY_CANCELLED;
 	else
 		run->outcome = DISCOVERY_ERROR;
-	op_move(&run->op, EXIT);
+	op_move(&run->op, RUN_EXIT);
 	return true;
 }
 
@@ -380,7 +93,7 @@ static void mark_entry(struct discovery_run *run)
 	struct buf version;
 
 	trace_attr_bool(run->op.env.span, "recursive", run->kind == SCOPE_RECURSIVE);
-	if (!pinned(run)) {
+	if (!run_is_pinned(run)) {
 		trace_mark(run->op.env.span, "recursive=%s", recursive);
 		return;
 	}
@@ -400,8 +113,8 @@ static enum op_step do_entry(struct discovery_run *run)
 	if (must_leave(run))
 		return OP_NEXT;
 	mark_entry(run);
-	ask_resolved(run);
-	op_move(&run->op, LOCAL);
+	run_ask_resolved(run);
+	op_move(&run->op, RUN_LOCAL);
 	return OP_WAIT;
 }
 
@@ -414,13 +127,13 @@ static enum op_step do_local(struct discovery_run *run)
 	if (run->resolving)
 		return OP_WAIT;
 	run->have_locally = run->resolved;
-	if (run->resolved && pinned(run)) {
+	if (run->resolved && run_is_pinned(run)) {
 		trace_mark(run->op.env.span, "local cache hit");
 		return leave(run, DISCOVERY_CACHED, 0);
 	}
 	trace_mark(run->op.env.span, run->resolved ? "held locally, asking peers for news" :
 						     "local cache miss, querying peers");
-	op_move(&run->op, PEERS);
+	op_move(&run->op, RUN_PEERS);
 	if (run->has_announcer)
 		return OP_NEXT;
 	run->loading = true;
@@ -439,9 +152,9 @@ static enum op_step do_peers(struct discovery_run *run)
 	run_select_peers(run);
 	run->local_since_ms = runner_now_ms(run->op.env.runner);
 	run->tier = DISCOVERY_AUTHORITY;
-	runner_timer_start(run->op.env.runner, &run->watch, run->local_since_ms + WATCH_MS);
-	op_move(&run->op, LOCAL_SYNC);
-	while (run->tier <= DISCOVERY_COLD && !start_tier(run))
+	run_watch(run);
+	op_move(&run->op, RUN_LOCAL_SYNC);
+	while (run->tier <= DISCOVERY_COLD && !run_start_tier(run))
 		run->tier++;
 	return OP_NEXT;
 }
@@ -458,7 +171,7 @@ static bool next_tier(struct discovery_run *run)
 		return false;
 	while (run->tier < DISCOVERY_COLD) {
 		run->tier++;
-		if (start_tier(run))
+		if (run_start_tier(run))
 			return true;
 	}
 	return false;
@@ -477,8 +190,8 @@ static enum op_step do_local_sync(struct discovery_run *run)
 	if (must_leave(run))
 		return leave_local(run);
 	if (run->waving) {
-		if (!run->resolving && wave_may_be_cut(run, &run->wave)) {
-			if (answered(run)) {
+		if (!run->resolving && run_may_cut(run, &run->wave)) {
+			if (run_is_answered(run)) {
 				leave_local(run);
 				return leave_found(run);
 			}
@@ -489,16 +202,16 @@ static enum op_step do_local_sync(struct discovery_run *run)
 	if (run->resolving)
 		return OP_WAIT;
 	if (run->resolve_again) {
-		ask_resolved(run);
+		run_ask_resolved(run);
 		return OP_WAIT;
 	}
 	if (next_tier(run))
 		return OP_WAIT;
 	leave_local(run);
-	if (answered(run))
+	if (run_is_answered(run))
 		return leave_found(run);
-	op_move(&run->op, DHT);
-	start_dht(run);
+	op_move(&run->op, RUN_DHT);
+	run_start_dht(run);
 	return OP_NEXT;
 }
 
@@ -506,13 +219,13 @@ static enum op_step do_dht(struct discovery_run *run)
 {
 	if (must_leave(run))
 		return OP_NEXT;
-	if (answered(run) && !run->resolving &&
-	    (!run->dht_waving || wave_may_be_cut(run, &run->dht_wave)))
+	if (run_is_answered(run) && !run->resolving &&
+	    (!run->dht_waving || run_may_cut(run, &run->dht_wave)))
 		return leave_found(run);
 	if (run->looking || run->dht_waving || run->resolving)
 		return OP_WAIT;
-	ask_resolved(run);
-	op_move(&run->op, CONFIRM);
+	run_ask_resolved(run);
+	op_move(&run->op, RUN_CONFIRM);
 	return OP_WAIT;
 }
 
@@ -533,30 +246,12 @@ static enum op_step do_confirm(struct discovery_run *run)
 	return leave_found(run);
 }
 
-static void stop_children(struct discovery_run *run)
-{
-	struct discovery_source *source = lookup_source(run->service);
-	enum sync_cut why = op_status(&run->op) == 0 ? SYNC_CUT_RESOLVED : SYNC_CUT_CANCELLED;
-
-	runner_timer_stop(run->op.env.runner, &run->watch);
-	if (run->waving)
-		sync_wave_cut(&run->wave, why);
-	if (run->dht_waving) {
-		sync_wave_seal(&run->dht_wave);
-		sync_wave_cut(&run->dht_wave, why);
-	}
-	if (run->looking && source != NULL)
-		source->lookup_cancel(source, &run->lookup);
-	op_cancel(&run->resolve.op);
-	op_cancel(&run->peers.op);
-}
-
 static enum op_step do_exit(struct discovery_run *run)
 {
-	stop_children(run);
+	run_stop_children(run);
 	if (run->op.pending > 0)
 		return OP_WAIT;
-	op_move(&run->op, DONE);
+	op_move(&run->op, RUN_DONE);
 	return OP_NEXT;
 }
 
@@ -588,7 +283,7 @@ static void finish(struct discovery_run *run)
 	struct discovery *d = run->service;
 	int status = op_status(&run->op);
 
-	sum_progress(run);
+	run_sum_progress(run);
 	trace_mark(run->op.env.span, "exit: %s", discovery_outcome_name(run->outcome));
 	if (run->outcome == DISCOVERY_TIMEOUT)
 		trace_attr_str(run->op.env.span, "timeout_stage", run->timeout_stage,
@@ -614,14 +309,14 @@ static void run_tick(struct op *op)
 
 	for (enum op_step step = OP_NEXT; step == OP_NEXT;) {
 		switch (op->state) {
-		case ENTRY: step = do_entry(run); break;
-		case LOCAL: step = do_local(run); break;
-		case PEERS: step = do_peers(run); break;
-		case LOCAL_SYNC: step = do_local_sync(run); break;
-		case DHT: step = do_dht(run); break;
-		case CONFIRM: step = do_confirm(run); break;
-		case EXIT: step = do_exit(run); break;
-		case DONE:
+		case RUN_ENTRY: step = do_entry(run); break;
+		case RUN_LOCAL: step = do_local(run); break;
+		case RUN_PEERS: step = do_peers(run); break;
+		case RUN_LOCAL_SYNC: step = do_local_sync(run); break;
+		case RUN_DHT: step = do_dht(run); break;
+		case RUN_CONFIRM: step = do_confirm(run); break;
+		case RUN_EXIT: step = do_exit(run); break;
+		case RUN_DONE:
 			if (op_finish(op))
 				finish(run);
 			return;
@@ -666,7 +361,7 @@ struct discovery_run *run_find(struct discovery *d, const struct iri *iri, enum 
 	list_for_each(node, &d->runs) {
 		struct discovery_run *run = list_entry(node, struct discovery_run, node);
 
-		if (hash_eq(&run->key, &key) && run->op.state < EXIT)
+		if (hash_eq(&run->key, &key) && run->op.state < RUN_EXIT)
 			return run;
 	}
 	return NULL;
@@ -711,7 +406,6 @@ struct discovery_run *run_start(struct discovery *d, const struct iri *iri, enum
 		run->announcer = *trigger->announcer;
 	scope_of_iri(iri, kind, &run->scope);
 	list_init(&run->waiters);
-	run->watch.run = on_watch;
 	list_push_back(&d->runs, &run->node);
 	d->stats.started++;
 	d->stats.active++;

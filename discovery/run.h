@@ -5,6 +5,17 @@
 #include "discovery/candidates.h"
 #include "discovery/service.h"
 
+enum run_state {
+	RUN_ENTRY,
+	RUN_LOCAL,
+	RUN_PEERS,
+	RUN_LOCAL_SYNC,
+	RUN_DHT,
+	RUN_CONFIRM,
+	RUN_EXIT,
+	RUN_DONE
+};
+
 struct discovery_run {
 	struct op op;
 	struct list node; /* in service->runs */
@@ -62,3 +73,21 @@ const char *run_stage(const struct discovery_run *run);
 /** After it resolved: fetch what remains of its closure, and hear the peers that were cut. Linked
  * from the run's trace. Copies. */
 void background_start(struct discovery_run *run, const struct sync_target *targets, size_t count);
+
+/* ---- waves.c: children ---- */
+
+bool run_is_pinned(const struct discovery_run *run);
+/** It resolves, and that answers the question: the version was asked for, or somebody was heard. */
+bool run_is_answered(const struct discovery_run *run);
+/** Ask the store whether it resolves; asked again when news comes meanwhile. Ticks. */
+void run_ask_resolved(struct discovery_run *run);
+/** run->progress = what ended plus what runs. */
+void run_sum_progress(struct discovery_run *run);
+/** Start the wave over run->tier; false when it has nobody. */
+bool run_start_tier(struct discovery_run *run);
+/** Once; says so when the DHT is off. */
+void run_start_dht(struct discovery_run *run);
+/** Look every few ms whether a wave may be cut, or the DHT should start beside it. */
+void run_watch(struct discovery_run *run);
+bool run_may_cut(const struct discovery_run *run, const struct sync_wave *w);
+void run_stop_children(struct discovery_run *run);

@@ -1,0 +1,315 @@
+/* The children of a discovery: the question whether it resolves, the wave over a tier, the DHT
+ * lookup and the wave over the providers it finds, and the timer that cuts stragglers and starts
+ * the DHT early. Adapters and counters; what to do next is decided in run.c. */
+#include "discovery/run.h"
+
+enum { WATCH_MS = 50 };
+
+/* ---- Does it resolve? ---- */
+
+static void on_resolve(struct store_resolve *r, int status)
+{
+	struct discovery_run *run = container_of(r, struct discovery_run, resolve);
+
+	run->resolving = false;
+	op_release(&run->op);
+	if (status < 0)
+		op_result(&run->op, status);
+	else
+		run->resolved = r->resolved;
+	op_tick(&run->op);
+}
+
+void run_ask_resolved(struct discovery_run *run)
+{
+	if (run->resolving) {
+		run->resolve_again = true;
+		return;
+	}
+	run->resolving = true;
+	run->resolve_again = false;
+	store_resolve_fini(&run->resolve);
+	op_hold(&run->op);
+	store_resolve_start(&run->resolve, &run->op.env, run->service->store, &run->iri, run->kind,
+			    on_resolve);
+}
+
+bool run_is_pinned(const struct discovery_run *run)
+{
+	return run->iri.head_count > 0;
+}
+
+/* Resolving is an answer if the version was asked for, or somebody was heard: news cannot come from
+ * our own store. */
+bool run_is_answered(const struct discovery_run *run)
+{
+	return run->resolved &&
+	       (run_is_pinned(run) || run->progress.peers_synced_ok > 0 || run->settled);
+}
+
+/* ---- Waves ---- */
+
+static void add_progress(struct sync_progress *to, const struct sync_progress *p)
+{
+	to->peers_found += p->peers_found;
+	to->peers_synced_ok += p->peers_synced_ok;
+	to->peers_failed += p->peers_failed;
+	to->peers_cut += p->peers_cut;
+	to->blobs_discovered += p->blobs_discovered;
+	to->blobs_downloaded += p->blobs_downloaded;
+	to->blobs_failed += p->blobs_failed;
+	to->bytes_downloaded += p->bytes_downloaded;
+	to->bytes_expected += p->bytes_expected;
+	to->rounds += p->rounds;
+	to->outstanding += p->outstanding;
+}
+
+void run_sum_progress(struct discovery_run *run)
+{
+	run->progress = run->ended;
+	if (run->waving)
+		add_progress(&run->progress, &run->wave.progress);
+	if (run->dht_waving)
+		add_progress(&run->progress, &run->dht_wave.progress);
+}
+
+static void tell_progress(struct discovery_run *run)
+{
+	run_sum_progress(run);
+	list_for_each_safe(node, &run->waiters) {
+		struct discover *w = list_entry(node, struct discover, waiter);
+
+		w->progress = run->progress;
+		w->stage = run_stage(run);
+		if (w->on_progress != NULL)
+			w->on_progress(w);
+	}
+}
+
+static void keep_for_background(struct discovery_run *run, const struct sync_target *target)
+{
+	if (run->leftover_count < ARRAY_SIZE(run->leftovers))
+		run->leftovers[run->leftover_count++] = *target;
+}
+
+static void on_wave_peer(struct sync_wave *w, const struct sync_peer_outcome *o)
+{
+	struct discovery_run *run = w->data;
+
+	service_note_outcome(run->service, o, &run->scope.space);
+	if (o->status == 0 || o->cut == SYNC_CUT_RESOLVED)
+		keep_for_background(run, &o->target);
+	else if (o->cut == SYNC_CUT_NONE)
+		run->last_error = o->status;
+	if (o->cut == SYNC_CUT_RESOLVED)
+		run->cut_peers = true;
+	if (o->status == 0) {
+		if (w == &run->wave)
+			run->local_ok = true;
+		run_ask_resolved(run);
+		if (o->proven && subscription_find(run->service, &run->scope) != NULL)
+			sync_follow(run->service->sync, &o->target.peer, &run->scope);
+	}
+	op_defer(&run->op);
+}
+
+static void on_wave_settled(struct sync_wave *w, uint8_t priority)
+{
+	struct discovery_run *run = w->data;
+
+	run->settled = true;
+	run_ask_resolved(run);
+}
+
+static void on_wave_progress(struct sync_wave *w)
+{
+	tell_progress(w->data);
+}
+
+static const struct sync_wave_events wave_events = { on_wave_peer, on_wave_settled,
+						     on_wave_progress };
+
+/* Fold a wave that ended into the totals. What it left owing is kept apart: a later tier may pay
+ * it. */
+static void wave_ended(struct discovery_run *run, const struct sync_wave *w, bool *running)
+{
+	add_progress(&run->ended, &w->progress);
+	run->ended.outstanding = 0;
+	run->owed = w->progress.outstanding;
+	*running = false;
+	op_release(&run->op);
+	run_sum_progress(run);
+	op_tick(&run->op);
+}
+
+static void on_wave(struct sync_wave *w, int status)
+{
+	struct discovery_run *run = container_of(w, struct discovery_run, wave);
+
+	wave_ended(run, w, &run->waving);
+}
+
+static void on_dht_wave(struct sync_wave *w, int status)
+{
+	struct discovery_run *run = container_of(w, struct discovery_run, dht_wave);
+
+	wave_ended(run, w, &run->dht_waving);
+}
+
+static struct op_env bounded_env(struct discovery_run *run, uint64_t since_ms, uint64_t budget_ms)
+{
+	struct op_env env = run->op.env;
+
+	env.deadline_ms = MIN(env.deadline_ms, since_ms + budget_ms);
+	return env;
+}
+
+/* Start the wave over the present tier; false when it has nobody. */
+bool run_start_tier(struct discovery_run *run)
+{
+	struct op_env env = bounded_env(run, run->local_since_ms, run->service->local_timeout_ms);
+
+	if (candidates_count(&run->candidates, run->tier) == 0)
+		return false;
+	run->waving = true;
+	op_hold(&run->op);
+	sync_wave_start(&run->wave, &env, run->service->sync, &run->scope, STORE_WANT_BULK,
+			&wave_events, on_wave);
+	run->wave.data = run;
+	for (size_t i = 0; i < run->candidates.count; i++) {
+		if (run->candidates.tiers[i] == run->tier)
+			(void)sync_wave_add(&run->wave, &run->candidates.targets[i]);
+	}
+	sync_wave_seal(&run->wave);
+	return true;
+}
+
+/* ---- The DHT: a lookup whose providers sync as they arrive ---- */
+
+static struct discovery_source *lookup_source(const struct discovery *d)
+{
+	for (size_t i = 0; i < d->source_count; i++) {
+		if (d->sources[i]->lookup != NULL)
+			return d->sources[i];
+	}
+	return NULL;
+}
+
+static const char *dht_state(const struct discovery *d)
+{
+	struct discovery_source *s = lookup_source(d);
+
+	if (s == NULL)
+		return "off";
+	return s->state != NULL ? s->state(s) : NULL;
+}
+
+static void on_provider(struct discovery_lookup *l, const struct sync_target *target)
+{
+	struct discovery_run *run = l->data;
+	struct op_env env =
+		bounded_env(run, runner_now_ms(run->op.env.runner), run->service->dht_timeout_ms);
+
+	if (op_stopping(&run->op) || run->op.state >= RUN_EXIT)
+		return;
+	if (!target->any_peer && key_eq(&target->peer, net_self(run->service->net)))
+		return;
+	if (!target->any_peer &&
+	    !bench_eligible(&run->service->bench, &target->peer, runner_now_ms(run->op.env.runner)))
+		return;
+	if (!run->dht_waving) {
+		trace_mark(run->op.env.span, "DHT peer sync start");
+		run->dht_waving = true;
+		run->dht_used = true;
+		op_hold(&run->op);
+		sync_wave_start(&run->dht_wave, &env, run->service->sync, &run->scope,
+				STORE_WANT_BULK, &wave_events, on_dht_wave);
+		run->dht_wave.data = run;
+	}
+	(void)sync_wave_add(&run->dht_wave, target);
+	run->peers_known++;
+}
+
+static void on_lookup_done(struct discovery_lookup *l, int status)
+{
+	struct discovery_run *run = l->data;
+
+	run->looking = false;
+	op_release(&run->op);
+	trace_mark(run->op.env.span, "DHT lookup done: %s", status == 0 ? "ok" : err_str(status));
+	if (run->dht_waving)
+		sync_wave_seal(&run->dht_wave);
+	op_tick(&run->op);
+}
+
+static const struct discovery_lookup_events lookup_events = { on_provider, on_lookup_done };
+
+void run_start_dht(struct discovery_run *run)
+{
+	struct op_env env =
+		bounded_env(run, runner_now_ms(run->op.env.runner), run->service->dht_timeout_ms);
+	struct discovery_source *source = lookup_source(run->service);
+	const char *state = dht_state(run->service);
+
+	if (run->dht_started)
+		return;
+	run->dht_started = true;
+	if (state != NULL || run->has_announcer) {
+		trace_mark(run->op.env.span, "DHT: %s", state != NULL ? state : "not needed");
+		return;
+	}
+	trace_mark(run->op.env.span, "DHT lookup start");
+	run->lookup = (struct discovery_lookup){ .events = &lookup_events, .data = run };
+	run->looking = true;
+	op_hold(&run->op);
+	source->lookup(source, &run->lookup, &env, &run->iri);
+}
+
+/* ---- Stragglers and the hedge ---- */
+
+static void on_watch(struct runner_timer *t)
+{
+	struct discovery_run *run = container_of(t, struct discovery_run, watch);
+	uint64_t now = runner_now_ms(run->op.env.runner);
+
+	if (run->op.state == RUN_LOCAL_SYNC && !run_is_answered(run) &&
+	    now - run->local_since_ms >= DISCOVERY_DHT_HEDGE_MS &&
+	    run->progress.peers_synced_ok == 0 && dht_state(run->service) == NULL)
+		run_start_dht(run);
+	runner_timer_start(run->op.env.runner, t, now + WATCH_MS);
+	op_tick(&run->op);
+}
+
+void run_watch(struct discovery_run *run)
+{
+	run->watch.run = on_watch;
+	runner_timer_start(run->op.env.runner, &run->watch,
+			   runner_now_ms(run->op.env.runner) + WATCH_MS);
+}
+
+bool run_may_cut(const struct discovery_run *run, const struct sync_wave *w)
+{
+	uint64_t ok = run->progress.peers_synced_ok + (run->settled ? 1 : 0);
+
+	return discovery_cut_stragglers(ok, w->progress.outstanding, run->resolved,
+					run_is_pinned(run),
+					runner_now_ms(run->op.env.runner) - w->last_progress_ms);
+}
+
+void run_stop_children(struct discovery_run *run)
+{
+	struct discovery_source *source = lookup_source(run->service);
+	enum sync_cut why = op_status(&run->op) == 0 ? SYNC_CUT_RESOLVED : SYNC_CUT_CANCELLED;
+
+	runner_timer_stop(run->op.env.runner, &run->watch);
+	if (run->waving)
+		sync_wave_cut(&run->wave, why);
+	if (run->dht_waving) {
+		sync_wave_seal(&run->dht_wave);
+		sync_wave_cut(&run->dht_wave, why);
+	}
+	if (run->looking && source != NULL)
+		source->lookup_cancel(source, &run->lookup);
+	op_cancel(&run->resolve.op);
+	op_cancel(&run->peers.op);
+}
