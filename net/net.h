@@ -1,35 +1,40 @@
-/* Connections to peers: TCP (or a simulated network), Noise, multiplexed message streams with flow control.
+/* Connections to peers: TCP (or a simulated network), Noise, multiplexed message streams with flow
+ * control.
  *
  *   transport  bytes between two addresses; a vtable, so that a simulator can stand in for TCP
  *   link       one byte stream of a transport
- *   conn       a link after the Noise_XX_25519_ChaChaPoly_BLAKE2b handshake and Hello: the peer id is proven.
- *              At most one per peer is used; when both sides dial at once, the one dialed by the smaller key stays
- *   stream     an ordered exchange of messages inside a conn, opened by either side, with credit-based flow control
+ *   conn       a link after the Noise_XX_25519_ChaChaPoly_BLAKE2b handshake and Hello: the peer id
+ *              is proven. At most one per peer is used. When both sides dial at once, the one
+ * dialed by the smaller key stays; the other one may be up beside it for a while, takes no new
+ *              streams and closes when its last one has ended
+ *   stream     an ordered exchange of messages inside a conn, opened by either side, with
+ *              credit-based flow control
  *   message    bytes up to NET_MESSAGE_MAX; what they mean is the business of the folder above
  *
- * Everything runs on the loop thread. Pointers to a conn are valid until its on_conn_down; streams are closed with
- * ERR_CLOSED before that. What a peer may cost is bounded by the named limits below; a peer that exceeds one is
- * refused or cut off, and counted. */
+ * Everything runs on the loop thread. Pointers to a conn are valid until its on_conn_down; streams
+ * are closed with ERR_CLOSED before that. What a peer may cost is bounded by the named limits
+ * below; a peer that exceeds one is refused or cut off, and counted. */
 #pragma once
 
 #include "base/multiformats.h"
 #include "base/op.h"
 
 enum {
-	NET_MESSAGE_MAX = 2 << 20,	    /* bytes of one message */
-	NET_STREAMS_MAX = 64,		    /* per conn, opened by the peer; the same number by us */
+	NET_MESSAGE_MAX = 2 << 20, /* bytes of one message */
+	NET_STREAMS_MAX = 64,	   /* per conn, opened by the peer; the same number by us */
 	NET_CONNS_MAX = 512,
 	NET_CONNS_PER_IP_MAX = 32,
-	NET_PENDING_MAX = 64,		    /* inbound connections in handshake */
-	NET_STREAM_WINDOW = 1 << 20,	    /* bytes in flight per stream and direction */
-	NET_CONN_RECEIVE_MAX = 16 << 20,    /* bytes of unfinished messages held per conn */
-	NET_SEND_QUEUE_HIGH = 1 << 20,	    /* a stream's queue above which senders should wait for on_drain */
-	NET_SEND_QUEUE_MAX = 8 << 20,	    /* a stream's queue beyond which net_stream_send refuses */
+	NET_PENDING_MAX = 64,		 /* inbound connections in handshake */
+	NET_STREAM_WINDOW = 1 << 20,	 /* bytes in flight per stream and direction */
+	NET_CONN_RECEIVE_MAX = 16 << 20, /* bytes of unfinished messages held per conn */
+	NET_SEND_QUEUE_HIGH = 1 << 20,	 /* a stream's queue: above, wait for on_drain */
+	NET_SEND_QUEUE_MAX = 8 << 20,	 /* a stream's queue: beyond, net_stream_send refuses */
+	NET_CONN_SEND_MAX = 32 << 20,	 /* the same for all streams of a conn together */
 	NET_DIAL_TIMEOUT_MS = 6000,
 	NET_HANDSHAKE_TIMEOUT_MS = 6000,
 	NET_PING_INTERVAL_MS = 30000,
 	NET_PING_TIMEOUT_MS = 15000,
-	NET_IDLE_MS = 300000,		    /* a conn without streams is closed after */
+	NET_IDLE_MS = 300000, /* a conn without streams is closed after */
 	NET_AGENT_MAX = 64,
 	NET_ADDRS_MAX = 16
 };
@@ -39,13 +44,15 @@ enum {
 struct net_link;
 
 struct net_link_events {
-	/** Outcome of a dial: 0 or UV_ECONNREFUSED, UV_ETIMEDOUT, … (then the link is gone). Not called for accepted links. */
+	/** Outcome of a dial: 0 or UV_ECONNREFUSED, UV_ETIMEDOUT, … (then the link is gone). Not
+	 * called for accepted links. */
 	void (*on_open)(struct net_link *l, int status);
 	/** Borrowed bytes. */
 	void (*on_read)(struct net_link *l, const uint8_t *data, size_t len);
 	/** All that was written has left; more may be written. */
 	void (*on_drain)(struct net_link *l);
-	/** Last event. ERR_CLOSED orderly, else an error. The link is freed by its transport afterwards. */
+	/** Last event. ERR_CLOSED orderly, else an error. The link is freed by its transport
+	 * afterwards. */
 	void (*on_close)(struct net_link *l, int status);
 };
 
@@ -58,11 +65,12 @@ struct net_link {
 
 struct net_transport {
 	/** Returns a link (on_open follows) or NULL when out of memory. */
-	struct net_link *(*dial)(struct net_transport *t, const struct multiaddr *addr, const struct net_link_events *events,
-				 void *data);
-	/** Start accepting. ret_bound is the address with the real port. on_accept sets events and data, or leaves events
-	 *  NULL to refuse. */
-	int (*listen)(struct net_transport *t, const struct multiaddr *addr, struct multiaddr *ret_bound,
+	struct net_link *(*dial)(struct net_transport *t, const struct multiaddr *addr,
+				 const struct net_link_events *events, void *data);
+	/** Start accepting. ret_bound is the address with the real port. on_accept sets events and
+	 * data, or leaves events NULL to refuse. */
+	int (*listen)(struct net_transport *t, const struct multiaddr *addr,
+		      struct multiaddr *ret_bound,
 		      void (*on_accept)(void *data, struct net_link *l), void *data);
 	/** Takes `bytes` (mem_free'd by the transport, also on failure). */
 	int (*write)(struct net_link *l, uint8_t *bytes, size_t len);
@@ -72,7 +80,8 @@ struct net_transport {
 	void (*read)(struct net_link *l, bool on);
 	/** on_close(ERR_CLOSED or `status`) follows; nothing else does. Flushes nothing. */
 	void (*close)(struct net_link *l, int status);
-	/** Addresses of this machine that others might reach, for a wildcard listener. Returns how many. */
+	/** Addresses of this machine that others might reach, for a wildcard listener. Returns how
+	 * many. */
 	size_t (*local_addrs)(struct net_transport *t, struct multiaddr *ret, size_t cap);
 	/** Stop listening, close every link; `closed` comes when all handles are closed. */
 	void (*shutdown)(struct net_transport *t, void (*closed)(void *data), void *data);
@@ -90,7 +99,8 @@ struct net_stream;
 
 /* What the folder above does with peers. */
 struct net_service {
-	/** A peer opens a stream. Return a stream struct to use (events set), or NULL to refuse: *ret_refusal is sent. */
+	/** A peer opens a stream. Return a struct with events and data set, to be used once this
+	 * has returned, or NULL to refuse: *ret_refusal is sent (ERR_REFUSED unless set). */
 	struct net_stream *(*on_stream)(void *data, struct net_conn *c, int *ret_refusal);
 	void (*on_conn_up)(void *data, struct net_conn *c);
 	void (*on_conn_down)(void *data, struct net_conn *c, int status);
@@ -108,7 +118,8 @@ struct net *net_new(const struct net_config *config);
 /** The service may be set once after net_new, before the first conn. */
 void net_set_service(struct net *n, const struct net_service *service, void *data);
 int net_listen(struct net *n, const struct multiaddr *addr);
-/** Listening addresses with /p2p and wildcards replaced by this machine's addresses. Returns how many. */
+/** Listening addresses with /p2p and wildcards replaced by this machine's addresses. Returns how
+ * many. */
 size_t net_addrs(const struct net *n, struct multiaddr *ret, size_t cap);
 const struct public_key *net_self(const struct net *n);
 /** Close everything; `closed` comes once, from the loop. Then net_free. */
@@ -122,8 +133,9 @@ void net_conn_close(struct net_conn *c, int status);
 
 struct net_conn_info {
 	struct public_key peer;
-	struct multiaddr remote;   /* as seen by the socket */
-	struct multiaddr dial_addr; /* where it says it listens, at the address seen; port 0 when unknown */
+	struct multiaddr remote; /* as seen by the socket */
+	struct multiaddr
+		dial_addr; /* where it says it listens, at the address seen; port 0 when unknown */
 	bool inbound;
 	char agent[NET_AGENT_MAX + 1];
 	uint64_t since_ms, sent_bytes, received_bytes;
@@ -137,21 +149,24 @@ void net_conn_set_data(struct net_conn *c, void *data);
 void *net_conn_data(const struct net_conn *c);
 
 struct net_stats {
-	uint64_t conns, dials, dial_failures, accepted, handshake_failures, refused_limit, protocol_errors;
+	uint64_t conns, dials, dial_failures, accepted, handshake_failures, refused_limit,
+		protocol_errors;
 	uint64_t sent_bytes, received_bytes, streams_opened, streams_refused;
 };
 void net_stats(const struct net *n, struct net_stats *ret);
 
-/* Get a conn to a peer: the one that exists, else by dialing its addresses (in order, the next one also when one does
- * not answer within 300 ms: RFC 8305), else by joining a dial under way. */
+/* Get a conn to a peer: the one that exists, else by dialing its addresses (in order, the next one
+ * also when one does not answer within 300 ms: RFC 8305), else by joining a dial under way. */
 struct net_dial;
 typedef void (*net_dial_cb)(struct net_dial *d, int status);
 struct net_dial {
 	struct op op;
 	struct net_conn *conn; /* set when status is 0; valid now, and until its on_conn_down */
 	bool reused;	       /* no dial was needed */
-	bool connected;	       /* bytes flow; what remains is the handshake. op.env.span's owner may watch it via on_connected */
-	void (*on_connected)(struct net_dial *d); /* optional; set between init and start; must only record and defer */
+	bool connected; /* bytes flow; what remains is the handshake. op.env.span's owner may watch
+			   it via on_connected */
+	void (*on_connected)(struct net_dial *d); /* optional; set between init and start; must only
+						     record and defer */
 	void *data;
 	/* private */
 	net_dial_cb cb;
@@ -160,16 +175,20 @@ struct net_dial {
 	struct public_key peer;
 	struct multiaddr addrs[NET_ADDRS_MAX];
 	size_t addr_count, addr_next;
-	struct list attempts;
-	struct list waiter;
+	struct list attempts; /* conns on their way */
+	struct list node;     /* of the net */
 	struct runner_timer stagger;
+	bool next_due;
 	int last_error;
 };
-/** peer NULL: whoever answers at the addresses. Copies. Status: 0; UV_ECONNREFUSED, UV_EHOSTUNREACH, … of the last
- *  address; UV_ETIMEDOUT; ERR_PEER_MISMATCH; ERR_SELF; ERR_PROTOCOL; ERR_VERSION; ERR_NOT_FOUND (no address);
- *  ERR_LIMIT (too many conns); UV_ECANCELED; UV_ENOMEM. */
-void net_dial_start(struct net_dial *d, const struct op_env *env, struct net *n, const struct public_key *peer,
-		    const struct multiaddr *addrs, size_t addr_count, net_dial_cb cb);
+/** peer NULL: whoever answers at the addresses. Copies. `on_connected` and `data` are the caller's
+ *  to set before. Status: 0; UV_ECONNREFUSED, UV_EHOSTUNREACH, … of the last address; ERR_CLOSED
+ *  (hung up in the handshake: not our protocol, or full); UV_ETIMEDOUT; ERR_PEER_MISMATCH;
+ * ERR_SELF; ERR_PROTOCOL; ERR_VERSION; ERR_NOT_FOUND (no address); ERR_LIMIT (too many conns);
+ * UV_ECANCELED; UV_ENOMEM. */
+void net_dial_start(struct net_dial *d, const struct op_env *env, struct net *n,
+		    const struct public_key *peer, const struct multiaddr *addrs, size_t addr_count,
+		    net_dial_cb cb);
 
 /* ---- Streams ---- */
 
@@ -178,43 +197,55 @@ struct net_stream_events {
 	void (*on_message)(struct net_stream *s, const uint8_t *msg, size_t len);
 	/** The send queue fell below half of NET_SEND_QUEUE_HIGH after having been above it. */
 	void (*on_drain)(struct net_stream *s);
-	/** Last event: 0 both sides ended orderly; the code of a reset from either side (ERR_BUSY, ERR_REFUSED, ERR_TOO_BIG,
-	 *  ERR_PROTOCOL, UV_ECANCELED, …); ERR_CLOSED the conn went. The struct is its owner's again. */
+	/** Last event: 0 both sides ended orderly; the code of a reset from either side (ERR_BUSY,
+	 * ERR_REFUSED, ERR_TOO_BIG, ERR_PROTOCOL, UV_ECANCELED, …); ERR_CLOSED the conn went. The
+	 * struct is its owner's again. */
 	void (*on_close)(struct net_stream *s, int status);
-	/** The peer ended its direction orderly; ours may go on. Optional (NULL: our side is ended too). */
+	/** The peer ended its direction orderly; ours may go on. Optional (NULL: our side is ended
+	 * too). */
 	void (*on_end)(struct net_stream *s);
 };
 
-/* Caller's memory from open (or on_stream) until on_close. Callbacks come from the loop, never inside a call. */
+/* Caller's memory from open (or on_stream) until on_close. Callbacks come from the loop, never
+ * inside a call. */
 struct net_stream {
 	const struct net_stream_events *events;
 	void *data;
 	/* private */
-	struct net_conn *conn;
-	struct list node;
+	struct mux *mux;     /* NULL before open and after on_close */
+	struct list node;    /* of the mux, while not closed */
+	struct list turn;    /* has something to send */
+	struct list due;     /* has credit to announce */
+	struct list starved; /* waits for room to receive */
 	uint64_t id;
-	uint8_t state;
-	bool we_ended, peer_ended, above_high, close_deferred;
+	bool ours, open_sent, we_ended, end_sent, peer_ended, paused, closed, above_high, drain_due;
 	int close_status;
-	uint64_t send_credit, receive_credit;
+	size_t send_credit, receive_credit, credit_due, charged, window;
 	struct list send_queue;
 	size_t send_queued;
 	uint8_t *message;
-	size_t message_len, message_have;
-	uint8_t header[10];
+	size_t message_len, message_have, message_cap;
+	uint8_t header[4];
 	uint8_t header_have;
-	struct runner_task task;
 };
 
-/** Open a stream; s->events and data are set by the caller before. 0, ERR_LIMIT (NET_STREAMS_MAX), UV_ENOMEM. */
+/** Open a stream; s->events and data are set by the caller before. 0, ERR_LIMIT (NET_STREAMS_MAX),
+ * ERR_CLOSED (the conn is about to go). */
 int net_stream_open(struct net_stream *s, struct net_conn *c);
-/** Queue one message; copies. 0, ERR_TOO_BIG, ERR_BUSY (NET_SEND_QUEUE_MAX), ERR_CLOSED, UV_ENOMEM. */
+/** NULL after on_close. */
+struct net_conn *net_stream_conn(const struct net_stream *s);
+/** Queue one message; copies. 0, ERR_TOO_BIG, ERR_BUSY (NET_SEND_QUEUE_MAX), ERR_CLOSED, UV_ENOMEM.
+ */
 int net_stream_send(struct net_stream *s, const void *msg, size_t len);
-/** Bytes queued and not yet handed to the transport; above NET_SEND_QUEUE_HIGH wait for on_drain. */
+/** Bytes queued and not yet handed to the transport; above NET_SEND_QUEUE_HIGH wait for on_drain.
+ */
 size_t net_stream_queued(const struct net_stream *s);
-/** No more messages from us; what is queued still goes. on_close(0) follows when the peer ends too. */
+/** No more messages from us; what is queued still goes. on_close(0) follows when the peer ends too.
+ */
 void net_stream_end(struct net_stream *s);
-/** Give up in both directions; the peer sees `code`. on_close(code) follows, from the loop. Idempotent. */
+/** Give up in both directions; the peer sees `code`. on_close(code) follows, from the loop.
+ * Idempotent. */
 void net_stream_reset(struct net_stream *s, int code);
-/** The peer may send no further credit's worth until resumed: backpressure for a slow consumer. */
+/** The peer gets no further credit until resumed: backpressure for a slow consumer. Messages for
+ *  which it has credit still arrive, at most NET_STREAM_WINDOW bytes of them. */
 void net_stream_pause(struct net_stream *s, bool paused);

@@ -1,0 +1,119 @@
+/* Private to net/: what connections share, one connection, and what they tell dials. */
+#pragma once
+
+#include "net/hello.h"
+#include "net/mux.h"
+#include "net/net.h"
+#include "net/noise.h"
+
+enum {
+	NET_LISTENERS_MAX = 8,
+	NET_INBOUND_MAX = NET_CONNS_MAX - 64, /* strangers cannot use up what our own dials need */
+	CONN_RECORD_MAX = 65535,	      /* on the wire, after the two bytes of length */
+	CONN_RECORD_PLAIN =
+		MUX_DATA_MAX +
+		256, /* what we put into one: small, so that none waits for a long one */
+	CONN_WRITE_RECORDS = 16,	 /* per write to the transport */
+	CONN_TRANSPORT_HIGH = 256 << 10, /* bytes with the transport above which it gets no more */
+	CONN_DRAIN_TIMEOUT_MS = 15000	 /* for the peer's farewell */
+};
+
+struct net {
+	struct runner *runner;
+	struct net_transport *transport;
+	const struct net_service *service;
+	void *service_data;
+	struct public_key self;
+	uint8_t static_secret[NOISE_KEY_SIZE];
+	struct hello hello;
+	struct list conns;	       /* in every state, oldest first */
+	unsigned up, inbound, pending; /* up; inbound in any state; inbound in handshake */
+	struct list dials;
+	struct multiaddr listeners[NET_LISTENERS_MAX];
+	size_t listener_count;
+	uint8_t *scratch; /* CONN_RECORD_MAX bytes: the record being received or made */
+	struct net_stats stats;
+	bool closing, shutting_down, transport_closed, closed_told;
+	struct runner_task closed_task;
+	void (*closed)(void *data);
+	void *closed_data;
+};
+
+enum conn_state { CONN_CONNECTING, CONN_HANDSHAKING, CONN_UP };
+
+struct net_conn {
+	struct net *net;
+	struct list node;
+	struct net_link *link; /* NULL once the transport has closed it */
+	enum conn_state state;
+	bool inbound;
+	bool failed; /* to be torn down by the task with close_status */
+	int close_status;
+	struct runner_task task;
+	struct runner_timer timer;
+	struct multiaddr remote;
+	void *data;
+
+	/* the dial that made it, until up */
+	struct net_dial *dial;
+	struct list attempt;
+
+	struct noise_handshake handshake;
+	struct public_key peer;
+	struct hello hello; /* the peer's */
+	struct noise_cipher send_cipher, receive_cipher;
+
+	uint8_t head[2];
+	size_t head_have;
+	uint8_t *record; /* one that has not arrived in whole */
+	size_t record_len, record_have;
+
+	struct mux mux;
+	struct list closed; /* streams whose on_close is due */
+	bool draining;	    /* we have said that we open no more streams */
+
+	uint64_t since_ms, sent_bytes, received_bytes;
+	uint64_t received_ms, quiet_ms, drain_ms; /* last byte; last stream; draining began */
+	uint64_t ping_ms, ping_ns, ping_token;
+	size_t ping_queued;
+	bool ping_out;
+	uint32_t rtt_us;
+};
+
+/** A conn that is being dialed for d. 0 or UV_ENOMEM. */
+int conn_dial(struct net *n, struct net_dial *d, const struct multiaddr *addr);
+/** For net_transport.listen; data is the net. */
+void conn_accept(void *data, struct net_link *l);
+/** Tear it down, from the loop. The first status wins. */
+void conn_fail(struct net_conn *c, int status);
+/** Open no more streams; close once those that are open have ended on both sides. */
+void conn_drain(struct net_conn *c);
+bool conn_usable(const struct net_conn *c);
+/** Write one record that is complete. */
+int conn_write(struct net_conn *c, struct buf *record);
+
+/* handshake.c */
+void handshake_begin(struct net_conn *c);
+/** Is a message of this size possible now? Asked as soon as the length is known. */
+bool handshake_expects(const struct net_conn *c, size_t len);
+/** 0, or why the conn must fail. Calls conn_up after the last message. */
+int handshake_message(struct net_conn *c, const uint8_t *msg, size_t len);
+void conn_up(struct net_conn *c);
+
+/* liveness.c */
+void liveness_begin(struct net_conn *c);
+void liveness_tick(struct runner_timer *timer);
+void liveness_rearm(struct net_conn *c);
+void liveness_pong(struct net_conn *c, uint64_t token);
+
+/* dial.c: told from the loop; they only record and defer. */
+void dial_connected(struct net_dial *d);
+void dial_attempt_failed(struct net_dial *d, struct net_conn *c, int status);
+/** A conn for d->peer, or the one that d made, is up. */
+void dial_conn_up(struct net *n, struct net_conn *c);
+void dial_conn_down(struct net *n, struct net_conn *c, int status);
+/** c has met a peer to which there is a conn already: the dial takes that one and forgets c. */
+void dial_settle(struct net_conn *c, struct net_conn *existing);
+
+/* net.c */
+void net_check_closed(struct net *n);
