@@ -15,7 +15,7 @@
 #include "trace/text.h"
 
 enum {
-	COLUMNS_MIN = 60,
+	COLUMNS_MIN = 72,
 	COLUMNS_MAX = 240,
 	OUTCOME_COLUMNS = 10,
 	TIME_COLUMNS = 8,
@@ -298,7 +298,7 @@ static void write_marks(struct waterfall *w, const struct trace_span_view *s, un
 	}
 	if (s->marks_dropped > 0) {
 		text_pad(w->out, indent);
-		buf_printf(w->out, "(%" PRIu32 " marks dropped between the first %" PRIu32 " and the others)\n",
+		buf_printf(w->out, "(%" PRIu32 " marks dropped after the first %" PRIu32 ")\n",
 			   s->marks_dropped, s->marks_before_gap);
 	}
 }

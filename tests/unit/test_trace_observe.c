@@ -1,0 +1,127 @@
+/* An operation's states are the stages of its span. */
+#include "base/op.h"
+#include "test_trace.h"
+
+enum { IDLE, WAITING, CLOSING, DONE };
+
+static const struct op_state states[] = {
+	[IDLE] = { "idle", TO(WAITING) | TO(CLOSING) },
+	[WAITING] = { "waiting", TO(CLOSING) },
+	[CLOSING] = { "closing", TO(DONE) },
+	[DONE] = { "done", 0 },
+};
+
+struct job {
+	struct op op;
+	struct runner_timer timer;
+	bool done;
+};
+
+static void job_tick(struct op *op);
+static const struct op_kind kind = { "test.job", states, ARRAY_SIZE(states), job_tick };
+
+static void on_timer(struct runner_timer *timer)
+{
+	struct job *j = container_of(timer, struct job, timer);
+
+	op_release(&j->op);
+	op_tick(&j->op);
+}
+
+static void job_tick(struct op *op)
+{
+	struct job *j = container_of(op, struct job, op);
+
+	switch (op->state) {
+	case IDLE:
+		op_move(op, WAITING);
+		op_hold(op);
+		runner_timer_start(op->env.runner, &j->timer, runner_now_ms(op->env.runner) + 250);
+		return;
+	case WAITING:
+		if (op->pending > 0)
+			return;
+		op_result(op, 0);
+		op_move(op, CLOSING);
+		op_move(op, DONE);
+		break;
+	default:
+		break;
+	}
+	if (op_finish(op)) {
+		trace_finish(op->env.span, op_status(op), NULL);
+		j->done = true;
+	}
+}
+
+static bool job_done(void *data)
+{
+	return ((struct job *)data)->done;
+}
+
+static void run(struct trace *t, struct manual_loop *loop, struct span span, bool owns)
+{
+	struct job j = { .timer = { .run = on_timer } };
+
+	trace_observe(t, &loop->runner);
+	op_init(&j.op, &kind, &(struct op_env){ &loop->runner, UINT64_MAX, span }, 10000);
+	if (owns)
+		op_own_span(&j.op, span);
+	op_defer(&j.op);
+	assert_true(run_until(loop, job_done, &j, 60000));
+}
+
+static void moves_of_an_operation_are_stages_of_its_span(void **state)
+{
+	struct manual_loop loop;
+	struct trace_stage_view stage;
+	struct seen seen = { 0 };
+
+	manual_loop_init(&loop, 1);
+	struct fixture f = { .t = trace_new(NULL, &loop.clock.clock) };
+	run(f.t, &loop, root_span(&f, "test.job", "j"), true);
+	see(&f, &(struct trace_query){ 0 }, &seen);
+	assert_int_equal(seen.span[0].stage_count, 1);
+	assert_true(trace_stage_at(f.t, &seen.span[0], 0, &stage));
+	assert_string_equal(stage.name, "waiting");
+	assert_int_equal(stage.duration_ns, 250 * NS_PER_MS);
+	assert_int_equal(seen.span[0].duration_ns, 250 * NS_PER_MS);
+	trace_free(f.t);
+	manual_loop_fini(&loop);
+}
+
+static void an_operation_without_a_span_of_its_own_leaves_its_parents_alone(void **state)
+{
+	struct manual_loop loop;
+	struct seen seen = { 0 };
+
+	manual_loop_init(&loop, 1);
+	struct fixture f = { .t = trace_new(NULL, &loop.clock.clock) };
+	run(f.t, &loop, root_span(&f, "parent", "p"), false);
+	see(&f, &(struct trace_query){ 0 }, &seen);
+	assert_int_equal(seen.span[0].stage_count, 0);
+	trace_free(f.t);
+	manual_loop_fini(&loop);
+}
+
+static void an_untraced_operation_runs_as_well(void **state)
+{
+	struct manual_loop loop;
+
+	manual_loop_init(&loop, 1);
+	struct fixture f = { .t = trace_new(NULL, &loop.clock.clock) };
+	run(f.t, &loop, (struct span){ 0 }, true);
+	assert_int_equal(counts_of(&f).created + counts_of(&f).late_calls, 0);
+	trace_free(f.t);
+	manual_loop_fini(&loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(moves_of_an_operation_are_stages_of_its_span),
+		cmocka_unit_test(an_operation_without_a_span_of_its_own_leaves_its_parents_alone),
+		cmocka_unit_test(an_untraced_operation_runs_as_well),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
