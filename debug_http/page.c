@@ -14,6 +14,30 @@ void page_write_text(struct buf *out, const char *s)
 	buf_write_html(out, s, strlen(s));
 }
 
+/* Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX 9): a title must not read backwards. */
+static bool is_bidi_control(uint32_t c)
+{
+	return c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
+void page_write_foreign(struct buf *out, const char *s, size_t len)
+{
+	size_t from = 0, i = 0;
+
+	while (i < len) {
+		uint32_t c = 0;
+		size_t n = utf8_decode(s + i, len - i, &c);
+
+		if (n > 1 && is_bidi_control(c)) {
+			buf_write_html(out, s + from, i - from);
+			buf_write_str(out, "\xef\xbf\xbd");
+			from = i + n;
+		}
+		i += MAX(n, (size_t)1);
+	}
+	buf_write_html(out, s + from, len - from);
+}
+
 void page_write_query(struct buf *out, const char *s, size_t len)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
@@ -46,6 +70,8 @@ void page_write_duration(struct buf *out, uint64_t ns)
 		write_scaled(out, ns, NS_PER_MS, "ms");
 	else if (ns < 99950000000)
 		write_scaled(out, ns, NS_PER_SEC, "s");
+	else if (s < 3600 && s % 60 == 0)
+		buf_printf(out, "%u min", (unsigned)(s / 60));
 	else if (s < 3600)
 		buf_printf(out, "%u min %u s", (unsigned)(s / 60), (unsigned)(s % 60));
 	else if (s < 86400)

@@ -6,8 +6,10 @@
 
 #include "debug_http/debug_http.h"
 
-/** Escaped for HTML text and quoted attributes. */
+/** Escaped for HTML text and quoted attributes: our own strings. */
 void page_write_text(struct buf *out, const char *s);
+/** The same for what peers and users have named: characters that reorder the text around them become U+FFFD too. */
+void page_write_foreign(struct buf *out, const char *s, size_t len);
 /** Percent-encoded for a query value (RFC 3986 unreserved characters stay). */
 void page_write_query(struct buf *out, const char *s, size_t len);
 /** "840 µs", "12.3 ms", "4.90 s", "2 min 5 s", "1 h 3 min", "2 d 4 h": three digits that a person can compare. */

@@ -15,7 +15,7 @@
 
 const char *request_text(const struct http_request *r, uint32_t offset)
 {
-	return (const char *)r->text.data + offset;
+	return r->text.data != NULL ? (const char *)r->text.data + offset : "";
 }
 
 static int break_off(struct http_request *r, int status, const char *why)

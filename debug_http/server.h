@@ -18,6 +18,15 @@ enum {
 	HTTP_TITLE_MAX = 128
 };
 
+enum { PALETTE_COLOURS = 12 };
+
+/* Which colour a stage has, on every page. */
+struct palette {
+	const char *names[TRACE_STAGES_MAX];
+	uint8_t colours[TRACE_STAGES_MAX];
+	unsigned count;
+};
+
 union stream {
 	uv_handle_t handle;
 	uv_stream_t stream;
@@ -45,6 +54,8 @@ struct http_server {
 	unsigned conn_count;
 	struct http_server_stats stats;
 	char tunnel[192]; /* the ssh -L line */
+	struct trace *shown_trace; /* what /debug/traces shows */
+	struct palette palette;
 	bool closing;
 	struct runner_task task;
 	void (*closed)(void *data);
