@@ -59,6 +59,8 @@ struct sync_config {
 	uint64_t peer_timeout_ms, round_timeout_ms, fetch_idle_ms;
 };
 struct sync *sync_new(const struct sync_config *config);
+/** The listener may be set once after sync_new: what listens is usually made of a sync. */
+void sync_set_listener(struct sync *s, const struct sync_listener *listener, void *data);
 /** End serving and following; `closed` comes from the loop when nothing is in flight. Waves must have ended. Then sync_free. */
 void sync_close(struct sync *s, void (*closed)(void *data), void *data);
 struct sync *sync_free(struct sync *s);
@@ -122,16 +124,21 @@ struct sync_wave {
 	sync_wave_cb cb;
 	const struct sync_wave_events *events;
 	struct sync *sync;
+	struct list node; /* in the sync */
 	struct scope scope;
 	uint8_t max_priority;
-	bool sealed;
+	bool sealed, told, any_ok;
 	enum sync_cut cut;
+	int store_error, last_error;
 	struct list sessions; /* running */
 	struct list queued;   /* targets waiting for a free place */
-	unsigned running;
+	unsigned running, target_count;
 	struct fetch_set *wants;
+	struct store_wants load; /* what the store wants of the scope */
+	bool loading, reload, load_more;
+	uint64_t stored_blobs, stored_at_load;
+	int settled; /* priority told by on_settled last, -1 = none */
 	bool progress_pending;
-	int worst;
 };
 /** Sync `scope` from the targets that are added; content is fetched up to and including max_priority (enum store_priority).
  *  Wants that the store already has for the scope are taken along. Its sessions are children of env->span. Ends when sealed and every
