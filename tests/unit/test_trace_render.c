@@ -6,7 +6,7 @@
 /* What a peer might call itself. */
 static const char *const hostile[] = {
 	"<img src=x onerror=alert(1)>", "\"quotes\" and \\", "\x1b[2J\x1b]0;title\x07", "\xff\xfe\x80 invalid", "a\nb\rc\td",
-	"\xe2\x80\xae right to left \xe2\x80\x8b", "\xc2\x9b" "31m C1", "\xed\xa0\x80 surrogate", "</script><script>", "%s%n%d",
+	"\xe2\x80\xae right to left \xe2\x80\x8b", ("\xc2\x9b" "31m C1"), "\xed\xa0\x80 surrogate", "</script><script>", "%s%n%d",
 	"\x7f\x01\x02", "\xf0\x9f\x92\xa9 wide \xe6\xbc\xa2\xe5\xad\x97", "\xef\xbb\xbf bom", "tail cut \xe2\x82",
 };
 
@@ -112,6 +112,7 @@ static void the_sentence_names_the_child_that_took_longest_in_that_stage(void **
 	trace_stage(peer, "fetch");
 	clock_manual_advance(&f->clock, NS_PER_SEC);
 	trace_finish(peer, 0, NULL);
+	trace_finish(child_span(s, "sync.peer", "last"), 0, NULL);
 	trace_finish(s, 0, NULL);
 	const char *text = waterfall_of(f, s);
 	check_contains(text, "sync.discover hm://a took 5.00 s: 100 % in local_sync (5.00 s)\n");
@@ -133,18 +134,24 @@ static void an_active_trace_says_what_it_is_doing(void **state)
 	check_contains(waterfall_of(f, s), "sync.discover hm://a failed after 4.00 s (timeout): 75 % in dial");
 }
 
-static void both_halves_of_a_trace_are_shown_after_each_other(void **state)
+static void check_halves(struct fixture *f, uint64_t later)
 {
-	struct fixture *f = *state;
 	struct span s = root_span(f, "sync.peer", "them");
 	struct trace_context c;
 
 	trace_context_of(s, &c);
+	clock_manual_advance(&f->clock, later);
 	struct span half = trace_root(f->t, "sync.serve", "us", 2, &c);
 	const char *text = waterfall_of(f, half);
 	assert_memory_equal(text, "sync.peer them", 14);
 	check_contains(text, "\nsync.serve us");
 	check_contains(text, "asked for by span ");
+}
+
+static void both_halves_of_a_trace_are_shown_after_each_other(void **state)
+{
+	check_halves(*state, 0);
+	check_halves(*state, 5);
 }
 
 /* Columns as a terminal would count them, for characters of width one and the wide ones used here. */

@@ -379,6 +379,7 @@ static void setting_an_attribute_over_and_over_takes_bounded_memory(void **state
 			used = counts_of(f).used_bytes;
 	}
 	assert_int_equal(counts_of(f).used_bytes, used);
+	assert_true(used <= 7 * 256);
 	struct trace_span_view v = see_one(f, s);
 	struct trace_attr_view a;
 	assert_true(trace_attr_at(f->t, &v, 0, &a));

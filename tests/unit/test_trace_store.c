@@ -257,6 +257,41 @@ static void evicting_everything_gives_every_cell_back(void **state)
 	check_counts(f);
 }
 
+static size_t roots_that_fit(struct fixture *f)
+{
+	size_t n = 0;
+
+	while (root_span(f, "a", "r").trace != NULL)
+		n++;
+	return n;
+}
+
+static void large_spans(struct fixture *f)
+{
+	char title[TRACE_TITLE_MAX] = { 0 };
+
+	for (int i = 0; i < 50; i++) {
+		struct span s = trace_root(f->t, "a", title, sizeof(title), NULL);
+		for (int k = 0; k < 400; k++) {
+			trace_mark(s, "a mark");
+			trace_stage(s, k % 2 ? "one" : "two");
+			clock_manual_advance(&f->clock, 1);
+		}
+		trace_finish(s, 0, NULL);
+	}
+}
+
+static void large_spans_leave_nothing_behind(void **state)
+{
+	struct fixture *f = *state, *fresh;
+
+	setup_small((void **)&fresh);
+	large_spans(f);
+	assert_int_equal(roots_that_fit(f), roots_that_fit(fresh));
+	assert_int_equal(counts_of(f).used_bytes, counts_of(fresh).used_bytes);
+	teardown((void **)&fresh);
+}
+
 static void running_out_of_memory_yields_no_store(void **state)
 {
 	FAULT_SWEEP({
@@ -304,6 +339,7 @@ int main(void)
 		TEST_SMALL(protected_traces_take_at_most_half_of_the_budget),
 		TEST_SMALL(any_sequence_of_calls_leaves_the_store_as_a_model_expects),
 		TEST_SMALL(evicting_everything_gives_every_cell_back),
+		TEST_SMALL(large_spans_leave_nothing_behind),
 		cmocka_unit_test(running_out_of_memory_yields_no_store),
 		TEST(nothing_is_allocated_after_the_start),
 	};
