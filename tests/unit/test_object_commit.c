@@ -65,6 +65,22 @@ static Object__Commit plain_message(const struct sample *s)
 	return msg;
 }
 
+/* Signatures are deterministic: signed again, a commit that lost nothing gives the same blob. */
+static void check_same(const struct sample *s, const struct commit *c,
+		       const struct test_key *signer)
+{
+	CLEANUP(buf_fini) struct buf again;
+
+	buf_init(&again, OBJECT_COMMIT_MAX);
+	CHECK_STATUS(0, commit_sign(c, signer->secret, &again));
+	assert_int_equal(again.len, s->blob.len);
+	assert_memory_equal(again.data, s->blob.data, again.len);
+	assert_string_equal(c->path, s->commit->path);
+	assert_int_equal(c->time_s, s->commit->time_s);
+	assert_int_equal(c->tombstone, s->commit->tombstone);
+	assert_true(hash_eq(&c->root, &s->commit->root));
+}
+
 static void commit_bytes_are_the_format_written_down(void **state)
 {
 	struct sample *s = *state;
@@ -83,7 +99,7 @@ static void commit_round_trips(void **state)
 
 	CHECK_STATUS(0, sign(s));
 	CHECK_STATUS(0, decode(s, &c));
-	assert_memory_equal(&c, s->commit, sizeof(c));
+	check_same(s, &c, &s->owner);
 }
 
 static void tombstone_round_trips(void **state)
@@ -96,7 +112,7 @@ static void tombstone_round_trips(void **state)
 	s->commit->root_kind = 0;
 	CHECK_STATUS(0, sign(s));
 	CHECK_STATUS(0, decode(s, &c));
-	assert_memory_equal(&c, s->commit, sizeof(c));
+	check_same(s, &c, &s->owner);
 }
 
 static void guest_commit_names_its_capability(void **state)
@@ -110,7 +126,7 @@ static void guest_commit_names_its_capability(void **state)
 	s->commit->capability = test_hash(9);
 	CHECK_STATUS(0, commit_sign(s->commit, s->guest.secret, &s->blob));
 	CHECK_STATUS(0, decode(s, &c));
-	assert_memory_equal(&c, s->commit, sizeof(c));
+	check_same(s, &c, &s->guest);
 	s->commit->author = s->owner.public;
 	CHECK_STATUS(ERR_MALFORMED, sign(s));
 }
@@ -146,7 +162,7 @@ static void commit_at_every_limit_round_trips(void **state)
 	fill_to_the_limits(s);
 	CHECK_STATUS(0, sign(s));
 	CHECK_STATUS(0, decode(s, &c));
-	assert_memory_equal(&c, s->commit, sizeof(c));
+	check_same(s, &c, &s->owner);
 }
 
 static void authorities_belong_to_the_owner_and_the_empty_path(void **state)
