@@ -149,8 +149,10 @@ void http_reply(struct http_request *r, int status, const char *content_type, st
 									   "The daemon is out of memory.");
 		return;
 	}
-	if (body != NULL)
+	if (body != NULL) {
 		data = buf_take(body, &len);
+		buf_fini(body);
+	}
 	if (write_head(r, status, content_type, len, &head)) {
 		if (r->no_body) {
 			data = mem_free(data);
