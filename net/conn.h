@@ -74,8 +74,7 @@ struct net_conn {
 
 	uint64_t since_ms, sent_bytes, received_bytes;
 	uint64_t received_ms, quiet_ms, drain_ms; /* last byte; last stream; draining began */
-	uint64_t ping_ms, ping_ns, ping_token;
-	size_t ping_queued;
+	uint64_t ping_ms, ping_ns, ping_token, ping_left_bytes;
 	bool ping_out;
 	uint32_t rtt_us;
 };

@@ -12,9 +12,15 @@ static uint64_t now_ms(const struct net_conn *c)
 	return runner_now_ms(c->net->runner);
 }
 
-static size_t queued(const struct net_conn *c)
+static size_t queued_bytes(const struct net_conn *c)
 {
 	return c->link != NULL ? c->net->transport->queued(c->link) : 0;
+}
+
+/* Bytes that have left this machine, as far as the transport knows. */
+static uint64_t left_bytes(const struct net_conn *c)
+{
+	return c->sent_bytes - queued_bytes(c);
 }
 
 static bool quiet(const struct net_conn *c)
@@ -28,7 +34,7 @@ static void send_ping(struct net_conn *c)
 	c->ping_out = true;
 	c->ping_ms = now_ms(c);
 	c->ping_ns = clock_now_ns(c->net->runner->clock);
-	c->ping_queued = queued(c);
+	c->ping_left_bytes = left_bytes(c);
 	mux_ping(&c->mux, c->ping_token);
 }
 
@@ -73,8 +79,8 @@ static void check_ping(struct net_conn *c)
 		return;
 	if (!c->ping_out) {
 		send_ping(c);
-	} else if (queued(c) < c->ping_queued) {
-		c->ping_queued = queued(c);
+	} else if (queued_bytes(c) > 0 && left_bytes(c) > c->ping_left_bytes) {
+		c->ping_left_bytes = left_bytes(c);
 		c->ping_ms = now_ms(c);
 	} else {
 		conn_fail(c, UV_ETIMEDOUT);

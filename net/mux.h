@@ -11,8 +11,7 @@
  *   CREDIT  id, bytes          so many more bytes of DATA may be sent
  *   PING    8 bytes            answered by PONG with the same bytes
  *   PONG    8 bytes
- *   GOAWAY  code               the sender opens no more streams; code not 0: why it is about to
- * close
+ *   GOAWAY  code               the sender opens no more streams; code not 0: why it closes
  *
  * Credit counts the bytes inside DATA frames. A stream begins with MUX_WINDOW_BASE in either
  * direction; further credit is given as data arrives, up to NET_STREAM_WINDOW ahead, as long as the

@@ -1,0 +1,334 @@
+#include "net_fixture.h"
+
+static struct runner *runner(struct world *w)
+{
+	return &w->loop.runner;
+}
+
+static int dial_addrs(struct world *w, const struct public_key *peer, const struct multiaddr *addrs, size_t count,
+		      struct call *c)
+{
+	call_start(c, runner(w), w->nodes[0].net, peer, addrs, count);
+	assert_true(run_until(&w->loop, call_is_done, c, UINT64_MAX - 1));
+	return c->status;
+}
+
+static const struct public_key *key_of(struct world *w, unsigned i)
+{
+	return net_self(w->nodes[i].net);
+}
+
+static void refuse(struct world *w, const char *ip)
+{
+	CHECK_STATUS(0, simnet_set_path(w->sim, "10.0.0.1", ip, &(struct simnet_path){ .refuse = true }));
+}
+
+static void silence(struct world *w, const char *ip)
+{
+	CHECK_STATUS(0, simnet_set_path(w->sim, "10.0.0.1", ip, &(struct simnet_path){ .cut = true }));
+}
+
+static void a_conn_is_used_again(void **state)
+{
+	struct call first, second;
+	struct world w;
+
+	world_init(&w, 1, 2);
+	CHECK_STATUS(0, world_dial(&w, 0, 1, &first));
+	assert_true(first.dial.connected && !first.dial.reused);
+	CHECK_STATUS(0, dial_addrs(&w, key_of(&w, 1), NULL, 0, &second));
+	assert_true(second.dial.reused);
+	assert_ptr_equal(first.dial.conn, second.dial.conn);
+	world_fini(&w);
+}
+
+static void the_peers_own_conn_is_used_too(void **state)
+{
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 2);
+	world_connect(&w, 1, 0);
+	world_run(&w, 10);
+	CHECK_STATUS(0, world_dial(&w, 0, 1, &c));
+	assert_true(c.dial.reused);
+	assert_int_equal(w.nodes[0].ups, 1);
+	world_fini(&w);
+}
+
+static void failures_have_names(void **state)
+{
+	struct multiaddr nobody = fixture_addr("10.0.0.2:5");
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 3);
+	CHECK_STATUS(ERR_NOT_FOUND, dial_addrs(&w, key_of(&w, 1), NULL, 0, &c));
+	CHECK_STATUS(UV_ECONNREFUSED, dial_addrs(&w, key_of(&w, 1), &nobody, 1, &c));
+	CHECK_STATUS(ERR_PEER_MISMATCH, dial_addrs(&w, key_of(&w, 2), &w.nodes[1].addr, 1, &c));
+	CHECK_STATUS(ERR_SELF, dial_addrs(&w, key_of(&w, 0), &w.nodes[1].addr, 1, &c));
+	CHECK_STATUS(ERR_SELF, dial_addrs(&w, NULL, &w.nodes[0].addr, 1, &c));
+	assert_null(c.dial.conn);
+	world_run(&w, 100);
+	assert_int_equal(w.nodes[0].ups + w.nodes[1].ups, 0);
+	world_fini(&w);
+}
+
+static void a_peer_that_is_not_the_one_asked_for_learns_nothing(void **state)
+{
+	struct net_stats stats;
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 3);
+	CHECK_STATUS(ERR_PEER_MISMATCH, dial_addrs(&w, key_of(&w, 2), &w.nodes[1].addr, 1, &c));
+	world_run(&w, 100);
+	net_stats(w.nodes[1].net, &stats);
+	assert_int_equal(stats.handshake_failures, 1);
+	/* e and the length: the third message, with our identity, was never sent */
+	assert_int_equal(stats.received_bytes, 34);
+	world_fini(&w);
+}
+
+static void whoever_answers_is_fine_without_a_key(void **state)
+{
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 2);
+	CHECK_STATUS(0, dial_addrs(&w, NULL, &w.nodes[1].addr, 1, &c));
+	assert_true(key_eq(net_conn_peer(c.dial.conn), key_of(&w, 1)));
+	CHECK_STATUS(0, dial_addrs(&w, NULL, &w.nodes[1].addr, 1, &c));
+	assert_true(c.dial.reused);
+	world_run(&w, 100);
+	assert_int_equal(w.nodes[0].ups, 1);
+	assert_int_equal(w.nodes[1].ups, 1);
+	world_fini(&w);
+}
+
+static void the_next_address_is_tried_after_a_failure_at_once(void **state)
+{
+	struct multiaddr addrs[2];
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 3);
+	refuse(&w, "10.0.0.3");
+	addrs[0] = w.nodes[2].addr;
+	addrs[1] = w.nodes[1].addr;
+	CHECK_STATUS(0, dial_addrs(&w, key_of(&w, 1), addrs, 2, &c));
+	assert_true(runner_now_ms(runner(&w)) < 50);
+	world_fini(&w);
+}
+
+static void the_next_address_is_tried_beside_a_silent_one(void **state)
+{
+	struct multiaddr addrs[2];
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 3);
+	silence(&w, "10.0.0.3");
+	addrs[0] = w.nodes[2].addr;
+	addrs[1] = w.nodes[1].addr;
+	CHECK_STATUS(0, dial_addrs(&w, key_of(&w, 1), addrs, 2, &c));
+	assert_in_range(runner_now_ms(runner(&w)), 300, 350);
+	world_fini(&w);
+}
+
+static void a_slow_first_address_still_wins(void **state)
+{
+	struct multiaddr addrs[2];
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 3);
+	simnet_set_default(w.sim, &(struct simnet_path){ .latency_ms = 200 });
+	silence(&w, "10.0.0.3");
+	addrs[0] = w.nodes[1].addr;
+	addrs[1] = w.nodes[2].addr;
+	CHECK_STATUS(0, dial_addrs(&w, key_of(&w, 1), addrs, 2, &c));
+	assert_int_equal(w.nodes[0].ups, 1);
+	world_fini(&w);
+}
+
+static void silence_ends_at_the_deadline(void **state)
+{
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 2);
+	silence(&w, "10.0.0.2");
+	CHECK_STATUS(UV_ETIMEDOUT, dial_addrs(&w, key_of(&w, 1), &w.nodes[1].addr, 1, &c));
+	assert_int_equal(runner_now_ms(runner(&w)), NET_DIAL_TIMEOUT_MS);
+	world_fini(&w);
+}
+
+static void dials_to_one_peer_share_the_work(void **state)
+{
+	struct call calls[20];
+	struct net_stats stats;
+	struct world w;
+
+	world_init(&w, 1, 2);
+	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++)
+		call_start(&calls[i], runner(&w), w.nodes[0].net, key_of(&w, 1), &w.nodes[1].addr, 1);
+	world_run(&w, 100);
+	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++) {
+		CHECK_STATUS(0, calls[i].status);
+		assert_ptr_equal(calls[i].dial.conn, calls[0].dial.conn);
+		assert_int_equal(calls[i].dial.reused, i > 0);
+	}
+	net_stats(w.nodes[0].net, &stats);
+	assert_int_equal(stats.dials, 1);
+	world_fini(&w);
+}
+
+static void a_failure_is_shared_where_the_addresses_are(void **state)
+{
+	struct multiaddr both[2];
+	struct call calls[3];
+	struct net_stats stats;
+	struct world w;
+
+	world_init(&w, 1, 3);
+	refuse(&w, "10.0.0.3");
+	both[0] = w.nodes[2].addr;
+	both[1] = w.nodes[1].addr;
+	call_start(&calls[0], runner(&w), w.nodes[0].net, key_of(&w, 1), both, 1);
+	call_start(&calls[1], runner(&w), w.nodes[0].net, key_of(&w, 1), both, 1);
+	call_start(&calls[2], runner(&w), w.nodes[0].net, key_of(&w, 1), both, 2);
+	world_run(&w, 1000);
+	CHECK_STATUS(UV_ECONNREFUSED, calls[0].status);
+	CHECK_STATUS(UV_ECONNREFUSED, calls[1].status);
+	CHECK_STATUS(0, calls[2].status);
+	net_stats(w.nodes[0].net, &stats);
+	assert_int_equal(stats.dials, 3);
+	world_fini(&w);
+}
+
+static void a_cancelled_dial_hands_over_to_those_that_wait(void **state)
+{
+	struct call first, second;
+	struct world w;
+
+	world_init(&w, 1, 2);
+	simnet_set_default(w.sim, &(struct simnet_path){ .latency_ms = 50 });
+	call_start(&first, runner(&w), w.nodes[0].net, key_of(&w, 1), &w.nodes[1].addr, 1);
+	call_start(&second, runner(&w), w.nodes[0].net, key_of(&w, 1), &w.nodes[1].addr, 1);
+	world_run(&w, 20);
+	op_cancel(&first.dial.op);
+	assert_false(first.done);
+	world_run(&w, 1000);
+	CHECK_STATUS(UV_ECANCELED, first.status);
+	CHECK_STATUS(0, second.status);
+	world_fini(&w);
+}
+
+/* Cancelled at every turn of its life, a dial ends once, and nothing stays behind. */
+static void a_dial_may_be_cancelled_at_any_moment(void **state)
+{
+	for (unsigned at = 0; at < 40; at++) {
+		struct call c;
+		struct world w;
+
+		world_init(&w, 1, 2);
+		simnet_set_default(w.sim, &(struct simnet_path){ .latency_ms = 5 });
+		call_start(&c, runner(&w), w.nodes[0].net, key_of(&w, 1), &w.nodes[1].addr, 1);
+		for (unsigned i = 0; i < at && !c.done; i++)
+			manual_loop_step(&w.loop);
+		if (!c.done) {
+			op_cancel(&c.dial.op);
+			op_cancel(&c.dial.op);
+		}
+		assert_true(run_until(&w.loop, call_is_done, &c, UINT64_MAX - 1));
+		assert_true(c.status == 0 || c.status == UV_ECANCELED);
+		assert_int_equal(c.dial.conn != NULL, c.status == 0);
+		world_fini(&w);
+	}
+}
+
+static void on_connected(struct net_dial *d)
+{
+	*(uint64_t *)d->data = runner_now_ms(d->op.env.runner);
+}
+
+static void timed_done(struct net_dial *d, int status)
+{
+	CHECK_STATUS(0, status);
+	((uint64_t *)d->data)[1] = runner_now_ms(d->op.env.runner);
+}
+
+static void the_end_of_connecting_is_told(void **state)
+{
+	struct op_env env = { .deadline_ms = UINT64_MAX };
+	uint64_t times[2] = { 0 };
+	struct net_dial d = { .on_connected = on_connected, .data = times };
+	struct world w;
+
+	world_init(&w, 1, 2);
+	simnet_set_default(w.sim, &(struct simnet_path){ .latency_ms = 50 });
+	env.runner = runner(&w);
+	net_dial_start(&d, &env, w.nodes[0].net, key_of(&w, 1), &w.nodes[1].addr, 1, timed_done);
+	world_run(&w, 1000);
+	assert_int_equal(times[0], 100);
+	assert_int_equal(times[1], 200);
+	world_fini(&w);
+}
+
+static void a_closing_net_ends_its_dials(void **state)
+{
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 2);
+	silence(&w, "10.0.0.2");
+	call_start(&c, runner(&w), w.nodes[0].net, key_of(&w, 1), &w.nodes[1].addr, 1);
+	world_run(&w, 10);
+	node_close(&w, &w.nodes[0]);
+	assert_true(c.done);
+	CHECK_STATUS(UV_ECANCELED, c.status);
+	world_fini(&w);
+}
+
+static void a_conn_that_goes_before_the_callback_is_not_handed_out(void **state)
+{
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 2);
+	call_start(&c, runner(&w), w.nodes[0].net, key_of(&w, 1), &w.nodes[1].addr, 1);
+	while (w.nodes[0].ups == 0)
+		assert_true(manual_loop_step(&w.loop));
+	if (!c.done) {
+		net_conn_close(w.nodes[0].conn, ERR_BUSY);
+		world_run(&w, 100);
+		assert_true(c.status == 0 || c.dial.conn == NULL);
+	}
+	world_fini(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_conn_is_used_again),
+		cmocka_unit_test(the_peers_own_conn_is_used_too),
+		cmocka_unit_test(failures_have_names),
+		cmocka_unit_test(a_peer_that_is_not_the_one_asked_for_learns_nothing),
+		cmocka_unit_test(whoever_answers_is_fine_without_a_key),
+		cmocka_unit_test(the_next_address_is_tried_after_a_failure_at_once),
+		cmocka_unit_test(the_next_address_is_tried_beside_a_silent_one),
+		cmocka_unit_test(a_slow_first_address_still_wins),
+		cmocka_unit_test(silence_ends_at_the_deadline),
+		cmocka_unit_test(dials_to_one_peer_share_the_work),
+		cmocka_unit_test(a_failure_is_shared_where_the_addresses_are),
+		cmocka_unit_test(a_cancelled_dial_hands_over_to_those_that_wait),
+		cmocka_unit_test(a_dial_may_be_cancelled_at_any_moment),
+		cmocka_unit_test(the_end_of_connecting_is_told),
+		cmocka_unit_test(a_closing_net_ends_its_dials),
+		cmocka_unit_test(a_conn_that_goes_before_the_callback_is_not_handed_out),
+	};
+
+	assert_true(sodium_init() >= 0);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
