@@ -19,9 +19,11 @@ static struct attr_part *find(struct trace *t, const struct node *n, const char 
 	return NULL;
 }
 
-/* Room for a value of `size` bytes under a key. A value that fits takes the old one's place, so that setting a key over and
- * over takes no memory; a larger one takes at least twice the room of the old one. */
-static struct attr_part *attr_room(struct trace *t, struct node *n, const char *key, enum part_type type, size_t size)
+/* Room for a value of `size` bytes under a key. A value that fits takes the old one's place, so
+ * that setting a key over and over takes no memory; a larger one takes at least twice the room of
+ * the old one. */
+static struct attr_part *attr_room(struct trace *t, struct node *n, const char *key,
+				   enum part_type type, size_t size)
 {
 	struct attr_part *old = find(t, n, key), *a;
 	size_t want = (ATTR_TEXT_OFFSET + size + 7) & ~(size_t)7;

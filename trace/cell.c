@@ -1,7 +1,8 @@
 /* Cells and the parts in them (layout: store.h).
  *
- * A chain is closed with PART_END where a part did not fit, and is open at its end, which the node knows. What can go
- * wrong: an eviction between two allocations never touches the tree being written, since that tree is active. */
+ * A chain is closed with PART_END where a part did not fit, and is open at its end, which the node
+ * knows. What can go wrong: an eviction between two allocations never touches the tree being
+ * written, since that tree is active. */
 #include "trace/store.h"
 
 uint32_t cell_alloc_evicting(struct trace *t)
@@ -21,7 +22,8 @@ uint32_t long_title_alloc(struct trace *t)
 	uint32_t i = t->long_free;
 
 	if (i != UINT32_MAX)
-		memcpy(&t->long_free, t->long_titles + (size_t)i * LONG_TITLE_SIZE, sizeof(t->long_free));
+		memcpy(&t->long_free, t->long_titles + (size_t)i * LONG_TITLE_SIZE,
+		       sizeof(t->long_free));
 	else if (t->long_high < t->long_count)
 		i = t->long_high++;
 	else
@@ -65,8 +67,8 @@ void cell_free_tree(struct trace *t, struct node *root)
 		free_node(t, n);
 }
 
-static void *chain_append(struct trace *t, struct node *n, uint32_t *first, uint32_t *last, uint16_t *used,
-			  size_t size)
+static void *chain_append(struct trace *t, struct node *n, uint32_t *first, uint32_t *last,
+			  uint16_t *used, size_t size)
 {
 	if (*first == 0 || *used + size > CELL_PAYLOAD) {
 		uint32_t cell = cell_alloc(t);
@@ -100,7 +102,8 @@ static struct part *begin_part(void *p, enum part_type type, size_t size)
 
 struct part *part_append(struct trace *t, struct node *n, enum part_type type, size_t size)
 {
-	return begin_part(chain_append(t, n, &n->part_first, &n->part_last, &n->part_used, size), type, size);
+	return begin_part(chain_append(t, n, &n->part_first, &n->part_last, &n->part_used, size),
+			  type, size);
 }
 
 /* Take the oldest part off the queue of latest marks. */

@@ -41,7 +41,8 @@ int trace_context_parse(const char *s, size_t len, struct trace_context *ret)
 	if (!hex_read(s, &version, 1) || !hex_read(s + 3, c.trace_id, sizeof(c.trace_id)) ||
 	    !hex_read(s + 36, c.span_id, sizeof(c.span_id)) || !hex_read(s + 53, &c.flags, 1))
 		return ERR_MALFORMED;
-	if (version == 0xff || all_zero(c.trace_id, sizeof(c.trace_id)) || all_zero(c.span_id, sizeof(c.span_id)))
+	if (version == 0xff || all_zero(c.trace_id, sizeof(c.trace_id)) ||
+	    all_zero(c.span_id, sizeof(c.span_id)))
 		return ERR_MALFORMED;
 	/* A later version may go on after a dash; ours may not. */
 	if (len > TRACEPARENT_LEN && (version == 0 || s[TRACEPARENT_LEN] != '-'))

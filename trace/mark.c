@@ -1,9 +1,10 @@
 /* Marks: binary on writing, text on reading.
  *
- * The format is parsed once per literal, into the types of its arguments; a cache keyed by the literal's address remembers
- * them. Writing a mark is then a clock reading and a few stores; integers and doubles take a word each, strings are copied,
- * TRACE_MARK_TEXT_MAX bytes in all. A conversion that is not understood ends the parsing: the arguments before it
- * are kept, the rest of the format is shown as it stands. */
+ * The format is parsed once per literal, into the types of its arguments; a cache keyed by the
+ * literal's address remembers them. Writing a mark is then a clock reading and a few stores;
+ * integers and doubles take a word each, strings are copied, TRACE_MARK_TEXT_MAX bytes in all. A
+ * conversion that is not understood ends the parsing: the arguments before it are kept, the rest of
+ * the format is shown as it stands. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -11,16 +12,16 @@
 
 enum {
 	PRECISION_NONE = 255,
-	SPEC_MAX = 24,		 /* longest conversion specification understood */
-	CONVERSION_MAX = 352,	 /* longest text of one conversion */
-	STRING_CUT = 1 << 30	 /* in a string's word: bytes were left out */
+	SPEC_MAX = 24,	      /* longest conversion specification understood */
+	CONVERSION_MAX = 352, /* longest text of one conversion */
+	STRING_CUT = 1 << 30  /* in a string's word: bytes were left out */
 };
 
 /* One conversion of a format. */
 struct spec {
 	const char *start, *end; /* from % to behind the conversion */
-	size_t flags_len;	 /* % , flags, width, precision: what goes before the length modifier */
-	bool star;		 /* precision from an argument */
+	size_t flags_len; /* % , flags, width, precision: what goes before the length modifier */
+	bool star;	  /* precision from an argument */
 	uint8_t precision;
 	uint8_t type;
 };
@@ -36,28 +37,17 @@ static bool spec_type(struct spec *s, char conversion, bool is_long)
 {
 	switch (conversion) {
 	case 'd':
-	case 'i':
-		s->type = is_long ? ARG_LONG : ARG_INT;
-		return true;
+	case 'i': s->type = is_long ? ARG_LONG : ARG_INT; return true;
 	case 'u':
 	case 'x':
 	case 'X':
-	case 'o':
-		s->type = is_long ? ARG_ULONG : ARG_UINT;
-		return true;
-	case 'c':
-		s->type = ARG_CHAR;
-		return !is_long;
-	case 's':
-		s->type = s->star ? ARG_STR_N : ARG_STR;
-		return !is_long;
+	case 'o': s->type = is_long ? ARG_ULONG : ARG_UINT; return true;
+	case 'c': s->type = ARG_CHAR; return !is_long;
+	case 's': s->type = s->star ? ARG_STR_N : ARG_STR; return !is_long;
 	case 'f':
 	case 'e':
-	case 'g':
-		s->type = ARG_DOUBLE;
-		return !is_long;
-	default:
-		return false;
+	case 'g': s->type = ARG_DOUBLE; return !is_long;
+	default: return false;
 	}
 }
 
@@ -79,7 +69,8 @@ static bool spec_parse(const char *p, struct spec *s)
 		p += s->star;
 	}
 	s->flags_len = (size_t)(p - s->start);
-	_Static_assert(sizeof(long) == 8 && sizeof(long long) == 8 && sizeof(size_t) == 8, "one word each");
+	_Static_assert(sizeof(long) == 8 && sizeof(long long) == 8 && sizeof(size_t) == 8,
+		       "one word each");
 	for (; *p == 'l' || *p == 'z' || *p == 'j' || *p == 't'; p++)
 		is_long = true;
 	s->end = p + 1;
@@ -152,22 +143,17 @@ static size_t encode_args(const struct mark_form *form, va_list args, struct mar
 	struct text_room room = { (char *)&m->args[form->count], TRACE_MARK_TEXT_MAX };
 
 	for (unsigned i = 0; i < form->count; i++) {
-		size_t precision = form->precision[i] == PRECISION_NONE ? SIZE_MAX : form->precision[i];
+		size_t precision = form->precision[i] == PRECISION_NONE ? SIZE_MAX :
+									  form->precision[i];
 		double real;
 		int n;
 
 		switch ((enum arg_type)form->type[i]) {
 		case ARG_INT:
-		case ARG_CHAR:
-			m->args[i] = (uint64_t)(int64_t)va_arg(args, int);
-			break;
-		case ARG_UINT:
-			m->args[i] = va_arg(args, unsigned);
-			break;
+		case ARG_CHAR: m->args[i] = (uint64_t)(int64_t)va_arg(args, int); break;
+		case ARG_UINT: m->args[i] = va_arg(args, unsigned); break;
 		case ARG_LONG:
-		case ARG_ULONG:
-			m->args[i] = va_arg(args, unsigned long);
-			break;
+		case ARG_ULONG: m->args[i] = va_arg(args, unsigned long); break;
 		case ARG_DOUBLE:
 			real = va_arg(args, double);
 			memcpy(&m->args[i], &real, sizeof(real));
@@ -186,7 +172,8 @@ static size_t encode_args(const struct mark_form *form, va_list args, struct mar
 }
 
 /* Numbers take their words at once; strings show their length only when they are copied. */
-static void mark_write(struct trace *t, struct node *n, enum part_type type, const struct mark_form *form, va_list args)
+static void mark_write(struct trace *t, struct node *n, enum part_type type,
+		       const struct mark_form *form, va_list args)
 {
 	UNINITIALIZED uint64_t words[(MARK_PART_MAX + 7) / 8];
 	uint64_t at = clock_now_ns(t->clock) - n->start_ns;
@@ -216,7 +203,8 @@ static void mark_write(struct trace *t, struct node *n, enum part_type type, con
 }
 
 /* A mark without arguments, which is what most are. */
-static void mark_write_constant(struct trace *t, struct node *n, enum part_type type, const char *fmt)
+static void mark_write_constant(struct trace *t, struct node *n, enum part_type type,
+				const char *fmt)
 {
 	uint64_t at = clock_now_ns(t->clock) - n->start_ns;
 	struct mark_part *m = (void *)mark_append(t, n, type, sizeof(*m));
@@ -285,11 +273,13 @@ static void out_decimal(struct out *o, uint64_t v, bool negative)
 /* The general case: let printf do the conversion, with a specification of one known type. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-static void out_printf(struct out *o, const struct spec *s, uint64_t word, const char *text, size_t len)
+static void out_printf(struct out *o, const struct spec *s, uint64_t word, const char *text,
+		       size_t len)
 {
 	UNINITIALIZED char result[CONVERSION_MAX];
 	char spec[SPEC_MAX];
-	size_t keep = s->type == ARG_STR || s->type == ARG_STR_N ? strcspn(s->start, ".s") : s->flags_len;
+	size_t keep = s->type == ARG_STR || s->type == ARG_STR_N ? strcspn(s->start, ".s") :
+								   s->flags_len;
 	double real;
 	int n = 0;
 
@@ -321,7 +311,8 @@ static void out_printf(struct out *o, const struct spec *s, uint64_t word, const
 }
 #pragma GCC diagnostic pop
 
-static void out_arg(struct out *o, const struct spec *s, uint64_t word, const char *text, size_t len)
+static void out_arg(struct out *o, const struct spec *s, uint64_t word, const char *text,
+		    size_t len)
 {
 	bool plain = s->flags_len == 1;
 	char conversion = s->end[-1];

@@ -12,7 +12,8 @@ static uint64_t rotate(uint64_t x, unsigned n)
 	return x << n | x >> (64 - n);
 }
 
-/* xoshiro256**, seeded once: ids must be unique, not secret. Never 0, which means "none" in a trace context. */
+/* xoshiro256**, seeded once: ids must be unique, not secret. Never 0, which means "none" in a trace
+ * context. */
 static uint64_t random_id(struct trace *t)
 {
 	uint64_t *s = t->random, id;
@@ -30,7 +31,8 @@ static uint64_t random_id(struct trace *t)
 	return id;
 }
 
-/* The wall time of a monotonic one. Reading the wall clock for each root would double the price of its start. */
+/* The wall time of a monotonic one. Reading the wall clock for each root would double the price of
+ * its start. */
 static uint64_t wall_at(struct trace *t, uint64_t now_ns)
 {
 	if (now_ns - t->anchor_ns >= WALL_ANCHOR_NS) {
@@ -47,7 +49,8 @@ static void *align_up(void *p)
 
 struct trace *trace_new(const struct trace_config *config, const struct clock *clock)
 {
-	size_t budget = config != NULL && config->budget_bytes != 0 ? config->budget_bytes : TRACE_BYTES_DEFAULT;
+	size_t budget = config != NULL && config->budget_bytes != 0 ? config->budget_bytes :
+								      TRACE_BYTES_DEFAULT;
 	budget = MIN(MAX(budget, (size_t)TRACE_BYTES_MIN), (size_t)TRACE_BYTES_MAX);
 	struct trace *t = mem_alloc(budget);
 
@@ -61,7 +64,8 @@ struct trace *trace_new(const struct trace_config *config, const struct clock *c
 	t->long_count = (uint32_t)(budget / LONG_TITLE_SHARE / LONG_TITLE_SIZE);
 	t->long_free = UINT32_MAX;
 	t->cells = align_up(t->long_titles + (size_t)t->long_count * LONG_TITLE_SIZE);
-	t->cell_count = (uint32_t)((size_t)(end - (uint8_t *)t->cells) / (CELL_SIZE + sizeof(*t->scratch)));
+	t->cell_count =
+		(uint32_t)((size_t)(end - (uint8_t *)t->cells) / (CELL_SIZE + sizeof(*t->scratch)));
 	t->cell_high = 1; /* cell 0 stands for none */
 	t->scratch = (uint64_t *)(void *)(t->cells + t->cell_count);
 	randombytes_buf(t->random, sizeof(t->random));
@@ -84,7 +88,8 @@ struct trace *trace_free(struct trace *t)
 }
 
 /* A title that does not fit the node. */
-static void set_large_title(struct trace *t, struct node *n, char *text, size_t inline_max, const char *title, size_t len)
+static void set_large_title(struct trace *t, struct node *n, char *text, size_t inline_max,
+			    const char *title, size_t len)
 {
 	len = utf8_cut(title, len, TRACE_TITLE_MAX);
 	if (len > TITLE_PART_MAX) {
@@ -97,8 +102,8 @@ static void set_large_title(struct trace *t, struct node *n, char *text, size_t 
 		}
 	}
 	if (!(n->flags & NODE_TITLE_LONG)) {
-		struct title_part *p =
-			(void *)part_append(t, n, PART_TITLE, sizeof(*p) + ((len + 7) & ~(size_t)7));
+		struct title_part *p = (void *)part_append(t, n, PART_TITLE,
+							   sizeof(*p) + ((len + 7) & ~(size_t)7));
 		if (p != NULL) {
 			n->flags |= NODE_TITLE_PART;
 			text = p->text;
@@ -110,7 +115,8 @@ static void set_large_title(struct trace *t, struct node *n, char *text, size_t 
 	memcpy(text, title, len);
 }
 
-static inline void set_title(struct trace *t, struct node *n, char *text, size_t inline_max, const char *title, size_t len)
+static inline void set_title(struct trace *t, struct node *n, char *text, size_t inline_max,
+			     const char *title, size_t len)
 {
 	if (title == NULL || len == 0)
 		return;
@@ -127,7 +133,8 @@ const char *node_title(struct trace *t, const struct node *n)
 	if (n->flags & NODE_TITLE_LONG)
 		return (const char *)t->long_titles + (size_t)n->title_slot * LONG_TITLE_SIZE;
 	if (n->flags & NODE_TITLE_PART)
-		return ((const struct title_part *)(const void *)t->cells[n->part_first].payload)->text;
+		return ((const struct title_part *)(const void *)t->cells[n->part_first].payload)
+			->text;
 	return node_is_root(t, n) ? n->tree.title : n->child_title;
 }
 
@@ -140,7 +147,8 @@ static struct node *node_new(struct trace *t, uint32_t root, const char *categor
 		return NULL;
 	struct node *n = node_at(t, slot);
 	uint32_t generation = n->generation + 1;
-	/* In halves: in one piece the compiler takes a string instruction, which costs more than all the rest. */
+	/* In halves: in one piece the compiler takes a string instruction, which costs more than
+	 * all the rest. */
 	memset(n, 0, NODE_HEAD_SIZE / 2);
 	memset((uint8_t *)n + NODE_HEAD_SIZE / 2, 0, NODE_HEAD_SIZE / 2);
 	n->generation = generation;
@@ -172,7 +180,8 @@ struct span trace_root(struct trace *t, const char *category, const char *title,
 	n->tree.wall_ns = wall_at(t, n->start_ns);
 	n->tree.category_mask = UINT64_C(1) << n->category;
 	n->tree.open_count = n->tree.node_count = n->tree.cell_count = 1;
-	if (remote != NULL && memcmp(remote->trace_id, n->tree.trace_id, sizeof(n->tree.trace_id)) != 0) {
+	if (remote != NULL &&
+	    memcmp(remote->trace_id, n->tree.trace_id, sizeof(n->tree.trace_id)) != 0) {
 		memcpy(n->tree.trace_id, remote->trace_id, sizeof(n->tree.trace_id));
 		memcpy(&n->tree.remote_id, remote->span_id, sizeof(n->tree.remote_id));
 		n->flags |= NODE_REMOTE_PARENT;
@@ -188,7 +197,8 @@ struct span trace_root(struct trace *t, const char *category, const char *title,
 	return handle(t, n);
 }
 
-struct span trace_child(struct span parent, const char *category, const char *title, size_t title_len)
+struct span trace_child(struct span parent, const char *category, const char *title,
+			size_t title_len)
 {
 	struct trace *t = parent.trace;
 	struct node *p = node_open(parent), *n = NULL;
@@ -221,11 +231,13 @@ struct span trace_child(struct span parent, const char *category, const char *ti
 	return handle(t, n);
 }
 
-struct span trace_detach(struct span from, const char *category, const char *title, size_t title_len)
+struct span trace_detach(struct span from, const char *category, const char *title,
+			 size_t title_len)
 {
 	struct span s = trace_root(from.trace, category, title, title_len, NULL);
 
-	/* `from` may have finished, or be gone: that is what detaching is for. The link is made as far as possible. */
+	/* `from` may have finished, or be gone: that is what detaching is for. The link is made as
+	 * far as possible. */
 	struct node *n = s.trace != NULL ? node_find(from) : NULL;
 	if (n != NULL) {
 		trace_link(s, from, "detached from");
@@ -258,5 +270,6 @@ void trace_finish(struct span s, int status, const char *outcome)
 void trace_counts(const struct trace *t, struct trace_counts *ret)
 {
 	*ret = t->counts;
-	ret->used_bytes = (uint64_t)t->cells_used * CELL_SIZE + (uint64_t)t->long_used * LONG_TITLE_SIZE;
+	ret->used_bytes =
+		(uint64_t)t->cells_used * CELL_SIZE + (uint64_t)t->long_used * LONG_TITLE_SIZE;
 }

@@ -1,8 +1,9 @@
 /* Finding roots.
  *
- * A search looks at every root once: first at what is in its node, then, for a text, at all that its spans were told.
- * The text is found in the formatted marks, so that a match may span literal and argument; marks without arguments are
- * searched in place. The cost is linear in what is stored, whatever the pattern: there are no patterns. */
+ * A search looks at every root once: first at what is in its node, then, for a text, at all that
+ * its spans were told. The text is found in the formatted marks, so that a match may span literal
+ * and argument; marks without arguments are searched in place. The cost is linear in what is
+ * stored, whatever the pattern: there are no patterns. */
 #include <limits.h>
 #include <stdio.h>
 
@@ -61,14 +62,12 @@ static bool part_matches(struct trace *t, const struct needle *needle, const str
 		       contains(needle, a->key, strlen(a->key));
 	case PART_ATTR_INT:
 		return contains_number(needle, a->num) || contains(needle, a->key, strlen(a->key));
-	case PART_ATTR_BOOL:
-		return contains(needle, a->key, strlen(a->key));
+	case PART_ATTR_BOOL: return contains(needle, a->key, strlen(a->key));
 	case PART_END:
 	case PART_DEAD:
 	case PART_TITLE:
 	case PART_STAGE:
-	case PART_LINK:
-		break;
+	case PART_LINK: break;
 	}
 	return false;
 }
@@ -123,7 +122,8 @@ static bool matches(struct search *s, const struct node *root)
 
 static bool goes_before(const struct search *s, const struct node *a, const struct node *b)
 {
-	/* Roots of one trace: in the order things happened, the one that asked before the one that served. */
+	/* Roots of one trace: in the order things happened, the one that asked before the one that
+	 * served. */
 	if (s->q->has_id && a->start_ns != b->start_ns)
 		return a->start_ns < b->start_ns;
 	if (s->q->has_id)
@@ -197,7 +197,8 @@ static int refuse(char *ret_why, size_t why_size, const char *why)
 
 static int set_bool(bool *ret, const char *value, char *ret_why, size_t why_size)
 {
-	static const char *const yes[] = { "", "1", "true", "yes", "on" }, *const no[] = { "0", "false", "no", "off" };
+	static const char *const yes[] = { "", "1", "true", "yes", "on" };
+	static const char *const no[] = { "0", "false", "no", "off" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
 		if (strcmp(value, yes[i]) == 0) {
@@ -209,7 +210,8 @@ static int set_bool(bool *ret, const char *value, char *ret_why, size_t why_size
 			*ret = false;
 			return 0;
 		}
-	return refuse(ret_why, why_size, "active, finished, errored and success take true or false");
+	return refuse(ret_why, why_size,
+		      "active, finished, errored and success take true or false");
 }
 
 static const char *duration_unit(const char *p, uint64_t *ret_ns)
@@ -217,8 +219,14 @@ static const char *duration_unit(const char *p, uint64_t *ret_ns)
 	static const struct {
 		const char *name;
 		uint64_t ns;
-	} units[] = { { "ns", 1 }, { "us", 1000 }, { "µs", 1000 }, { "μs", 1000 }, { "ms", NS_PER_MS },
-		      { "s", NS_PER_SEC }, { "m", 60 * NS_PER_SEC }, { "h", 3600 * NS_PER_SEC } };
+	} units[] = { { "ns", 1 },
+		      { "us", 1000 },
+		      { "µs", 1000 },
+		      { "μs", 1000 },
+		      { "ms", NS_PER_MS },
+		      { "s", NS_PER_SEC },
+		      { "m", 60 * NS_PER_SEC },
+		      { "h", 3600 * NS_PER_SEC } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
 		size_t len = strlen(units[i].name);
@@ -261,7 +269,8 @@ static int set_duration(uint64_t *ret, const char *value, char *ret_why, size_t 
 	for (const char *p = value; *p != '\0';) {
 		p = duration_term(p, &sum);
 		if (p == NULL)
-			return refuse(ret_why, why_size, "min and max take a duration such as 250ms, 1.5s or 2m30s");
+			return refuse(ret_why, why_size,
+				      "min and max take a duration such as 250ms, 1.5s or 2m30s");
 	}
 	*ret = sum;
 	return 0;
@@ -293,7 +302,8 @@ static int set_id(struct trace_query *q, const char *value, char *ret_why, size_
 	for (size_t i = 0; i < len && i < sizeof(digits); i++)
 		digits[i] = lower(value[i]);
 	if (len != TRACE_ID_HEX_SIZE - 1 || !hex_read(digits, id, sizeof(id)))
-		return refuse(ret_why, why_size, "id takes the 32 hexadecimal digits of a trace id");
+		return refuse(ret_why, why_size,
+			      "id takes the 32 hexadecimal digits of a trace id");
 	memcpy(q->id, id, sizeof(id));
 	q->has_id = true;
 	return 0;
@@ -318,7 +328,8 @@ static int set_sort(enum trace_sort *ret, const char *value, char *ret_why, size
 	return 0;
 }
 
-int trace_query_set(struct trace_query *q, const char *key, const char *value, char *ret_why, size_t why_size)
+int trace_query_set(struct trace_query *q, const char *key, const char *value, char *ret_why,
+		    size_t why_size)
 {
 	if (strcmp(key, "category") == 0)
 		return set_text(&q->category, value, ret_why, why_size);

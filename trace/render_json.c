@@ -1,17 +1,21 @@
 /* The JSON answer to a query, version 1.
  *
- *   {"v":1, "now":ISO, "matched":n, "total":n, "store":{counters}, "categories":[{statistics}], "traces":[
- *     {"trace_id":hex, "root":hex, "category":…, "title":…, "start":ISO, "duration_ns":n, "active":bool,
- *      "status":n, "status_name":…, "outcome":…, "spans":[
- *        {"span_id":hex, "parent_id":hex|null, "depth":n, "category":…, "title":…, "start":ISO, "start_ns":n,
- *         "duration_ns":n, "finished":bool, "status":n, "status_name":…, "outcome":…, "items":n, "bytes":n,
- *         "children":n, "children_dropped":n,
- *         "stages":[{"name":…, "start_ns":n, "duration_ns":n}], "stages_folded":bool,
- *         "marks":[{"at_ns":n, "text":…, "error":true?}], "marks_dropped":n, "marks_before_gap":n,
- *         "attrs":{…}, "links":[{"trace_id":hex, "span_id":hex, "why":…}]}]}]}
+ *   {"v":1, "now":ISO, "matched":n, "total":n, "store":{counters},
+ *    "categories":[{statistics}], "traces":[
+ *     {"trace_id":hex, "root":hex, "category":…, "title":…, "start":ISO, "duration_ns":n,
+ *      "status":n, "status_name":…, "outcome":…, "active":bool, "spans":[
+ *       {"span_id":hex, "parent_id":hex|null, "category":…, "title":…, "start":ISO,
+ *        "duration_ns":n, "status":n, "status_name":…, "outcome":…,
+ *        "depth":n, "start_ns":n, "finished":bool, "items":n, "bytes":n,
+ *        "children":n, "children_dropped":n,
+ *        "stages":[{"name":…, "start_ns":n, "duration_ns":n}], "stages_folded":bool,
+ *        "marks":[{"at_ns":n, "text":…, "error":true?}],
+ *        "marks_dropped":n, "marks_before_gap":n,
+ *        "attrs":{…}, "links":[{"trace_id":hex, "span_id":hex, "why":…}]}]}]}
  *
- * Spans are flat, parents first. start_ns counts from the trace's start; a stage's start_ns and a mark's at_ns from the span's.
- * "active" means that some span of the trace is open. Fields may be added within version 1; none changes its meaning. */
+ * Spans are flat, parents first. A span's start_ns counts from the trace's start; a stage's
+ * start_ns and a mark's at_ns from the span's. "active" means that some span of the trace is open.
+ * Fields may be added within version 1; none changes its meaning. */
 #include <inttypes.h>
 
 #include "base/err.h"
@@ -59,8 +63,8 @@ static void json_stages(struct trace *t, const struct trace_span_view *s, struct
 	for (uint32_t i = 0; trace_stage_at(t, s, i, &stage); i++) {
 		buf_write_str(out, i > 0 ? ",{\"name\":" : "{\"name\":");
 		buf_write_json_str(out, stage.name, strlen(stage.name));
-		buf_printf(out, ",\"start_ns\":%" PRIu64 ",\"duration_ns\":%" PRIu64 "}", stage.start_ns,
-			   stage.duration_ns);
+		buf_printf(out, ",\"start_ns\":%" PRIu64 ",\"duration_ns\":%" PRIu64 "}",
+			   stage.start_ns, stage.duration_ns);
 	}
 	buf_printf(out, "],\"stages_folded\":%s", s->stages_folded ? "true" : "false");
 }
@@ -78,8 +82,8 @@ static void json_marks(struct trace *t, const struct trace_span_view *s, struct 
 		buf_write_str(out, mark.is_error ? ",\"error\":true}" : "}");
 		buf_clear(&text);
 	}
-	buf_printf(out, "],\"marks_dropped\":%" PRIu32 ",\"marks_before_gap\":%" PRIu32, s->marks_dropped,
-		   s->marks_before_gap);
+	buf_printf(out, "],\"marks_dropped\":%" PRIu32 ",\"marks_before_gap\":%" PRIu32,
+		   s->marks_dropped, s->marks_before_gap);
 	buf_fini(&text);
 }
 
@@ -94,15 +98,9 @@ static void json_attrs(struct trace *t, const struct trace_span_view *s, struct 
 		buf_write_json_str(out, attr.key, strlen(attr.key));
 		buf_write_u8(out, ':');
 		switch (attr.type) {
-		case TRACE_ATTR_STR:
-			buf_write_json_str(out, attr.str, attr.str_len);
-			break;
-		case TRACE_ATTR_INT:
-			buf_printf(out, "%" PRId64, attr.num);
-			break;
-		case TRACE_ATTR_BOOL:
-			buf_write_str(out, attr.num ? "true" : "false");
-			break;
+		case TRACE_ATTR_STR: buf_write_json_str(out, attr.str, attr.str_len); break;
+		case TRACE_ATTR_INT: buf_printf(out, "%" PRId64, attr.num); break;
+		case TRACE_ATTR_BOOL: buf_write_str(out, attr.num ? "true" : "false"); break;
 		}
 	}
 	buf_write_u8(out, '}');
@@ -130,8 +128,8 @@ static void json_common(const struct trace_span_view *s, struct buf *out)
 	json_text(out, "category", s->category, strlen(s->category));
 	json_text(out, "title", s->title, s->title_len);
 	json_time(out, "start", s->start_wall_ns);
-	buf_printf(out, ",\"duration_ns\":%" PRIu64 ",\"status\":%d,\"status_name\":\"%s\"", s->duration_ns, s->status,
-		   status_name(s));
+	buf_printf(out, ",\"duration_ns\":%" PRIu64 ",\"status\":%d,\"status_name\":\"%s\"",
+		   s->duration_ns, s->status, status_name(s));
 	json_text(out, "outcome", s->outcome, strlen(s->outcome));
 }
 
@@ -196,12 +194,16 @@ static void json_categories(struct trace *t, struct buf *out)
 		const struct trace_stats *s = &stats[i];
 		buf_write_str(out, i > 0 ? ",{\"category\":" : "{\"category\":");
 		buf_write_json_str(out, s->category, strlen(s->category));
-		buf_printf(out, ",\"active\":%" PRIu64 ",\"finished\":%" PRIu64 ",\"errored\":%" PRIu64, s->active,
-			   s->finished, s->errored);
-		buf_printf(out, ",\"sample_count\":%" PRIu64 ",\"window_ns\":%" PRIu64, s->sample_count, s->window_ns);
-		buf_printf(out, ",\"p10_ns\":%" PRIu64 ",\"p50_ns\":%" PRIu64 ",\"p90_ns\":%" PRIu64, s->p10_ns, s->p50_ns,
-			   s->p90_ns);
-		buf_printf(out, ",\"p99_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64 "}", s->p99_ns, s->max_ns);
+		buf_printf(out,
+			   ",\"active\":%" PRIu64 ",\"finished\":%" PRIu64 ",\"errored\":%" PRIu64,
+			   s->active, s->finished, s->errored);
+		buf_printf(out, ",\"sample_count\":%" PRIu64 ",\"window_ns\":%" PRIu64,
+			   s->sample_count, s->window_ns);
+		buf_printf(out,
+			   ",\"p10_ns\":%" PRIu64 ",\"p50_ns\":%" PRIu64 ",\"p90_ns\":%" PRIu64,
+			   s->p10_ns, s->p50_ns, s->p90_ns);
+		buf_printf(out, ",\"p99_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64 "}", s->p99_ns,
+			   s->max_ns);
 	}
 	buf_write_u8(out, ']');
 }
@@ -211,15 +213,22 @@ static void json_store(struct trace *t, struct buf *out)
 	struct trace_counts c;
 
 	trace_counts(t, &c);
-	buf_printf(out, ",\"store\":{\"created\":%" PRIu64 ",\"active_roots\":%" PRIu64 ",\"kept_roots\":%" PRIu64,
+	buf_printf(out,
+		   ",\"store\":{\"created\":%" PRIu64 ",\"active_roots\":%" PRIu64
+		   ",\"kept_roots\":%" PRIu64,
 		   c.created, c.active_roots, c.kept_roots);
-	buf_printf(out, ",\"finished\":%" PRIu64 ",\"evicted\":%" PRIu64 ",\"created_spans\":%" PRIu64, c.finished,
-		   c.evicted, c.created_spans);
-	buf_printf(out, ",\"finished_spans\":%" PRIu64 ",\"evicted_spans\":%" PRIu64, c.finished_spans,
-		   c.evicted_spans);
-	buf_printf(out, ",\"dropped_spans\":%" PRIu64 ",\"dropped_marks\":%" PRIu64 ",\"dropped_parts\":%" PRIu64,
+	buf_printf(out,
+		   ",\"finished\":%" PRIu64 ",\"evicted\":%" PRIu64 ",\"created_spans\":%" PRIu64,
+		   c.finished, c.evicted, c.created_spans);
+	buf_printf(out, ",\"finished_spans\":%" PRIu64 ",\"evicted_spans\":%" PRIu64,
+		   c.finished_spans, c.evicted_spans);
+	buf_printf(out,
+		   ",\"dropped_spans\":%" PRIu64 ",\"dropped_marks\":%" PRIu64
+		   ",\"dropped_parts\":%" PRIu64,
 		   c.dropped_spans, c.dropped_marks, c.dropped_parts);
-	buf_printf(out, ",\"late_calls\":%" PRIu64 ",\"used_bytes\":%" PRIu64 ",\"budget_bytes\":%" PRIu64 "}",
+	buf_printf(out,
+		   ",\"late_calls\":%" PRIu64 ",\"used_bytes\":%" PRIu64
+		   ",\"budget_bytes\":%" PRIu64 "}",
 		   c.late_calls, c.used_bytes, c.budget_bytes);
 }
 

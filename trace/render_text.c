@@ -1,4 +1,5 @@
-/* The answer to a query as text: the category table and a line per trace, or the waterfalls of one trace. */
+/* The answer to a query as text: the category table and a line per trace, or the waterfalls of one
+ * trace. */
 #include <inttypes.h>
 
 #include "trace/text.h"
@@ -19,11 +20,13 @@ static void write_categories(struct trace *t, struct buf *out)
 	size_t count = trace_stats_all(t, stats, ARRAY_SIZE(stats));
 
 	text_cell(out, "CATEGORY", 8, CATEGORY_COLUMNS);
-	buf_printf(out, "%7s%9s%8s%9s%9s%9s%9s\n", "ACTIVE", "FINISHED", "FAILED", "P50", "P90", "P99", "MAX");
+	buf_printf(out, "%7s%9s%8s%9s%9s%9s%9s\n", "ACTIVE", "FINISHED", "FAILED", "P50", "P90",
+		   "P99", "MAX");
 	for (size_t i = 0; i < count; i++) {
 		const struct trace_stats *s = &stats[i];
 		text_cell(out, s->category, strlen(s->category), CATEGORY_COLUMNS);
-		buf_printf(out, "%7" PRIu64 "%9" PRIu64 "%8" PRIu64, s->active, s->finished, s->errored);
+		buf_printf(out, "%7" PRIu64 "%9" PRIu64 "%8" PRIu64, s->active, s->finished,
+			   s->errored);
 		write_duration(out, s->p50_ns, s->sample_count > 0);
 		write_duration(out, s->p90_ns, s->sample_count > 0);
 		write_duration(out, s->p99_ns, s->sample_count > 0);
@@ -42,7 +45,8 @@ static void write_line(struct trace *t, uint32_t slot, uint64_t now_ns, struct b
 	view_fill(t, node_at(t, slot), now_ns, &v);
 	buf_init(&stage, 128);
 	if (stage_totals(t, &v, totals) > 0)
-		buf_printf(&stage, " %u %% %s", percent_of(totals[0].ns, v.duration_ns), totals[0].name);
+		buf_printf(&stage, " %u %% %s", percent_of(totals[0].ns, v.duration_ns),
+			   totals[0].name);
 	write_duration(out, now_ns - v.start_ns, true);
 	write_duration(out, v.duration_ns, true);
 	buf_write_u8(out, ' ');
@@ -66,10 +70,14 @@ static void write_store(struct trace *t, struct buf *out)
 	trace_counts(t, &c);
 	text_bytes(used, c.used_bytes);
 	text_bytes(budget, c.budget_bytes);
-	buf_printf(out, "%" PRIu64 " traces recorded, %" PRIu64 " active, %" PRIu64 " kept, %" PRIu64 " evicted; %s of %s\n",
+	buf_printf(out,
+		   "%" PRIu64 " traces recorded, %" PRIu64 " active, %" PRIu64 " kept, %" PRIu64
+		   " evicted; %s of %s\n",
 		   c.created, c.active_roots, c.kept_roots, c.evicted, used, budget);
 	if (c.dropped_spans + c.dropped_marks + c.dropped_parts > 0)
-		buf_printf(out, "not recorded: %" PRIu64 " spans, %" PRIu64 " marks, %" PRIu64 " details\n",
+		buf_printf(out,
+			   "not recorded: %" PRIu64 " spans, %" PRIu64 " marks, %" PRIu64
+			   " details\n",
 			   c.dropped_spans, c.dropped_marks, c.dropped_parts);
 }
 

@@ -8,7 +8,8 @@
  *     +12 ms  local peers: 3 found                                             marks
  *     sync.peer 12D3KooW…              timeout 1.20 s   17  |   ████          |
  *
- * Bars stand against the root. A span that goes on after its root has ended is drawn up to the edge. */
+ * Bars stand against the root. A span that goes on after its root has ended is drawn up to the
+ * edge. */
 #include <inttypes.h>
 
 #include "base/err.h"
@@ -20,7 +21,7 @@ enum {
 	OUTCOME_COLUMNS = 10,
 	TIME_COLUMNS = 8,
 	PERCENT_COLUMNS = 4,
-	INDENT_MAX = 8,	     /* levels drawn; deeper ones stay there */
+	INDENT_MAX = 8,	      /* levels drawn; deeper ones stay there */
 	MARKS_SHOWN_MAX = 40, /* half of them the first, half the last */
 	SPANS_SHOWN_MAX = 500
 };
@@ -45,7 +46,8 @@ struct culprit {
 static bool find_culprit(void *data, const struct trace_span_view *s)
 {
 	struct culprit *c = data;
-	uint64_t start = MAX(s->start_ns, c->start_ns), end = MIN(s->start_ns + s->duration_ns, c->end_ns);
+	uint64_t start = MAX(s->start_ns, c->start_ns),
+		 end = MIN(s->start_ns + s->duration_ns, c->end_ns);
 
 	if (s->depth == 1 && end > start && end - start > c->overlap_ns) {
 		c->overlap_ns = end - start;
@@ -55,7 +57,8 @@ static bool find_culprit(void *data, const struct trace_span_view *s)
 }
 
 /* The longest single stretch of a stage. */
-static void stage_stretch(struct trace *t, const struct trace_span_view *s, const char *name, struct culprit *ret)
+static void stage_stretch(struct trace *t, const struct trace_span_view *s, const char *name,
+			  struct culprit *ret)
 {
 	struct trace_stage_view stage;
 	uint64_t longest = 0;
@@ -70,7 +73,8 @@ static void stage_stretch(struct trace *t, const struct trace_span_view *s, cons
 
 static void write_culprit(struct waterfall *w, const char *stage)
 {
-	struct culprit c = { .t = w->t, .start_ns = w->root.start_ns,
+	struct culprit c = { .t = w->t,
+			     .start_ns = w->root.start_ns,
 			     .end_ns = w->root.start_ns + w->root.duration_ns };
 	struct stage_total totals[TOTALS_MAX];
 	char duration[TEXT_DURATION_SIZE];
@@ -85,7 +89,8 @@ static void write_culprit(struct waterfall *w, const char *stage)
 	text_safe(w->out, c.child.title, c.child.title_len, 24);
 	buf_printf(w->out, ", %s", duration);
 	if (stage_totals(w->t, &c.child, totals) > 0)
-		buf_printf(w->out, ", %u %% in %s", percent_of(totals[0].ns, c.child.duration_ns), totals[0].name);
+		buf_printf(w->out, ", %u %% in %s", percent_of(totals[0].ns, c.child.duration_ns),
+			   totals[0].name);
 	buf_write_u8(w->out, '\n');
 }
 
@@ -106,8 +111,10 @@ static const char *verdict(struct trace *t, const struct trace_span_view *s, str
 	if (stage_totals(t, s, totals) == 0)
 		return NULL;
 	text_duration(duration, totals[0].ns);
-	buf_printf(ret, ": %u %% in %s (%s)", percent_of(totals[0].ns, s->duration_ns), totals[0].name, duration);
-	if (!s->finished && trace_stage_at(t, s, s->stage_count - 1, &now) && now.name != totals[0].name)
+	buf_printf(ret, ": %u %% in %s (%s)", percent_of(totals[0].ns, s->duration_ns),
+		   totals[0].name, duration);
+	if (!s->finished && trace_stage_at(t, s, s->stage_count - 1, &now) &&
+	    now.name != totals[0].name)
 		buf_printf(ret, ", now in %s", now.name);
 	return totals[0].name;
 }
@@ -154,8 +161,8 @@ static void write_head(struct waterfall *w)
 	text_time(time, w->root.start_wall_ns);
 	trace_walk(w->t, w->root.slot, count_span, &counts);
 	buf_printf(w->out, "trace %s  %.23sZ\n", id, time);
-	buf_printf(w->out, "%u span%s, %u failed, %u open", counts.spans, counts.spans == 1 ? "" : "s", counts.failed,
-		   counts.open);
+	buf_printf(w->out, "%u span%s, %u failed, %u open", counts.spans,
+		   counts.spans == 1 ? "" : "s", counts.failed, counts.open);
 	if (w->root.has_parent) {
 		hex_write(id, w->root.parent_id, sizeof(w->root.parent_id));
 		buf_printf(w->out, ", asked for by span %.16s elsewhere", id);
@@ -215,7 +222,8 @@ static void write_stages(struct waterfall *w, const struct trace_span_view *s, u
 	unsigned column = 0;
 
 	for (uint32_t i = 0; trace_stage_at(w->t, s, i, &stage); i++) {
-		unsigned width = (unsigned)strlen(stage.name) + 1 + text_duration(duration, stage.duration_ns);
+		unsigned width = (unsigned)strlen(stage.name) + 1 +
+				 text_duration(duration, stage.duration_ns);
 		if (column > 0 && column + 3 + width > w->columns) {
 			buf_write_u8(w->out, '\n');
 			column = 0;
@@ -252,7 +260,8 @@ static void write_attrs(struct waterfall *w, const struct trace_span_view *s, un
 		text_pad(w->out, indent);
 		buf_printf(w->out, "%s=", attr.key);
 		if (attr.type == TRACE_ATTR_STR)
-			text_safe(w->out, attr.str, attr.str_len, MAX(w->columns, indent + key + 8) - indent - key);
+			text_safe(w->out, attr.str, attr.str_len,
+				  MAX(w->columns, indent + key + 8) - indent - key);
 		else if (attr.type == TRACE_ATTR_INT)
 			buf_printf(w->out, "%" PRId64, attr.num);
 		else
@@ -266,7 +275,8 @@ static void write_attrs(struct waterfall *w, const struct trace_span_view *s, un
 	}
 }
 
-static void write_mark(struct waterfall *w, const struct trace_span_view *s, uint32_t i, unsigned indent)
+static void write_mark(struct waterfall *w, const struct trace_span_view *s, uint32_t i,
+		       unsigned indent)
 {
 	struct trace_mark_view mark;
 	char at[TEXT_DURATION_SIZE];
@@ -319,7 +329,8 @@ static bool write_span(void *data, const struct trace_span_view *s)
 	write_marks(w, s, indent + 2);
 	if (s->children_dropped > 0) {
 		text_pad(w->out, indent + 2);
-		buf_printf(w->out, "(%" PRIu32 " nested spans not recorded)\n", s->children_dropped);
+		buf_printf(w->out, "(%" PRIu32 " nested spans not recorded)\n",
+			   s->children_dropped);
 	}
 	return buf_err(w->out) == 0;
 }

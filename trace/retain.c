@@ -5,10 +5,10 @@
  *   errored  the ERRORED_MAX newest that failed
  *   recent   all others, oldest first out
  *
- * The recent ones pay for new memory, those of the category that holds the most first, so that a busy category does not wipe
- * out a quiet one. Slow and errored roots together may hold half of the budget; what goes beyond it, and what a
- * slower or newer one pushes out, joins the recent ones at their old end. Only when no recent root is left do errored
- * and slow ones pay. */
+ * The recent ones pay for new memory, those of the category that holds the most first, so that a
+ * busy category does not wipe out a quiet one. Slow and errored roots together may hold half of the
+ * budget; what goes beyond it, and what a slower or newer one pushes out, joins the recent ones at
+ * their old end. Only when no recent root is left do errored and slow ones pay. */
 #include "trace/store.h"
 
 enum { VICTIM_TURNS = 16 /* evictions before the fullest category is looked for again */ };
@@ -63,7 +63,8 @@ static void slow_sift_down(struct trace *t, struct category *c, uint32_t i)
 {
 	for (;;) {
 		uint32_t least = i;
-		for (uint32_t child = 2 * i + 1; child <= 2 * i + 2 && child < c->slow_count; child++)
+		for (uint32_t child = 2 * i + 1; child <= 2 * i + 2 && child < c->slow_count;
+		     child++)
 			if (slow_duration(t, c, child) < slow_duration(t, c, least))
 				least = child;
 		if (least == i)
@@ -135,7 +136,8 @@ static void demote(struct trace *t, struct category *c, enum keep keep)
 	group_prepend(t, &c->group[KEEP_RECENT], root);
 }
 
-/* The category with the most protected cells, and which of its two groups is larger. NULL when there is none. */
+/* The category with the most protected cells, and which of its two groups is larger. NULL when
+ * there is none. */
 static struct category *fullest_protected(struct trace *t, enum keep *ret_keep)
 {
 	struct category *most = NULL;
@@ -146,7 +148,8 @@ static struct category *fullest_protected(struct trace *t, enum keep *ret_keep)
 			most = c;
 	}
 	if (most != NULL)
-		*ret_keep = most->group[KEEP_ERRORED].count >= most->slow_count ? KEEP_ERRORED : KEEP_SLOW;
+		*ret_keep = most->group[KEEP_ERRORED].count >= most->slow_count ? KEEP_ERRORED :
+										  KEEP_SLOW;
 	return most;
 }
 
@@ -213,7 +216,8 @@ static struct node *pick_recent(struct trace *t)
 	c->recent_cells -= root->tree.cell_count;
 	/* The victims to come are cold. Have the one after next here when it is needed. */
 	if (c->group[KEEP_RECENT].first != 0) {
-		const union cell *coming = &t->cells[node_at(t, c->group[KEEP_RECENT].first)->tree.later];
+		const union cell *coming =
+			&t->cells[node_at(t, c->group[KEEP_RECENT].first)->tree.later];
 		for (unsigned line = 0; line < CELL_SIZE; line += 64)
 			__builtin_prefetch(coming->bytes + line, 1);
 	}
@@ -243,7 +247,8 @@ void retain_each(struct trace *t, void (*visit)(void *data, struct node *root), 
 	for (uint32_t i = 0; i < t->categories.count; i++) {
 		struct category *c = &t->category[i];
 		for (size_t g = 0; g < ARRAY_SIZE(c->group); g++)
-			for (uint32_t slot = c->group[g].last; slot != 0; slot = node_at(t, slot)->tree.prev)
+			for (uint32_t slot = c->group[g].last; slot != 0;
+			     slot = node_at(t, slot)->tree.prev)
 				visit(data, node_at(t, slot));
 		for (uint32_t k = 0; k < c->slow_count; k++)
 			visit(data, node_at(t, c->slow[k]));

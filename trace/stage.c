@@ -1,9 +1,10 @@
 /* Stages of a span.
  *
- * A stage is written when it ends, as a name and a duration; starts follow from adding up, so there is no gap and no overlap
- * to get wrong. The current stage lives in the node. Beyond STAGE_LIST_MAX entries (a machine that loops) the order is given up
- * but not the sum: durations are added up per name and read as one stage each, between the listed ones and the current
- * one. When there is no memory to end a stage, everything since it began is accounted as "(not recorded)". */
+ * A stage is written when it ends, as a name and a duration; starts follow from adding up, so there
+ * is no gap and no overlap to get wrong. The current stage lives in the node. Beyond STAGE_LIST_MAX
+ * entries (a machine that loops) the order is given up but not the sum: durations are added up per
+ * name and read as one stage each, between the listed ones and the current one. When there is no
+ * memory to end a stage, everything since it began is accounted as "(not recorded)". */
 #include "trace/store.h"
 
 enum { FOLDS_PER_CELL = CELL_PAYLOAD / 8 };
@@ -84,7 +85,8 @@ static void stage_begin(struct trace *t, struct node *n, uint8_t id, uint64_t no
 {
 	n->stage = id;
 	n->stage_since_ns = now_ns;
-	/* Back in the stage that was written down last (what lay between took no time): it goes on. */
+	/* Back in the stage that was written down last (what lay between took no time): it goes on.
+	 */
 	if (n->stage_last == id && n->fold_first == 0) {
 		n->flags |= NODE_STAGE_REOPENED;
 		n->stage_since_ns -= last_part(t, n)->duration_ns;
@@ -126,7 +128,8 @@ static bool current_shows(const struct node *n, uint64_t now_ns)
 {
 	if (n->stage == STAGE_NONE)
 		return false;
-	return (n->flags & NODE_OPEN) || n->start_ns + node_duration_ns(n, now_ns) > n->stage_since_ns;
+	return (n->flags & NODE_OPEN) ||
+	       n->start_ns + node_duration_ns(n, now_ns) > n->stage_since_ns;
 }
 
 uint32_t stage_count(struct trace *t, const struct node *n, uint64_t now_ns)

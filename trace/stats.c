@@ -1,8 +1,10 @@
-/* Figures per category, over every span that is kept. Percentiles are exact: the durations are gathered per category in the
- * store's scratch words, and the wanted ranks are selected, not sorted. */
+/* Figures per category, over every span that is kept. Percentiles are exact: the durations are
+ * gathered per category in the store's scratch words, and the wanted ranks are selected, not
+ * sorted. */
 #include "trace/store.h"
 
-/* Put the rank-th smallest of v[low..high] at its place, smaller ones before it, larger ones behind. */
+/* Put the rank-th smallest of v[low..high] at its place, smaller ones before it, larger ones
+ * behind. */
 static uint64_t select_rank(uint64_t *v, size_t low, size_t high, size_t rank)
 {
 	while (low < high) {
@@ -45,7 +47,8 @@ static size_t nearest_rank(size_t count, unsigned percent)
 static void percentiles(uint64_t *v, size_t count, struct trace_stats *ret)
 {
 	static const unsigned percent[] = { 10, 50, 90, 99, 100 };
-	uint64_t *const result[] = { &ret->p10_ns, &ret->p50_ns, &ret->p90_ns, &ret->p99_ns, &ret->max_ns };
+	uint64_t *const result[] = { &ret->p10_ns, &ret->p50_ns, &ret->p90_ns, &ret->p99_ns,
+				     &ret->max_ns };
 	size_t low = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(percent) && count > 0; i++) {

@@ -1,38 +1,41 @@
 /* The store's memory, private to trace/.
  *
- * One block, allocated once, cut into cells of 256 bytes. A cell is a node (a span and, for a root, its tree's
- * bookkeeping) or holds parts: what a span was told, as a byte stream over a chain of cells. Cells are named by
- * index, 0 = none. The first word of every cell is its generation, which no other use of the cell overwrites: odd while a
- * node lives in it. That is how a handle that outlived its span is recognised.
+ * One block, allocated once, cut into cells of 256 bytes. A cell is a node (a span and, for a root,
+ * its tree's bookkeeping) or holds parts: what a span was told, as a byte stream over a chain of
+ * cells. Cells are named by index, 0 = none. The first word of every cell is its generation, which
+ * no other use of the cell overwrites: odd while a node lives in it. That is how a handle that
+ * outlived its span is recognised.
  *
- *   node --part_first--> [part part part END] --> [part part ...]       stages, attributes, links, the first marks
- *        --tail_first--> [mark mark END] --> [mark ...]                 the latest marks, a queue, once there are many
- *        --fold_first--> [time per stage name]                          once there are too many stages to list
+ *   node --part_first--> [part part END] --> [part part ...]   what it was told, in order
+ *        --tail_first--> [mark mark END] --> [mark ...]        the latest of many marks
+ *        --fold_first--> [time per stage name]                 stages beyond the listed ones
  *
- * A part never straddles cells, except marks larger than a cell's payload: they start a cell and go on in the next. */
+ * A part never straddles cells, except marks larger than a cell's payload: they start a cell and go
+ * on in the next. */
 #pragma once
 
 #include <string.h>
 
 #include "trace/trace.h"
 
-/* For scratch space that is written before it is read: the build zeroes automatic variables otherwise. */
+/* For scratch space that is written before it is read: the build zeroes automatic variables
+ * otherwise. */
 #define UNINITIALIZED __attribute__((uninitialized))
 
 enum {
 	CELL_SIZE = 256,
 	CELL_PAYLOAD = CELL_SIZE - 8,
 	LONG_TITLE_SIZE = TRACE_TITLE_MAX,
-	LONG_TITLE_SHARE = 32,	   /* 1/32 of the budget is for titles that do not fit a cell */
+	LONG_TITLE_SHARE = 32, /* 1/32 of the budget is for titles that do not fit a cell */
 	TITLE_PART_MAX = CELL_PAYLOAD - 8,
-	NODE_INLINE_MAX = 96,	   /* title bytes inside a child's node */
-	ROOT_INLINE_MAX = 28,	   /* … inside a root's */
+	NODE_INLINE_MAX = 96, /* title bytes inside a child's node */
+	ROOT_INLINE_MAX = 28, /* … inside a root's */
 	MARKS_HEAD_MAX = TRACE_MARKS_MAX / 3,
 	MARKS_TAIL_MAX = TRACE_MARKS_MAX - MARKS_HEAD_MAX,
 	MARK_ARGS_MAX = 12,
-	STAGE_LIST_MAX = 192,	   /* stages listed in order; later ones are added up per name */
-	SLOW_MAX = 32,		   /* slowest roots protected per category */
-	ERRORED_MAX = 64,	   /* newest errored roots protected per category */
+	STAGE_LIST_MAX = 192, /* stages listed in order; later ones are added up per name */
+	SLOW_MAX = 32,	      /* slowest roots protected per category */
+	ERRORED_MAX = 64,     /* newest errored roots protected per category */
 	NAME_CACHE_SIZE = 256,
 	FORM_CACHE_SIZE = 256,
 	MARK_FORMATTED_MAX = 1024,
@@ -142,7 +145,7 @@ struct mark_part {
 	struct part part;
 	uint64_t at_ns;
 	const char *fmt;
-	uint64_t args[]; /* one word each; a string's word is its length, its bytes follow after all words */
+	uint64_t args[]; /* a word each; of a string its length, and its bytes follow the words */
 };
 struct attr_part {
 	struct part part;
@@ -162,10 +165,12 @@ enum {
 	MARK_PART_MAX = sizeof(struct mark_part) + MARK_ARGS_MAX * 8 + TRACE_MARK_TEXT_MAX,
 	ATTR_TEXT_OFFSET = offsetof(struct attr_part, text)
 };
-_Static_assert((int)ATTR_TEXT_OFFSET + (int)TRACE_ATTR_TEXT_MAX <= (int)CELL_PAYLOAD, "an attribute is contiguous");
+_Static_assert((int)ATTR_TEXT_OFFSET + (int)TRACE_ATTR_TEXT_MAX <= (int)CELL_PAYLOAD,
+	       "an attribute is contiguous");
 _Static_assert((int)MARK_PART_MAX <= 2 * (int)CELL_PAYLOAD, "a mark is at most two cells");
 
-/* Static strings to small numbers: first by pointer, then by text. Id 0 is "other" and takes what does not fit. */
+/* Static strings to small numbers: first by pointer, then by text. Id 0 is "other" and takes what
+ * does not fit. */
 struct names {
 	const char *text[64];
 	uint32_t count;
@@ -174,7 +179,8 @@ struct names {
 		uint8_t id;
 	} cache[NAME_CACHE_SIZE];
 };
-_Static_assert((int)TRACE_CATEGORIES_MAX == 64 && (int)TRACE_STAGES_MAX == 64, "struct names holds 64");
+_Static_assert((int)TRACE_CATEGORIES_MAX == 64 && (int)TRACE_STAGES_MAX == 64,
+	       "struct names holds 64");
 
 /* What a mark's format wants, parsed once per format. */
 enum arg_type { ARG_INT, ARG_UINT, ARG_LONG, ARG_ULONG, ARG_DOUBLE, ARG_STR, ARG_STR_N, ARG_CHAR };
@@ -192,7 +198,7 @@ struct group {
 	uint32_t count;
 };
 struct category {
-	struct group group[3]; /* KEEP_ACTIVE, KEEP_RECENT, KEEP_ERRORED */
+	struct group group[3];	 /* KEEP_ACTIVE, KEEP_RECENT, KEEP_ERRORED */
 	uint32_t slow[SLOW_MAX]; /* heap, least slow first */
 	uint32_t slow_count;
 	uint64_t slow_least_ns;
@@ -208,7 +214,7 @@ struct trace {
 	uint64_t random[4];
 	uint8_t *long_titles;
 	uint32_t long_free, long_high, long_count, long_used;
-	uint64_t frees; /* changes whenever a cell is given back */
+	uint64_t frees;	   /* changes whenever a cell is given back */
 	uint64_t *scratch; /* cell_count words, for statistics */
 	uint32_t victim, victim_turns;
 	uint64_t protected_cells;
@@ -248,7 +254,8 @@ static inline struct node *node_find(struct span s)
 {
 	struct trace *t = s.trace;
 
-	if (s.slot >= t->cell_high || t->cells[s.slot].generation != s.generation || !(s.generation & 1))
+	if (s.slot >= t->cell_high || t->cells[s.slot].generation != s.generation ||
+	    !(s.generation & 1))
 		return NULL;
 	return &t->cells[s.slot].node;
 }
@@ -263,7 +270,8 @@ static inline struct node *node_open(struct span s)
 	s.trace->counts.late_calls++;
 	return NULL;
 }
-/** Next node of the tree in display order: parents before children, siblings by start. NULL at the end. */
+/** Next node of the tree in display order: parents before children, siblings by start. NULL at the
+ * end. */
 static inline struct node *tree_next(struct trace *t, const struct node *n)
 {
 	if (n->first_child != 0)
@@ -290,7 +298,8 @@ static inline uint64_t node_wall_ns(struct trace *t, const struct node *n)
 
 /* cell.c */
 
-/** A cell, evicting if need be. 0 when everything is held by active traces. Only `generation` is meaningful in it. */
+/** A cell, evicting if need be. 0 when everything is held by active traces. Only `generation` is
+ * meaningful in it. */
 uint32_t cell_alloc_evicting(struct trace *t);
 static inline uint32_t cell_alloc(struct trace *t)
 {
@@ -314,9 +323,10 @@ void cell_free_tree(struct trace *t, struct node *root);
 /** A slot for a long title, or UINT32_MAX. */
 uint32_t long_title_alloc(struct trace *t);
 
-/** Room for a part of size8 * 8 bytes (at most CELL_PAYLOAD) at the end of the node's parts; NULL if there is none. */
+/** Room for a part of size8 * 8 bytes (at most CELL_PAYLOAD) at the end of the node's parts; NULL
+ * if there is none. */
 struct part *part_append(struct trace *t, struct node *n, enum part_type type, size_t size);
-/** Room for a mark. Larger than a cell: only through mark_append_long. NULL = dropped, and counted. */
+/** Room for a mark of at most a cell; mark_append_long takes larger ones. NULL = dropped. */
 struct part *mark_append(struct trace *t, struct node *n, enum part_type type, size_t size);
 void mark_append_long(struct trace *t, struct node *n, const struct part *part);
 
@@ -351,7 +361,7 @@ static inline uint8_t name_find(struct names *names, const char *text)
 /* retain.c */
 
 void retain_begin(struct trace *t, struct node *root);
-/** The last span of a tree has finished: it moves from the active roots to the group it belongs to. */
+/** The last span of a tree has finished: it leaves the active roots for the group it belongs to. */
 void retain_complete(struct trace *t, struct node *root);
 /** Give up one root, the least valuable. False when only active ones are left. */
 bool retain_evict(struct trace *t);

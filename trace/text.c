@@ -11,7 +11,9 @@ static unsigned duration_below_minute(char ret[TEXT_DURATION_SIZE], uint64_t ns)
 		const char *name;
 		uint64_t ns;
 		bool tenths; /* from 10 on */
-	} units[] = { { "µs", 1000, false }, { "ms", NS_PER_MS, false }, { "s", NS_PER_SEC, true } };
+	} units[] = { { "µs", 1000, false },
+		      { "ms", NS_PER_MS, false },
+		      { "s", NS_PER_SEC, true } };
 
 	if (ns < 1000)
 		return (unsigned)snprintf(ret, TEXT_DURATION_SIZE, "%u ns", (unsigned)ns);
@@ -24,13 +26,15 @@ static unsigned duration_below_minute(char ret[TEXT_DURATION_SIZE], uint64_t ns)
 			continue;
 		int n;
 		if (hundredths < 1000)
-			n = snprintf(ret, TEXT_DURATION_SIZE, "%u.%02u %s", (unsigned)(hundredths / 100),
-				     (unsigned)(hundredths % 100), units[i].name);
+			n = snprintf(ret, TEXT_DURATION_SIZE, "%u.%02u %s",
+				     (unsigned)(hundredths / 100), (unsigned)(hundredths % 100),
+				     units[i].name);
 		else if (units[i].tenths)
 			n = snprintf(ret, TEXT_DURATION_SIZE, "%u.%u %s", (unsigned)(tenths / 10),
 				     (unsigned)(tenths % 10), units[i].name);
 		else
-			n = snprintf(ret, TEXT_DURATION_SIZE, "%u %s", (unsigned)whole, units[i].name);
+			n = snprintf(ret, TEXT_DURATION_SIZE, "%u %s", (unsigned)whole,
+				     units[i].name);
 		return (unsigned)n - (i == 0); /* µ is two bytes */
 	}
 }
@@ -43,7 +47,8 @@ unsigned text_duration(char ret[TEXT_DURATION_SIZE], uint64_t ns)
 	if (ns < 59950 * NS_PER_MS)
 		return duration_below_minute(ret, ns);
 	if (seconds < 3600)
-		n = snprintf(ret, TEXT_DURATION_SIZE, "%um%02us", (unsigned)(seconds / 60), (unsigned)(seconds % 60));
+		n = snprintf(ret, TEXT_DURATION_SIZE, "%um%02us", (unsigned)(seconds / 60),
+			     (unsigned)(seconds % 60));
 	else if (seconds < 100 * 3600)
 		n = snprintf(ret, TEXT_DURATION_SIZE, "%uh%02um", (unsigned)(seconds / 3600),
 			     (unsigned)(seconds / 60 % 60));
@@ -59,8 +64,9 @@ void text_time(char ret[TEXT_TIME_SIZE], uint64_t wall_ns)
 
 	gmtime_r(&seconds, &tm);
 	snprintf(ret, TEXT_TIME_SIZE, "%04d-%02u-%02uT%02u:%02u:%02u.%09uZ", tm.tm_year + 1900,
-		 (unsigned)(tm.tm_mon + 1) % 100, (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100,
-		 (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100, (unsigned)(wall_ns % NS_PER_SEC));
+		 (unsigned)(tm.tm_mon + 1) % 100, (unsigned)tm.tm_mday % 100,
+		 (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100,
+		 (unsigned)(wall_ns % NS_PER_SEC));
 }
 
 void text_bytes(char ret[TEXT_DURATION_SIZE], uint64_t bytes)
@@ -83,11 +89,12 @@ static unsigned char_columns(uint32_t c)
 {
 	static const struct {
 		uint32_t first, last;
-	} none[] = { { 0x300, 0x36f }, { 0x483, 0x489 }, { 0x1ab0, 0x1aff }, { 0x1dc0, 0x1dff }, { 0x20d0, 0x20ff },
-		     { 0xfe00, 0xfe0f }, { 0xfe20, 0xfe2f } },
-	  wide[] = { { 0x1100, 0x115f }, { 0x2e80, 0x303e }, { 0x3041, 0xa4cf }, { 0xac00, 0xd7a3 },
-		     { 0xf900, 0xfaff }, { 0xfe30, 0xfe6f }, { 0xff00, 0xff60 }, { 0xffe0, 0xffe6 },
-		     { 0x1f300, 0x1f64f }, { 0x1f900, 0x1f9ff }, { 0x20000, 0x3fffd } };
+	} none[] = { { 0x300, 0x36f },	 { 0x483, 0x489 },   { 0x1ab0, 0x1aff }, { 0x1dc0, 0x1dff },
+		     { 0x20d0, 0x20ff }, { 0xfe00, 0xfe0f }, { 0xfe20, 0xfe2f } },
+	  wide[] = { { 0x1100, 0x115f },   { 0x2e80, 0x303e },	{ 0x3041, 0xa4cf },
+		     { 0xac00, 0xd7a3 },   { 0xf900, 0xfaff },	{ 0xfe30, 0xfe6f },
+		     { 0xff00, 0xff60 },   { 0xffe0, 0xffe6 },	{ 0x1f300, 0x1f64f },
+		     { 0x1f900, 0x1f9ff }, { 0x20000, 0x3fffd } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(none); i++)
 		if (c >= none[i].first && c <= none[i].last)
@@ -98,16 +105,19 @@ static unsigned char_columns(uint32_t c)
 	return 1;
 }
 
-/* C0, DEL, C1, line separators, zero-width and bidirectional controls, byte order mark, interlinear marks, tags. */
+/* C0, DEL, C1, line separators, zero-width and bidirectional controls, byte order mark, interlinear
+ * marks, tags. */
 static bool is_harmful(uint32_t c)
 {
 	return utf8_is_control(c) || c == 0xad || c == 0x61c || c == 0x180e ||
-	       (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) ||
-	       c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe0fff);
+	       (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
+	       (c >= 0x2060 && c <= 0x206f) || c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) ||
+	       (c >= 0xe0000 && c <= 0xe0fff);
 }
 
 /* The character at s: how it is shown, and how many bytes and columns it takes. */
-static size_t safe_char(const char *s, size_t len, const char **ret_shown, size_t *ret_shown_len, unsigned *ret_columns)
+static size_t safe_char(const char *s, size_t len, const char **ret_shown, size_t *ret_shown_len,
+			unsigned *ret_columns)
 {
 	uint32_t c;
 	size_t used = utf8_decode(s, len, &c);
@@ -181,7 +191,8 @@ unsigned percent_of(uint64_t part, uint64_t whole)
 	return whole == 0 ? 0 : (unsigned)((double)part * 100 / (double)whole + 0.5);
 }
 
-size_t stage_totals(struct trace *t, const struct trace_span_view *s, struct stage_total ret[TOTALS_MAX])
+size_t stage_totals(struct trace *t, const struct trace_span_view *s,
+		    struct stage_total ret[TOTALS_MAX])
 {
 	struct trace_stage_view stage;
 	size_t count = 0;

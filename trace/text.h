@@ -11,8 +11,9 @@ unsigned text_duration(char ret[TEXT_DURATION_SIZE], uint64_t ns);
 void text_time(char ret[TEXT_TIME_SIZE], uint64_t wall_ns);
 /** "512 B", "4.2 kB", "1.3 MB". */
 void text_bytes(char ret[TEXT_DURATION_SIZE], uint64_t bytes);
-/** Foreign text for a terminal, in at most `columns` columns ("…" where it was cut). Whatever could move the cursor, change
- *  the terminal's state or reorder the line is shown as U+FFFD. Returns the columns used. */
+/** Foreign text for a terminal, in at most `columns` columns ("…" where it was cut). Whatever could
+ * move the cursor, change the terminal's state or reorder the line is shown as U+FFFD. Returns the
+ * columns used. */
 unsigned text_safe(struct buf *out, const char *s, size_t len, unsigned columns);
 void text_pad(struct buf *out, unsigned columns);
 /** text_safe, then spaces up to `columns`. */
@@ -25,7 +26,8 @@ struct stage_total {
 	const char *name;
 	uint64_t ns;
 };
-size_t stage_totals(struct trace *t, const struct trace_span_view *s, struct stage_total ret[TOTALS_MAX]);
+size_t stage_totals(struct trace *t, const struct trace_span_view *s,
+		    struct stage_total ret[TOTALS_MAX]);
 
 /** Whole percent, rounded; 0 of 0 is 0. */
 unsigned percent_of(uint64_t part, uint64_t whole);

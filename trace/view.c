@@ -44,7 +44,8 @@ static bool slot_is_node(const struct trace *t, uint32_t slot)
 	return slot != 0 && slot < t->cell_high && (t->cells[slot].generation & 1);
 }
 
-void trace_walk(struct trace *t, uint32_t root, bool (*visit)(void *data, const struct trace_span_view *s), void *data)
+void trace_walk(struct trace *t, uint32_t root,
+		bool (*visit)(void *data, const struct trace_span_view *s), void *data)
 {
 	uint64_t now = clock_now_ns(t->clock);
 	struct trace_span_view v;
@@ -72,31 +73,30 @@ enum read_kind { READ_STAGE, READ_MARK, READ_ATTR, READ_LINK };
 static bool is_kind(const struct part *p, enum read_kind kind)
 {
 	switch (kind) {
-	case READ_STAGE:
-		return p->type == PART_STAGE;
-	case READ_MARK:
-		return p->type == PART_MARK || p->type == PART_ERROR_MARK;
-	case READ_ATTR:
-		return p->type >= PART_ATTR_STR && p->type <= PART_ATTR_BOOL;
-	case READ_LINK:
-		return p->type == PART_LINK;
+	case READ_STAGE: return p->type == PART_STAGE;
+	case READ_MARK: return p->type == PART_MARK || p->type == PART_ERROR_MARK;
+	case READ_ATTR: return p->type >= PART_ATTR_STR && p->type <= PART_ATTR_BOOL;
+	case READ_LINK: return p->type == PART_LINK;
 	}
 	return false;
 }
 
-/* The i-th part of a kind. Goes on from the last part read if that is before this one, so that reading them all in
- * order is linear. For stages, ret_elapsed_ns = sum of the durations before. */
-static const struct part *part_at(struct trace *t, const struct node *n, enum read_kind kind, uint32_t i,
-				  struct part_iter *it, uint64_t *ret_elapsed_ns)
+/* The i-th part of a kind. Goes on from the last part read if that is before this one, so that
+ * reading them all in order is linear. For stages, ret_elapsed_ns = sum of the durations before. */
+static const struct part *part_at(struct trace *t, const struct node *n, enum read_kind kind,
+				  uint32_t i, struct part_iter *it, uint64_t *ret_elapsed_ns)
 {
 	struct read_cursor *c = &t->cursor;
 	const struct part *p;
 
 	part_iter_init(it, t, n);
-	if (!c->valid || c->frees != t->frees || c->slot != node_slot(t, n) || c->generation != n->generation ||
-	    c->kind != kind || c->index > i) {
-		*c = (struct read_cursor){ .frees = t->frees, .slot = node_slot(t, n),
-					   .generation = n->generation, .kind = kind, .valid = true };
+	if (!c->valid || c->frees != t->frees || c->slot != node_slot(t, n) ||
+	    c->generation != n->generation || c->kind != kind || c->index > i) {
+		*c = (struct read_cursor){ .frees = t->frees,
+					   .slot = node_slot(t, n),
+					   .generation = n->generation,
+					   .kind = kind,
+					   .valid = true };
 	} else if (c->cell != 0) {
 		it->cell = c->cell;
 		it->offset = c->offset;
@@ -121,8 +121,8 @@ static const struct part *part_at(struct trace *t, const struct node *n, enum re
 }
 
 /* Stages behind the listed ones: those added up by name, then the current one. */
-static bool unlisted_stage(struct trace *t, const struct trace_span_view *s, const struct node *n, uint32_t i,
-			   struct trace_stage_view *ret)
+static bool unlisted_stage(struct trace *t, const struct trace_span_view *s, const struct node *n,
+			   uint32_t i, struct trace_stage_view *ret)
 {
 	uint64_t current_start = n->stage_since_ns - n->start_ns, folded = 0;
 
@@ -143,7 +143,8 @@ static bool unlisted_stage(struct trace *t, const struct trace_span_view *s, con
 	return true;
 }
 
-bool trace_stage_at(struct trace *t, const struct trace_span_view *s, uint32_t i, struct trace_stage_view *ret)
+bool trace_stage_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
+		    struct trace_stage_view *ret)
 {
 	const struct node *n = node_of_view(t, s);
 	UNINITIALIZED struct part_iter it;
@@ -152,7 +153,8 @@ bool trace_stage_at(struct trace *t, const struct trace_span_view *s, uint32_t i
 		return false;
 	if (i >= n->stage_count)
 		return n->stage != STAGE_NONE && unlisted_stage(t, s, n, i - n->stage_count, ret);
-	const struct stage_part *p = (const void *)part_at(t, n, READ_STAGE, i, &it, &ret->start_ns);
+	const struct stage_part *p =
+		(const void *)part_at(t, n, READ_STAGE, i, &it, &ret->start_ns);
 	if (p == NULL)
 		return false;
 	ret->name = t->stages.text[p->part.id];
@@ -160,8 +162,8 @@ bool trace_stage_at(struct trace *t, const struct trace_span_view *s, uint32_t i
 	return true;
 }
 
-bool trace_mark_at(struct trace *t, const struct trace_span_view *s, uint32_t i, struct trace_mark_view *ret,
-		   struct buf *text)
+bool trace_mark_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
+		   struct trace_mark_view *ret, struct buf *text)
 {
 	const struct node *n = node_of_view(t, s);
 	UNINITIALIZED char formatted[MARK_FORMATTED_MAX];
@@ -180,7 +182,8 @@ bool trace_mark_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
 	return true;
 }
 
-bool trace_attr_at(struct trace *t, const struct trace_span_view *s, uint32_t i, struct trace_attr_view *ret)
+bool trace_attr_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
+		   struct trace_attr_view *ret)
 {
 	const struct node *n = node_of_view(t, s);
 	UNINITIALIZED struct part_iter it;
@@ -203,7 +206,8 @@ bool trace_attr_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
 	return true;
 }
 
-bool trace_link_at(struct trace *t, const struct trace_span_view *s, uint32_t i, struct trace_link_view *ret)
+bool trace_link_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
+		   struct trace_link_view *ret)
 {
 	const struct node *n = node_of_view(t, s);
 	UNINITIALIZED struct part_iter it;

@@ -1,5 +1,5 @@
-/* Query parameters: lines of key=value, then the search they ask for over a small store. A refused parameter changes nothing
- * and says why. */
+/* Query parameters: lines of key=value, then the search they ask for over a small store. A refused
+ * parameter changes nothing and says why. */
 #include <string.h>
 
 #include "base/err.h"

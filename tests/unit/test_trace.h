@@ -1,4 +1,5 @@
-/* What the tests of trace/ share: a store on a clock that stands still, and ways to look into it. */
+/* What the tests of trace/ share: a store on a clock that stands still, and ways to look into it.
+ */
 #pragma once
 
 #include "test_util.h"
@@ -49,7 +50,8 @@ static inline struct span child_span(struct span parent, const char *category, c
 	return trace_child(parent, category, title, strlen(title));
 }
 /* A whole trace of a given length. */
-static inline void whole_trace(struct fixture *f, const char *category, const char *title, uint64_t ns, int status)
+static inline void whole_trace(struct fixture *f, const char *category, const char *title,
+			       uint64_t ns, int status)
 {
 	struct span s = root_span(f, category, title);
 

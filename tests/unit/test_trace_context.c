@@ -1,8 +1,8 @@
 /* traceparent. */
 #include "test_trace.h"
 
-#define ID	"0af7651916cd43dd8448eb211c80319c"
-#define PARENT	"b7ad6b7169203331"
+#define ID     "0af7651916cd43dd8448eb211c80319c"
+#define PARENT "b7ad6b7169203331"
 
 static void good_headers_are_read(void **state)
 {
@@ -103,10 +103,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(good_headers_are_read),
-		TEST(bad_headers_are_refused),
-		TEST(every_shorter_header_is_refused),
-		TEST(what_is_written_reads_the_same),
+		TEST(good_headers_are_read),	       TEST(bad_headers_are_refused),
+		TEST(every_shorter_header_is_refused), TEST(what_is_written_reads_the_same),
 		TEST(two_stores_make_different_ids),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

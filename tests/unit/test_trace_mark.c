@@ -38,7 +38,8 @@ static void every_understood_conversion_reads_as_printf_would_write_it(void **st
 	CHECK_FORMAT("%.*s and %d", 3, "text", 4);
 	CHECK_FORMAT("100 %% of %d%%", 5);
 	CHECK_FORMAT("%s", "");
-	CHECK_FORMAT("%d %s %d %s %d %s %d %s %d %s %d %s", 1, "a", 2, "b", 3, "c", 4, "d", 5, "e", 6, "f");
+	CHECK_FORMAT("%d %s %d %s %d %s %d %s %d %s %d %s", 1, "a", 2, "b", 3, "c", 4, "d", 5, "e",
+		     6, "f");
 }
 
 static void a_null_string_is_shown_as_such(void **state)

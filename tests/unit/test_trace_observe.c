@@ -45,8 +45,7 @@ static void job_tick(struct op *op)
 		op_move(op, CLOSING);
 		op_move(op, DONE);
 		break;
-	default:
-		break;
+	default: break;
 	}
 	if (op_finish(op)) {
 		trace_finish(op->env.span, op_status(op), NULL);

@@ -35,7 +35,8 @@ static void good_parameters_are_understood(void **state)
 
 static void yes_and_no_have_many_spellings(void **state)
 {
-	static const char *const yes[] = { "", "1", "true", "yes", "on" }, *const no[] = { "0", "false", "no", "off" };
+	static const char *const yes[] = { "", "1", "true", "yes", "on" };
+	static const char *const no[] = { "0", "false", "no", "off" };
 	static const char *const keys[] = { "active", "finished", "errored", "success" };
 	struct trace_query q = { 0 };
 	bool *fields[] = { &q.active, &q.finished, &q.errored, &q.success };
@@ -61,9 +62,17 @@ static void durations_are_spelt_as_in_go(void **state)
 		const char *text;
 		uint64_t ns;
 	} good[] = {
-		{ "", 0 }, { "1ns", 1 }, { "250ms", 250 * NS_PER_MS }, { "1.5s", 1500 * NS_PER_MS },
-		{ "2m30s", 150 * NS_PER_SEC }, { "1h", 3600 * NS_PER_SEC }, { "10us", 10000 }, { "10µs", 10000 },
-		{ ".5s", 500 * NS_PER_MS }, { "0s", 0 }, { "1h0.000001s", 3600 * NS_PER_SEC + 1000 },
+		{ "", 0 },
+		{ "1ns", 1 },
+		{ "250ms", 250 * NS_PER_MS },
+		{ "1.5s", 1500 * NS_PER_MS },
+		{ "2m30s", 150 * NS_PER_SEC },
+		{ "1h", 3600 * NS_PER_SEC },
+		{ "10us", 10000 },
+		{ "10µs", 10000 },
+		{ ".5s", 500 * NS_PER_MS },
+		{ "0s", 0 },
+		{ "1h0.000001s", 3600 * NS_PER_SEC + 1000 },
 		{ "18446744073709551615ns", UINT64_MAX },
 	};
 	struct trace_query q = { 0 };
@@ -80,12 +89,30 @@ static void durations_are_spelt_as_in_go(void **state)
 static void bad_parameters_are_refused_with_a_text_and_change_nothing(void **state)
 {
 	static const char *const bad[][2] = {
-		{ "id", "12" }, { "id", "0102030405060708090a0b0c0d0e0f1" }, { "id", "0102030405060708090a0b0c0d0e0f101" },
-		{ "id", "0102030405060708090a0b0c0d0e0fxx" }, { "active", "maybe" }, { "errored", "2" },
-		{ "min", "5" }, { "min", "s" }, { "min", "-1s" }, { "min", "1s " }, { "min", "1 s" }, { "max", "1x" },
-		{ "max", "." }, { "max", "99999999999999999999s" }, { "max", "18446744073709551616ns" },
-		{ "max", "6000000h" }, { "max", "18446744073709551615ns1ns" }, { "n", "0" }, { "n", "251" },
-		{ "n", "-1" }, { "n", "ten" }, { "n", "99999999999999999999" }, { "n", "1.5" }, { "sort", "oldest" },
+		{ "id", "12" },
+		{ "id", "0102030405060708090a0b0c0d0e0f1" },
+		{ "id", "0102030405060708090a0b0c0d0e0f101" },
+		{ "id", "0102030405060708090a0b0c0d0e0fxx" },
+		{ "active", "maybe" },
+		{ "errored", "2" },
+		{ "min", "5" },
+		{ "min", "s" },
+		{ "min", "-1s" },
+		{ "min", "1s " },
+		{ "min", "1 s" },
+		{ "max", "1x" },
+		{ "max", "." },
+		{ "max", "99999999999999999999s" },
+		{ "max", "18446744073709551616ns" },
+		{ "max", "6000000h" },
+		{ "max", "18446744073709551615ns1ns" },
+		{ "n", "0" },
+		{ "n", "251" },
+		{ "n", "-1" },
+		{ "n", "ten" },
+		{ "n", "99999999999999999999" },
+		{ "n", "1.5" },
+		{ "sort", "oldest" },
 	};
 	struct trace_query q, zero = { 0 };
 	char why[100], text[400];
@@ -127,7 +154,8 @@ static void an_empty_parameter_asks_for_everything(void **state)
 /* One trace with something to find in each place. */
 static struct span findable(struct fixture *f)
 {
-	struct span root = root_span(f, "sync.discover", "hm://Space/Path"), child = child_span(root, "sync.peer", "12D3KooW");
+	struct span root = root_span(f, "sync.discover", "hm://Space/Path"),
+		    child = child_span(root, "sync.peer", "12D3KooW");
 
 	trace_mark(child, "local peers: %d found, %s", 17, "All Synced");
 	trace_errorf(child, "constant failure");
@@ -140,9 +168,13 @@ static struct span findable(struct fixture *f)
 
 static void text_is_found_wherever_it_was_said(void **state)
 {
-	static const char *const found[] = { "hm://space", "SPACE/path", "12d3koow", "peers: 17 found, all", "synced", "constant f",
-					     "peerscope/1", "agent", "-4711", "rounds", "cached", "o" };
-	static const char *const absent[] = { "hm://spaces", "%d", "17 found, none", "4712", "failureX", "sync.peer" };
+	static const char *const found[] = {
+		"hm://space", "SPACE/path", "12d3koow",	   "peers: 17 found, all",
+		"synced",     "constant f", "peerscope/1", "agent",
+		"-4711",      "rounds",	    "cached",	   "o"
+	};
+	static const char *const absent[] = { "hm://spaces", "%d",	 "17 found, none",
+					      "4712",	     "failureX", "sync.peer" };
 	struct fixture *f = *state;
 
 	findable(f);
@@ -161,7 +193,8 @@ static void the_category_of_any_span_finds_its_root(void **state)
 
 	findable(f);
 	assert_int_equal(count_matching(f, &(struct trace_query){ .category = "sync.peer" }), 1);
-	assert_int_equal(count_matching(f, &(struct trace_query){ .category = "sync.discover" }), 1);
+	assert_int_equal(count_matching(f, &(struct trace_query){ .category = "sync.discover" }),
+			 1);
 	assert_int_equal(count_matching(f, &(struct trace_query){ .category = "sync" }), 0);
 	assert_int_equal(count_matching(f, &(struct trace_query){ .category = "other" }), 0);
 }
@@ -214,20 +247,23 @@ static void fill_known(struct fixture *f, struct known *all, size_t count)
 
 static bool oracle_matches(const struct trace_query *q, const struct known *k)
 {
-	return (q->category == NULL || strcmp(q->category, k->category) == 0) && (!q->active || k->active) &&
-	       (!q->finished || !k->active) && (!q->errored || k->status != 0) && (!q->success || k->status == 0) &&
+	return (q->category == NULL || strcmp(q->category, k->category) == 0) &&
+	       (!q->active || k->active) && (!q->finished || !k->active) &&
+	       (!q->errored || k->status != 0) && (!q->success || k->status == 0) &&
 	       k->duration_ns >= q->min_ns && (q->max_ns == 0 || k->duration_ns <= q->max_ns);
 }
 
 /* The place of a trace among those that match. */
-static size_t oracle_rank(const struct trace_query *q, const struct known *all, size_t count, const struct known *k)
+static size_t oracle_rank(const struct trace_query *q, const struct known *all, size_t count,
+			  const struct known *k)
 {
 	size_t rank = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		bool slowest = q->sort == TRACE_SORT_SLOWEST;
 		if (oracle_matches(q, &all[i]))
-			rank += slowest ? all[i].duration_ns > k->duration_ns : all[i].start_ns > k->start_ns;
+			rank += slowest ? all[i].duration_ns > k->duration_ns :
+					  all[i].start_ns > k->start_ns;
 	}
 	return rank;
 }
@@ -243,9 +279,13 @@ static void every_combination_of_filters_agrees_with_an_oracle(void **state)
 	fill_known(f, all, COUNT);
 	for (int n = 0; n < 2000; n++) {
 		uint32_t bits = next_random(&seed);
-		struct trace_query q = { .category = bits & 1 ? "b" : NULL, .active = (bits & 6) == 6,
-					 .finished = (bits & 24) == 24, .errored = (bits & 96) == 96,
-					 .success = (bits & 384) == 384, .sort = bits & 512 ? TRACE_SORT_SLOWEST : TRACE_SORT_NEWEST,
+		struct trace_query q = { .category = bits & 1 ? "b" : NULL,
+					 .active = (bits & 6) == 6,
+					 .finished = (bits & 24) == 24,
+					 .errored = (bits & 96) == 96,
+					 .success = (bits & 384) == 384,
+					 .sort = bits & 512 ? TRACE_SORT_SLOWEST :
+							      TRACE_SORT_NEWEST,
 					 .min_ns = bits & 1024 ? next_random(&seed) % 1000 : 0,
 					 .max_ns = bits & 2048 ? next_random(&seed) % 1000 : 0,
 					 .limit = bits & 4096 ? 1 + next_random(&seed) % 300 : 0 };
@@ -277,7 +317,8 @@ static void no_more_are_written_than_there_is_room_for(void **state)
 
 	for (int i = 0; i < 5; i++)
 		whole_trace(f, "a", "r", 1, 0);
-	assert_int_equal(trace_search(f->t, &(struct trace_query){ 0 }, roots, 2, &matched, NULL), 2);
+	assert_int_equal(trace_search(f->t, &(struct trace_query){ 0 }, roots, 2, &matched, NULL),
+			 2);
 	assert_int_equal(matched, 5);
 	assert_int_equal(roots[2], 77);
 	assert_int_equal(trace_search(f->t, &(struct trace_query){ 0 }, NULL, 0, NULL, NULL), 0);

@@ -5,9 +5,21 @@
 
 /* What a peer might call itself. */
 static const char *const hostile[] = {
-	"<img src=x onerror=alert(1)>", "\"quotes\" and \\", "\x1b[2J\x1b]0;title\x07", "\xff\xfe\x80 invalid", "a\nb\rc\td",
-	"\xe2\x80\xae right to left \xe2\x80\x8b", ("\xc2\x9b" "31m C1"), "\xed\xa0\x80 surrogate", "</script><script>", "%s%n%d",
-	"\x7f\x01\x02", "\xf0\x9f\x92\xa9 wide \xe6\xbc\xa2\xe5\xad\x97", "\xef\xbb\xbf bom", "tail cut \xe2\x82",
+	"<img src=x onerror=alert(1)>",
+	"\"quotes\" and \\",
+	"\x1b[2J\x1b]0;title\x07",
+	"\xff\xfe\x80 invalid",
+	"a\nb\rc\td",
+	"\xe2\x80\xae right to left \xe2\x80\x8b",
+	("\xc2\x9b"
+	 "31m C1"),
+	"\xed\xa0\x80 surrogate",
+	"</script><script>",
+	"%s%n%d",
+	"\x7f\x01\x02",
+	"\xf0\x9f\x92\xa9 wide \xe6\xbc\xa2\xe5\xad\x97",
+	"\xef\xbb\xbf bom",
+	"tail cut \xe2\x82",
 };
 
 static json_t *render(struct fixture *f, const struct trace_query *q)
@@ -59,13 +71,15 @@ static void check_contains(const char *text, const char *needle)
 /* The worked example of a discovery: 6.91 s, most of it in the DHT. */
 static struct span discovery(struct fixture *f)
 {
-	struct span s = root_span(f, "sync.discover", "hm://z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK/notes");
+	struct span s = root_span(f, "sync.discover",
+				  "hm://z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK/notes");
 
 	trace_stage(s, "local");
 	clock_manual_advance(&f->clock, 10 * NS_PER_MS);
 	trace_mark(s, "local peers: %d found, %d synced ok", 3, 0);
 	trace_stage(s, "local_sync");
-	struct span peer = child_span(s, "sync.peer", "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp");
+	struct span peer =
+		child_span(s, "sync.peer", "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp");
 	trace_stage(peer, "dial");
 	clock_manual_advance(&f->clock, 2000 * NS_PER_MS);
 	trace_errorf(peer, "dial %s: timed out", "/ip4/10.0.0.1/tcp/56000");
@@ -128,10 +142,11 @@ static void an_active_trace_says_what_it_is_doing(void **state)
 	clock_manual_advance(&f->clock, 3 * NS_PER_SEC);
 	trace_stage(s, "fetch");
 	clock_manual_advance(&f->clock, NS_PER_SEC);
-	check_contains(waterfall_of(f, s),
-		       "sync.discover hm://a has been running for 4.00 s: 75 % in dial (3.00 s), now in fetch\n");
+	check_contains(waterfall_of(f, s), "sync.discover hm://a has been running for 4.00 s: 75 % "
+					   "in dial (3.00 s), now in fetch\n");
 	trace_finish(s, UV_ETIMEDOUT, "timeout");
-	check_contains(waterfall_of(f, s), "sync.discover hm://a failed after 4.00 s (timeout): 75 % in dial");
+	check_contains(waterfall_of(f, s),
+		       "sync.discover hm://a failed after 4.00 s (timeout): 75 % in dial");
 }
 
 static void check_halves(struct fixture *f, uint64_t later)
@@ -154,7 +169,8 @@ static void both_halves_of_a_trace_are_shown_after_each_other(void **state)
 	check_halves(*state, 5);
 }
 
-/* Columns as a terminal would count them, for characters of width one and the wide ones used here. */
+/* Columns as a terminal would count them, for characters of width one and the wide ones used here.
+ */
 static unsigned columns_of(const char *line, size_t len)
 {
 	unsigned columns = 0;
@@ -182,7 +198,8 @@ static void check_lines(const char *text, unsigned columns)
 
 static struct span hostile_trace(struct fixture *f, const char *s)
 {
-	struct span root = root_span(f, "sync.discover", s), child = child_span(root, "sync.peer", s);
+	struct span root = root_span(f, "sync.discover", s),
+		    child = child_span(root, "sync.peer", s);
 
 	trace_stage(child, "dial");
 	clock_manual_advance(&f->clock, 10);
@@ -201,8 +218,8 @@ static void hostile_text_neither_moves_the_cursor_nor_breaks_the_columns(void **
 
 	for (size_t i = 0; i < ARRAY_SIZE(hostile); i++) {
 		check_lines(waterfall_of(f, hostile_trace(f, hostile[i])), 80);
-		snprintf(longer, sizeof(longer), "%s%s%s%s%s%s", hostile[i], hostile[i], hostile[i], hostile[i],
-			 hostile[i], hostile[i]);
+		snprintf(longer, sizeof(longer), "%s%s%s%s%s%s", hostile[i], hostile[i], hostile[i],
+			 hostile[i], hostile[i], hostile[i]);
 		check_lines(waterfall_of(f, hostile_trace(f, longer)), 80);
 	}
 	check_lines(waterfall_of(f, discovery(f)), 80);
@@ -261,7 +278,8 @@ static void json_has_everything_that_was_recorded(void **state)
 	assert_string_equal(json_str(trace, "start"), "2026-01-01T00:00:01.000000000Z");
 	assert_string_equal(json_str(trace, "outcome"), "dht");
 	assert_true(json_is_false(json_object_get(trace, "active")));
-	json_t *spans = json_object_get(trace, "spans"), *root = json_array_get(spans, 0), *peer = json_array_get(spans, 1);
+	json_t *spans = json_object_get(trace, "spans"), *root = json_array_get(spans, 0),
+	       *peer = json_array_get(spans, 1);
 	assert_int_equal(json_array_size(spans), 2);
 	assert_true(json_is_null(json_object_get(root, "parent_id")));
 	assert_string_equal(json_str(peer, "parent_id"), json_str(root, "span_id"));
@@ -271,7 +289,8 @@ static void json_has_everything_that_was_recorded(void **state)
 	assert_int_equal(json_int(peer, "depth"), 1);
 	json_t *stage = json_array_get(json_object_get(root, "stages"), 2);
 	assert_string_equal(json_str(stage, "name"), "dht");
-	assert_int_equal(json_int(stage, "start_ns") + json_int(stage, "duration_ns"), json_int(root, "duration_ns"));
+	assert_int_equal(json_int(stage, "start_ns") + json_int(stage, "duration_ns"),
+			 json_int(root, "duration_ns"));
 	json_t *mark = json_array_get(json_object_get(peer, "marks"), 0);
 	assert_string_equal(json_str(mark, "text"), "dial /ip4/10.0.0.1/tcp/56000: timed out");
 	assert_true(json_is_true(json_object_get(mark, "error")));
@@ -294,7 +313,8 @@ static void an_empty_store_renders_too(void **state)
 	assert_int_equal(json_array_size(json_object_get(json, "traces")), 0);
 	json_decref(json);
 	check_lines(text_of(f, &(struct trace_query){ 0 }), 80);
-	assert_string_equal(text_of(f, &(struct trace_query){ .has_id = true }), "no such trace is kept\n");
+	assert_string_equal(text_of(f, &(struct trace_query){ .has_id = true }),
+			    "no such trace is kept\n");
 }
 
 static void a_trace_of_no_length_renders_too(void **state)
@@ -312,7 +332,8 @@ static void any_width_is_brought_into_bounds(void **state)
 {
 	static const unsigned widths[] = { 0, 1, 59, 60, 80, 100, 240, 100000 };
 	struct fixture *f = *state;
-	struct span s = discovery(f), deep = s = root_span(f, "a", "a title of some length so that it must be cut");
+	struct span s = discovery(f),
+		    deep = s = root_span(f, "a", "a title of some length so that it must be cut");
 
 	for (int i = 0; i < TRACE_DEPTH_MAX; i++)
 		deep = child_span(deep, "a.category.of.some.length", "deep");

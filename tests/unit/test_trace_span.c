@@ -103,7 +103,8 @@ static void writing_after_finish_is_a_counted_no_op(void **state)
 	assert_null(trace_child(s, "b", "c", 1).trace);
 	assert_int_equal(counts_of(f).late_calls, 9);
 	struct trace_span_view v = see_one(f, s);
-	assert_int_equal(v.mark_count + v.stage_count + v.attr_count + v.link_count + v.child_count, 0);
+	assert_int_equal(v.mark_count + v.stage_count + v.attr_count + v.link_count + v.child_count,
+			 0);
 	assert_int_equal(v.items + v.bytes, 0);
 }
 
@@ -339,7 +340,8 @@ static void a_failing_child_does_not_make_its_parent_fail(void **state)
 
 static void attributes_are_replaced_by_key_and_counted_beyond_the_limit(void **state)
 {
-	static const char *const keys[] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m" };
+	static const char *const keys[] = { "a", "b", "c", "d", "e", "f", "g",
+					    "h", "i", "j", "k", "l", "m" };
 	struct fixture *f = *state;
 	struct span s = root_span(f, "a", "r");
 	struct trace_attr_view a;
@@ -435,8 +437,8 @@ int main(void)
 		TEST(links_beyond_the_limit_are_counted),
 		TEST(a_remote_context_gives_trace_id_and_parent),
 		TEST(durations_do_not_follow_the_wall_clock),
-		cmocka_unit_test_setup_teardown(titles_of_every_length_are_kept_up_to_the_limit, setup_default,
-						teardown),
+		cmocka_unit_test_setup_teardown(titles_of_every_length_are_kept_up_to_the_limit,
+						setup_default, teardown),
 		TEST(titles_beyond_a_cell_are_cut_when_too_many_are_kept),
 		TEST(a_title_is_cut_between_characters),
 		TEST(the_error_text_is_the_outcome_when_none_is_given),

@@ -15,8 +15,8 @@ static uint64_t check_gapless(struct fixture *f, const struct trace_span_view *v
 	return at;
 }
 
-static void check_stage(struct fixture *f, const struct trace_span_view *v, uint32_t i, const char *name,
-			uint64_t duration_ns)
+static void check_stage(struct fixture *f, const struct trace_span_view *v, uint32_t i,
+			const char *name, uint64_t duration_ns)
 {
 	struct trace_stage_view stage;
 

@@ -42,7 +42,8 @@ static void percentiles_are_exact_for_any_number_of_spans(void **state)
 		setup((void **)&f);
 		for (size_t i = 0; i < count; i++) {
 			/* Few values, so that many are equal; and wide ones. */
-			ns[i] = count % 2 ? next_random(&seed) % 10 : (uint64_t)next_random(&seed) * 1000;
+			ns[i] = count % 2 ? next_random(&seed) % 10 :
+					    (uint64_t)next_random(&seed) * 1000;
 			whole_trace(f, "a", "r", ns[i], 0);
 		}
 		check_percentiles(f, ns, count);

@@ -29,7 +29,8 @@ static void a_busy_category_does_not_wipe_out_a_quiet_one(void **state)
 	}
 	for (int i = 0; i < 100000; i++)
 		whole_trace(f, "sync.peer", "busy", 1000, 0);
-	assert_int_equal(count_matching(f, &(struct trace_query){ .category = "sync.discover" }), 100);
+	assert_int_equal(count_matching(f, &(struct trace_query){ .category = "sync.discover" }),
+			 100);
 	check_counts(f);
 }
 
@@ -175,7 +176,8 @@ static void shadow_begin(struct fixture *f, struct shadow *m, size_t i, struct s
 /* One random call; returns whether it had to be counted as late. */
 static bool shadow_step(struct fixture *f, struct shadow *m, uint64_t *seed)
 {
-	size_t i = next_random(seed) % ARRAY_SIZE(m->span), k = next_random(seed) % ARRAY_SIZE(m->span);
+	size_t i = next_random(seed) % ARRAY_SIZE(m->span),
+	       k = next_random(seed) % ARRAY_SIZE(m->span);
 	bool late = m->span[i].trace != NULL && !m->open[i];
 
 	switch (next_random(seed) % 8) {
@@ -185,18 +187,19 @@ static bool shadow_step(struct fixture *f, struct shadow *m, uint64_t *seed)
 		return late;
 	case 1:
 		if (!m->open[k])
-			shadow_begin(f, m, k, root_span(f, "a", "a title that is longer than what fits a root"));
+			shadow_begin(
+				f, m, k,
+				root_span(f, "a", "a title that is longer than what fits a root"));
 		return false;
 	case 2:
 		if (i == k || m->open[k])
 			return false;
 		shadow_begin(f, m, k, child_span(m->span[i], "b", "c"));
 		return late;
-	case 3:
-		trace_stage(m->span[i], next_random(seed) % 2 ? "one" : "two");
-		return late;
+	case 3: trace_stage(m->span[i], next_random(seed) % 2 ? "one" : "two"); return late;
 	case 4:
-		trace_attr_str(m->span[i], "key", "some value of some length", next_random(seed) % 25);
+		trace_attr_str(m->span[i], "key", "some value of some length",
+			       next_random(seed) % 25);
 		return late;
 	default:
 		for (int n = 0; n < 3; n++)
