@@ -226,30 +226,40 @@ struct slice {
 	bool more_ready;
 };
 
+static int retry(struct write *w, struct slice *t)
+{
+	int rc = stash_retry(w, STORE_TX_RETRIES_MAX - t->retries);
+
+	if (rc < 0)
+		return rc;
+	t->retries += (unsigned)rc;
+	t->more_ready = t->retries >= STORE_TX_RETRIES_MAX;
+	return 0;
+}
+
+static bool has_room(const struct write *w, const struct store_put *p, const struct slice *t)
+{
+	/* A blob larger than what is left of the budget begins the next transaction. */
+	return t->end - p->next < STORE_TX_BLOBS_MAX && w->links < STORE_TX_LINKS_MAX &&
+	       !t->more_ready &&
+	       (t->bytes == 0 || t->bytes + p->blobs[t->end].len <= STORE_TX_BYTES_MAX);
+}
+
 static int fill(struct write *w, struct store_put *p, struct slice *t)
 {
-	int rc = 0;
+	int rc = retry(w, t); /* what the last transaction left */
 
-	while (t->end < p->count && t->end - p->next < STORE_TX_BLOBS_MAX &&
-	       t->bytes < STORE_TX_BYTES_MAX && w->links < STORE_TX_LINKS_MAX &&
-	       t->retries < STORE_TX_RETRIES_MAX) {
+	while (rc == 0 && t->end < p->count && has_room(w, p, t)) {
 		struct store_blob *b = &p->blobs[t->end];
 
-		/* A blob larger than what is left of the budget begins the next transaction. */
-		if (t->bytes > 0 && t->bytes + b->len > STORE_TX_BYTES_MAX)
-			break;
 		rc = put_blob(w, p, b);
 		if (rc < 0)
 			return rc;
 		t->end++;
 		t->bytes += b->len;
-		rc = stash_retry(w, STORE_TX_RETRIES_MAX - t->retries);
-		if (rc < 0)
-			return rc;
-		t->retries += (unsigned)rc;
+		rc = retry(w, t);
 	}
-	t->more_ready = t->retries >= STORE_TX_RETRIES_MAX;
-	return 0;
+	return rc;
 }
 
 static void count_results(struct store_put *p, size_t end)
