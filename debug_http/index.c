@@ -101,12 +101,12 @@ static void on_asset(void *data, struct http_request *r)
 {
 	CLEANUP(buf_fini) struct buf out;
 
+	buf_init(&out, INDEX_MAX);
 	for (size_t i = 0; i < page_asset_count; i++) {
 		const struct asset *asset = &page_assets[i];
 
 		if (strcmp(asset->name, http_request_tail(r)) != 0)
 			continue;
-		buf_init(&out, asset->len);
 		buf_write(&out, asset->text, asset->len);
 		http_reply(r, 200, asset->content_type, &out);
 		return;

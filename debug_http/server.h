@@ -18,7 +18,7 @@ enum {
 	HTTP_TITLE_MAX = 128
 };
 
-enum { PALETTE_COLOURS = 12 };
+enum { PALETTE_COLOURS = 16 };
 
 /* Which colour a stage has, on every page. */
 struct palette {

@@ -3,9 +3,9 @@
 
 #include "debug_http/traces.h"
 
-/* A stage keeps its colour on every page and, mostly, over restarts: the name's hash chooses one of twelve; when another
- * stage has that one already, the next free. The colours are told apart by colour-blind people as far as twelve can be;
- * names stand beside them everywhere. */
+/* A stage keeps its colour on every page and, mostly, over restarts: the name's hash chooses one of sixteen; when another
+ * stage has that one already, the next free. Colour-blind people can tell them apart as far as that goes for sixteen; names
+ * stand beside them everywhere. */
 
 static unsigned name_hash(const char *name)
 {

@@ -8,7 +8,11 @@
  * The axis reaches from the root's start to the end of whatever ended last, since spans may outlive the root. Its lines are
  * drawn once (#grid) and used in every row. A trace too large for one slice goes on behind the span drawn last. */
 
-enum { TICKS_ON_AXIS_MAX = 6, TITLE_SHOWN_MAX = 80 };
+enum {
+	TICKS_ON_AXIS_MAX = 6,
+	TITLE_IN_SENTENCE = 40, /* bytes */
+	TITLE_IN_ROW = 24	/* a longer one may be cut off by the row's width, so that the details repeat it */
+};
 
 /* ---- Measuring ---- */
 
@@ -96,7 +100,7 @@ static void write_culprit(struct traces_page *p)
 	buf_write_str(out, "<br/>Longest in it: <a href=\"");
 	write_span_href(out, &c.child);
 	buf_write_str(out, "\">");
-	write_span_name(out, &c.child, TITLE_SHOWN_MAX / 2);
+	write_span_name(out, &c.child, TITLE_IN_SENTENCE);
 	buf_write_str(out, "</a>, ");
 	page_write_duration(out, c.child.duration_ns);
 	if (c.child.stage_count > 0) {
@@ -251,7 +255,13 @@ static void write_facts(struct traces_page *p, const struct trace_span_view *s)
 {
 	struct buf *out = &p->out;
 
-	buf_write_str(out, "<dl class=\"facts\">\n<div><dt>started</dt><dd>");
+	buf_write_str(out, "<dl class=\"facts\">\n");
+	if (s->depth > 0 && s->title_len > TITLE_IN_ROW) {
+		buf_write_str(out, "<div><dt>title</dt><dd>");
+		page_write_foreign(out, s->title, s->title_len);
+		buf_write_str(out, "</dd></div>\n");
+	}
+	buf_write_str(out, "<div><dt>started</dt><dd>");
 	page_write_utc(out, s->start_wall_ns);
 	if (s->depth > 0) {
 		buf_write_str(out, ", at +");
