@@ -13,6 +13,7 @@
  * the discovery folder hands targets down. */
 #pragma once
 
+#include "base/map.h"
 #include "net/net.h"
 #include "store/store.h"
 #include "trace/trace.h"
@@ -61,7 +62,8 @@ struct sync_config {
 struct sync *sync_new(const struct sync_config *config);
 /** The listener may be set once after sync_new: what listens is usually made of a sync. */
 void sync_set_listener(struct sync *s, const struct sync_listener *listener, void *data);
-/** End serving and following; `closed` comes from the loop when nothing is in flight. Waves must have ended. Then sync_free. */
+/** End serving and following; `closed` comes from the loop when nothing is in flight. Waves must have ended. Then sync_free,
+ *  once the net is closed (it hands streams to sync). */
 void sync_close(struct sync *s, void (*closed)(void *data), void *data);
 struct sync *sync_free(struct sync *s);
 
@@ -70,6 +72,7 @@ struct sync_stats {
 	uint64_t blobs_fetched, bytes_fetched, blobs_served, bytes_served, duplicates, refused_blobs;
 	uint64_t rounds, serves, active_serves, refusals_busy, refusals_other, claims, claim_waits;
 	uint64_t subscribers, follows, announced_out, announced_in, announce_dropped;
+	uint64_t charged; /* peers that lied or broke the protocol, each time */
 };
 void sync_stats(const struct sync *s, struct sync_stats *ret);
 
@@ -127,12 +130,12 @@ struct sync_wave {
 	struct list node; /* in the sync */
 	struct scope scope;
 	uint8_t max_priority;
-	bool sealed, told, any_ok;
-	enum sync_cut cut;
+	bool sealed, any_ok;
 	int store_error, last_error;
 	struct list sessions; /* running */
 	struct list queued;   /* targets waiting for a free place */
 	unsigned running, target_count;
+	struct map targets; /* to ignore those that are in already */
 	struct fetch_set *wants;
 	struct store_wants load; /* what the store wants of the scope */
 	bool loading, reload, load_more;
@@ -150,8 +153,8 @@ void sync_wave_start(struct sync_wave *w, const struct op_env *env, struct sync 
 int sync_wave_add(struct sync_wave *w, const struct sync_target *target);
 /** No more targets will come. */
 void sync_wave_seal(struct sync_wave *w);
-/** Cancel the sessions still running (and drop queued targets) for this reason; the wave then ends as usual. Sessions that were ok
- *  stay so. */
+/** Cancel the sessions still running (and drop queued targets) for this reason; the wave then ends as usual, once it is sealed. Sessions
+ *  that were ok stay so. */
 void sync_wave_cut(struct sync_wave *w, enum sync_cut why);
 
 /* ---- Announcements ---- */

@@ -1,0 +1,626 @@
+/* Wants are grouped by who may provide them: a group is the pair (candidates, failed) of peer sets,
+ * and whether its wants are known. A want that gains or loses a provider moves to another group, so
+ * that "what can this peer be asked" looks at groups, of which there are few, and not at wants, of
+ * which there may be a million. An empty group is freed.
+ *
+ *   candidates  peers that advertised it (or what led to it) and have not failed at it
+ *   failed      peers asked in vain
+ *
+ * What can go wrong: a peer that advertises odd subsets makes many groups; a scan therefore looks
+ * at FETCH_GROUP_SCAN_MAX of them and turns the list, so that each call is bounded and every group
+ * has its turn. */
+#include "sync/fetch.h"
+
+#include <string.h>
+
+#include "base/err.h"
+#include "base/map.h"
+#include "base/mem.h"
+
+enum { WORDS = FETCH_PEERS_MAX / 64 };
+
+struct peers {
+	uint64_t w[WORDS];
+};
+
+struct group_key {
+	struct peers candidates, failed;
+	uint64_t known;
+};
+
+struct fetch_group {
+	struct group_key key;
+	struct list node; /* in the set's list */
+	uint64_t wants;
+	uint64_t count[FETCH_STATES];
+	uint64_t queued[FETCH_PRIORITIES];
+	struct list queue[FETCH_PRIORITIES];
+};
+
+struct fetch_set {
+	struct map wants, by_key;
+	struct list groups;
+	size_t group_count;
+	struct peers alive, possible;
+	uint32_t misses[FETCH_PEERS_MAX];
+	struct fetch_counts counts;
+	uint8_t max_priority;
+	void *owner;
+};
+
+/* ---- Peer sets ---- */
+
+static bool peers_has(const struct peers *p, unsigned i)
+{
+	return (p->w[i / 64] >> (i % 64) & 1) != 0;
+}
+
+static void peers_add(struct peers *p, unsigned i)
+{
+	p->w[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+static void peers_del(struct peers *p, unsigned i)
+{
+	p->w[i / 64] &= ~(UINT64_C(1) << (i % 64));
+}
+
+static unsigned peers_common(const struct peers *a, const struct peers *b)
+{
+	int n = 0;
+
+	for (int i = 0; i < WORDS; i++)
+		n += __builtin_popcountll(a->w[i] & b->w[i]);
+	return (unsigned)n;
+}
+
+/* Are there any in a that are not in b? */
+static bool peers_beyond(const struct peers *a, const struct peers *b)
+{
+	for (int i = 0; i < WORDS; i++)
+		if ((a->w[i] & ~b->w[i]) != 0)
+			return true;
+	return false;
+}
+
+/* ---- Groups ---- */
+
+static struct fetch_group *group_get(struct fetch_set *s, const struct group_key *key)
+{
+	struct fetch_group *g = map_get(&s->by_key, key, sizeof(*key));
+
+	if (g != NULL)
+		return g;
+	g = mem_alloc(sizeof(*g));
+	if (g == NULL)
+		return NULL;
+	g->key = *key;
+	for (int i = 0; i < FETCH_PRIORITIES; i++)
+		list_init(&g->queue[i]);
+	if (map_put(&s->by_key, key, sizeof(*key), g) < 0)
+		return mem_free(g);
+	list_push_back(&s->groups, &g->node);
+	s->group_count++;
+	return g;
+}
+
+static void group_put(struct fetch_set *s, struct fetch_group *g)
+{
+	if (g->wants > 0)
+		return;
+	(void)map_del(&s->by_key, &g->key, sizeof(g->key));
+	list_remove(&g->node);
+	s->group_count--;
+	mem_free(g);
+}
+
+static bool is_unsettled(unsigned state)
+{
+	return state == FETCH_CHECKING || state == FETCH_WANTED || state == FETCH_IN_FLIGHT;
+}
+
+static void want_out(struct fetch_set *s, struct fetch_want *w)
+{
+	struct fetch_group *g = w->group;
+
+	list_remove(&w->node);
+	s->counts.state[w->state]--;
+	if (is_unsettled(w->state))
+		s->counts.unsettled[w->priority]--;
+	if (g == NULL)
+		return;
+	g->count[w->state]--;
+	if (w->state == FETCH_WANTED)
+		g->queued[w->priority]--;
+	g->wants--;
+	w->group = NULL;
+}
+
+static void want_in(struct fetch_set *s, struct fetch_want *w, struct fetch_group *g,
+		    unsigned state)
+{
+	w->state = (uint8_t)state;
+	s->counts.state[state]++;
+	if (is_unsettled(state))
+		s->counts.unsettled[w->priority]++;
+	w->group = g;
+	if (g == NULL)
+		return;
+	w->known = g->key.known != 0;
+	g->wants++;
+	g->count[state]++;
+	if (state == FETCH_WANTED) {
+		g->queued[w->priority]++;
+		list_push_back(&g->queue[w->priority], &w->node);
+	}
+}
+
+/* To another state, in a group that exists. Stored and refused ones need none. */
+static void want_set(struct fetch_set *s, struct fetch_want *w, struct fetch_group *g,
+		     unsigned state, uint8_t priority)
+{
+	struct fetch_group *old = w->group;
+	struct list *next = w->node.next, *prev = w->node.prev;
+	bool held = w->state == FETCH_IN_FLIGHT && state == FETCH_IN_FLIGHT &&
+		    list_linked(&w->node);
+
+	want_out(s, w);
+	w->priority = priority;
+	want_in(s, w, state == FETCH_STORED || state == FETCH_REFUSED ? NULL : g, state);
+	if (held)
+		list_insert(prev, next, &w->node); /* its place in the holder's order */
+	if (old != NULL && old != w->group)
+		group_put(s, old);
+}
+
+static void want_move(struct fetch_set *s, struct fetch_want *w, struct fetch_group *g,
+		      unsigned state)
+{
+	want_set(s, w, g, state, w->priority);
+}
+
+/* Can anybody be asked for it, now or later? */
+static bool has_provider(const struct fetch_set *s, const struct group_key *key)
+{
+	return key->known != 0 || peers_common(&key->candidates, &s->alive) > 0;
+}
+
+static unsigned wanted_or_failed(const struct fetch_set *s, const struct group_key *key)
+{
+	return has_provider(s, key) ? FETCH_WANTED : FETCH_FAILED;
+}
+
+/* ---- The set ---- */
+
+struct fetch_set *fetch_set_new(uint8_t max_priority, size_t max, void *owner)
+{
+	struct fetch_set *s = mem_alloc(sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	map_init(&s->wants, max);
+	map_init(&s->by_key, max);
+	list_init(&s->groups);
+	s->max_priority = max_priority;
+	s->owner = owner;
+	return s;
+}
+
+struct fetch_set *fetch_set_free(struct fetch_set *s)
+{
+	if (s == NULL)
+		return NULL;
+	for (struct map_iter it = map_first(&s->wants); it.value != NULL; map_next(&it)) {
+		struct fetch_want *w = it.value;
+
+		claim_waiter_cancel(&w->waiter);
+		mem_free(w);
+	}
+	map_fini(&s->wants);
+	list_for_each_safe(node, &s->groups)
+		mem_free(list_entry(node, struct fetch_group, node));
+	map_fini(&s->by_key);
+	return mem_free(s);
+}
+
+void *fetch_want_owner(const struct fetch_want *w)
+{
+	return w->set->owner;
+}
+
+bool fetch_want_same_origin(const struct fetch_want *a, const struct fetch_want *b)
+{
+	return a->group == b->group;
+}
+
+const struct fetch_counts *fetch_set_counts(const struct fetch_set *s)
+{
+	return &s->counts;
+}
+
+uint64_t fetch_set_outstanding(const struct fetch_set *s)
+{
+	const uint64_t *n = s->counts.state;
+
+	return n[FETCH_CHECKING] + n[FETCH_WANTED] + n[FETCH_IN_FLIGHT] + n[FETCH_STASHED];
+}
+
+int fetch_set_settled(const struct fetch_set *s)
+{
+	int level = -1;
+
+	while (level < s->max_priority && s->counts.unsettled[level + 1] == 0)
+		level++;
+	return level;
+}
+
+struct fetch_want *fetch_set_find(const struct fetch_set *s, const struct hash *h)
+{
+	return map_get(&s->wants, h->bytes, HASH_SIZE);
+}
+
+/* ---- Peers ---- */
+
+void fetch_set_join(struct fetch_set *s, unsigned peer)
+{
+	REQUIRE(peer < FETCH_PEERS_MAX);
+	peers_add(&s->alive, peer);
+}
+
+void fetch_set_possible(struct fetch_set *s, unsigned peer)
+{
+	peers_add(&s->possible, peer);
+}
+
+static void group_fail(struct fetch_set *s, struct fetch_group *g)
+{
+	for (int i = 0; i < FETCH_PRIORITIES; i++)
+		list_for_each_safe(node, &g->queue[i])
+			want_move(s, list_entry(node, struct fetch_want, node), g, FETCH_FAILED);
+}
+
+void fetch_set_leave(struct fetch_set *s, unsigned peer)
+{
+	peers_del(&s->alive, peer);
+	peers_del(&s->possible, peer);
+	list_for_each_safe(node, &s->groups) {
+		struct fetch_group *g = list_entry(node, struct fetch_group, node);
+
+		if (peers_has(&g->key.candidates, peer) && !has_provider(s, &g->key))
+			group_fail(s, g);
+	}
+}
+
+/* ---- Wants ---- */
+
+static struct fetch_want *want_new(struct fetch_set *s, const struct hash *h, int *ret_err)
+{
+	struct fetch_want *w = mem_alloc(sizeof(*w));
+
+	*ret_err = UV_ENOMEM;
+	if (w == NULL)
+		return NULL;
+	w->hash = *h;
+	w->set = s;
+	w->holder = FETCH_ELSEWHERE;
+	list_init(&w->node);
+	claim_waiter_init(&w->waiter, NULL);
+	*ret_err = map_put(&s->wants, h->bytes, HASH_SIZE, w);
+	if (*ret_err < 0)
+		return mem_free(w);
+	return w;
+}
+
+static void want_forget(struct fetch_set *s, struct fetch_want *w)
+{
+	(void)map_del(&s->wants, w->hash.bytes, HASH_SIZE);
+	mem_free(w);
+}
+
+static int add_advertiser(struct fetch_set *s, struct fetch_want *w, unsigned peer)
+{
+	struct group_key key;
+	struct fetch_group *g;
+
+	if (w->group == NULL)
+		return FETCH_NEED_KNOWN;
+	if (peers_has(&w->group->key.candidates, peer) || peers_has(&w->group->key.failed, peer))
+		return FETCH_NEED_REPEATED;
+	key = w->group->key;
+	peers_add(&key.candidates, peer);
+	g = group_get(s, &key);
+	if (g == NULL)
+		return UV_ENOMEM;
+	want_move(s, w, g, w->state == FETCH_FAILED ? (unsigned)FETCH_WANTED : w->state);
+	return FETCH_NEED_KNOWN;
+}
+
+int fetch_set_need(struct fetch_set *s, unsigned peer, const struct hash *h)
+{
+	struct fetch_want *w = fetch_set_find(s, h);
+	struct group_key key = { 0 };
+	struct fetch_group *g;
+	int err;
+
+	if (w != NULL)
+		return add_advertiser(s, w, peer);
+	w = want_new(s, h, &err);
+	if (w == NULL)
+		return err;
+	w->kind = OBJECT_COMMIT;
+	w->priority = STORE_WANT_COMMIT;
+	peers_add(&key.candidates, peer);
+	g = group_get(s, &key);
+	if (g == NULL) {
+		want_forget(s, w);
+		return UV_ENOMEM;
+	}
+	want_in(s, w, g, FETCH_CHECKING);
+	return FETCH_NEED_NEW;
+}
+
+void fetch_set_checked(struct fetch_set *s, const struct hash *h, bool present)
+{
+	struct fetch_want *w = fetch_set_find(s, h);
+
+	if (w == NULL || w->state != FETCH_CHECKING)
+		return;
+	if (present) {
+		s->counts.already++;
+		want_move(s, w, NULL, FETCH_STORED);
+		return;
+	}
+	s->counts.discovered++;
+	want_move(s, w, w->group, wanted_or_failed(s, &w->group->key));
+}
+
+/* Who has what led here has this too; of those, who failed at this before stays out. */
+static void inherit(struct group_key *key, const struct fetch_want *parent)
+{
+	key->known = 1;
+	if (parent == NULL || parent->group == NULL)
+		return;
+	for (int i = 0; i < WORDS; i++)
+		key->candidates.w[i] |= parent->group->key.candidates.w[i];
+	if (parent->holder < FETCH_PEERS_MAX)
+		peers_add(&key->candidates, parent->holder);
+	for (int i = 0; i < WORDS; i++)
+		key->candidates.w[i] &= ~key->failed.w[i];
+}
+
+static int add_known(struct fetch_set *s, struct fetch_want *w, const struct store_want *want,
+		     const struct fetch_want *parent)
+{
+	struct group_key key;
+	struct fetch_group *g;
+	unsigned state = w->state;
+
+	if (w->group == NULL)
+		return 0; /* settled; what says otherwise is older than that */
+	key = w->group->key;
+	inherit(&key, parent);
+	g = group_get(s, &key);
+	if (g == NULL)
+		return UV_ENOMEM;
+	if (state == FETCH_CHECKING) {
+		s->counts.discovered++;
+		state = FETCH_WANTED;
+	} else if (state == FETCH_FAILED) {
+		state = FETCH_WANTED;
+	}
+	if (w->size == 0)
+		w->size = want->size;
+	want_set(s, w, g, state, MIN(w->priority, want->priority));
+	return 0;
+}
+
+int fetch_set_add(struct fetch_set *s, const struct store_want *want,
+		  const struct fetch_want *parent)
+{
+	struct fetch_want *w = fetch_set_find(s, &want->hash);
+	struct group_key key = { 0 };
+	struct fetch_group *g;
+	int err;
+
+	if (want->priority > s->max_priority)
+		return 0;
+	if (w != NULL)
+		return add_known(s, w, want, parent);
+	w = want_new(s, &want->hash, &err);
+	if (w == NULL)
+		return err;
+	w->kind = (uint8_t)want->kind;
+	w->size = want->size;
+	w->priority = want->priority;
+	inherit(&key, parent);
+	g = group_get(s, &key);
+	if (g == NULL) {
+		want_forget(s, w);
+		return UV_ENOMEM;
+	}
+	s->counts.discovered++;
+	s->counts.expected_bytes += want->size;
+	want_in(s, w, g, FETCH_WANTED);
+	return 0;
+}
+
+/* ---- Asking ---- */
+
+/* May this peer be asked for the wants of the group? 2: it advertised them; 1: it may help; 0: no.
+ */
+static int may_ask(const struct fetch_set *s, const struct fetch_group *g, unsigned peer,
+		   uint64_t queued)
+{
+	if (peers_has(&g->key.candidates, peer))
+		return 2;
+	if (g->key.known == 0 || !peers_has(&s->possible, peer) || peers_has(&g->key.failed, peer))
+		return 0;
+	if (peers_common(&g->key.candidates, &s->alive) == 0)
+		return 1;
+	return queued >= FETCH_SHARE_MIN && s->misses[peer] < FETCH_MISSES_MAX ? 1 : 0;
+}
+
+struct choice {
+	struct fetch_group *group;
+	unsigned priority;
+	int may;
+	unsigned providers;
+};
+
+static bool better(const struct choice *a, const struct choice *b)
+{
+	if (b->group == NULL || a->priority != b->priority)
+		return b->group == NULL || a->priority < b->priority;
+	if (a->may != b->may)
+		return a->may > b->may;
+	return a->providers < b->providers;
+}
+
+/* Turn the list behind the last group looked at, when it was not looked at whole. */
+static void turn(struct fetch_set *s, struct list *last)
+{
+	if (last == &s->groups)
+		return;
+	list_remove(&s->groups);
+	list_insert(last, last->next, &s->groups);
+}
+
+static struct choice choose(struct fetch_set *s, unsigned peer)
+{
+	struct choice best = { 0 };
+	struct list *last = &s->groups;
+	unsigned seen = 0;
+
+	list_for_each(node, &s->groups) {
+		struct fetch_group *g = list_entry(node, struct fetch_group, node);
+		struct choice c = { .group = g };
+
+		if (seen++ == FETCH_GROUP_SCAN_MAX)
+			break;
+		last = node;
+		while (c.priority < FETCH_PRIORITIES && g->queued[c.priority] == 0)
+			c.priority++;
+		if (c.priority == FETCH_PRIORITIES)
+			continue;
+		c.may = may_ask(s, g, peer, g->queued[c.priority]);
+		c.providers = peers_common(&g->key.candidates, &s->alive);
+		if (c.may > 0 && better(&c, &best))
+			best = c;
+	}
+	if (s->group_count > FETCH_GROUP_SCAN_MAX)
+		turn(s, last);
+	return best;
+}
+
+size_t fetch_set_take(struct fetch_set *s, unsigned peer, struct fetch_want **ret, size_t cap,
+		      uint64_t max_bytes)
+{
+	struct choice c = { 0 };
+	uint64_t bytes = 0;
+	size_t n = 0;
+
+	while (n < cap && bytes < max_bytes) {
+		struct fetch_want *w;
+
+		if (c.group == NULL || c.group->queued[c.priority] == 0)
+			c = choose(s, peer);
+		if (c.group == NULL)
+			break;
+		w = list_entry(c.group->queue[c.priority].next, struct fetch_want, node);
+		want_move(s, w, c.group, FETCH_IN_FLIGHT);
+		w->holder = (uint16_t)peer;
+		bytes += fetch_want_cost(w);
+		ret[n++] = w;
+	}
+	return n;
+}
+
+void fetch_set_elsewhere(struct fetch_set *s, struct fetch_want *w)
+{
+	REQUIRE(w->state == FETCH_IN_FLIGHT);
+	(void)s;
+	list_remove(&w->node);
+	w->holder = FETCH_ELSEWHERE;
+}
+
+void fetch_set_settle(struct fetch_set *s, struct fetch_want *w, enum fetch_state state)
+{
+	REQUIRE(w->state == FETCH_IN_FLIGHT);
+	REQUIRE(state == FETCH_STORED || state == FETCH_REFUSED || state == FETCH_STASHED);
+	claim_waiter_cancel(&w->waiter);
+	want_move(s, w, w->group, state);
+}
+
+void fetch_set_release(struct fetch_set *s, struct fetch_want *w, bool failed)
+{
+	struct group_key key = w->group->key;
+	struct fetch_group *g = w->group;
+
+	REQUIRE(w->state == FETCH_IN_FLIGHT);
+	if (failed && w->holder < FETCH_PEERS_MAX) {
+		if (!peers_has(&key.candidates, w->holder))
+			s->misses[w->holder]++;
+		peers_del(&key.candidates, w->holder);
+		peers_add(&key.failed, w->holder);
+		g = group_get(s, &key);
+	}
+	w->holder = FETCH_ELSEWHERE;
+	claim_waiter_cancel(&w->waiter);
+	/* Without memory for its new group it would be asked for in the same place for ever. */
+	if (g == NULL)
+		want_move(s, w, w->group, FETCH_FAILED);
+	else
+		want_move(s, w, g, wanted_or_failed(s, &g->key));
+}
+
+bool fetch_set_arrived(struct fetch_set *s, const struct hash *h)
+{
+	struct fetch_want *w = fetch_set_find(s, h);
+
+	if (w == NULL || w->group == NULL ||
+	    (w->state == FETCH_IN_FLIGHT && w->holder != FETCH_ELSEWHERE))
+		return false;
+	claim_waiter_cancel(&w->waiter);
+	want_move(s, w, NULL, FETCH_STORED);
+	return true;
+}
+
+bool fetch_set_waits(struct fetch_set *s, unsigned peer)
+{
+	unsigned seen = 0;
+
+	list_for_each(node, &s->groups) {
+		struct fetch_group *g = list_entry(node, struct fetch_group, node);
+
+		if (seen++ == FETCH_GROUP_SCAN_MAX)
+			break;
+		if (g->count[FETCH_IN_FLIGHT] + g->count[FETCH_CHECKING] > 0 &&
+		    may_ask(s, g, peer, FETCH_SHARE_MIN) > 0)
+			return true;
+	}
+	return false;
+}
+
+/* Known wants stay wanted as long as the wave lasts; stuck are those that nobody now in the wave
+ * could provide. */
+static bool is_stuck(const struct fetch_set *s, const struct fetch_group *g)
+{
+	return g->key.known != 0 && peers_common(&g->key.candidates, &s->alive) == 0 &&
+	       !peers_beyond(&s->alive, &g->key.failed);
+}
+
+uint64_t fetch_set_owed(struct fetch_set *s, unsigned peer)
+{
+	uint64_t n = 0;
+
+	list_for_each(node, &s->groups) {
+		const struct fetch_group *g = list_entry(node, struct fetch_group, node);
+
+		if (!peers_has(&g->key.candidates, peer) && !peers_has(&g->key.failed, peer))
+			continue;
+		n += g->count[FETCH_FAILED] + g->count[FETCH_STASHED];
+		if (is_stuck(s, g))
+			n += g->count[FETCH_WANTED];
+	}
+	return n;
+}

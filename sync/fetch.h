@@ -1,0 +1,133 @@
+/* The want set of a wave: what is to be fetched, who has it, and how far each piece is. Pure; loop
+ * thread.
+ *
+ *   checking   a peer listed it; whether the store has it already is being looked up
+ *   wanted     to be asked for
+ *   in flight  asked from one peer (holder), or by another wave (holder FETCH_ELSEWHERE); or
+ * arrived and not yet stored stashed    arrived, and waits in the store for what it depends on
+ *   stored, refused, failed   settled. Failed: everybody who advertised it was asked in vain
+ *
+ * Advertised (a peer listed this commit): only its advertisers are asked, or a peer could make us
+ * ask everyone for what does not exist. Known (a stored, verified blob refers to it): it inherits
+ * the advertisers of what led to it; when none of them is left, or there is plenty to share, any
+ * peer whose reconciliation succeeded is asked too, and it fails only with the wave.
+ *
+ * Order: by priority, then what fewest peers have, then as it came. Counts are exact at any time.
+ */
+#pragma once
+
+#include "store/store.h"
+#include "sync/claims.h"
+#include "sync/sync.h"
+
+enum {
+	FETCH_PEERS_MAX = SYNC_WAVE_PEERS_MAX, /* peers are numbers below this, given by the wave */
+	FETCH_ELSEWHERE = 0xffff,
+	FETCH_PRIORITIES = STORE_WANT_HISTORY + 1,
+	FETCH_SIZE_GUESS = 4096, /* bytes assumed of a want of unknown size */
+	FETCH_SHARE_MIN = 64,  /* wants queued of a kind, from which on peers that did not advertise
+				  them help */
+	FETCH_MISSES_MAX = 32, /* answers "missing" after which a peer is no longer asked for what
+				  it did not advertise */
+	FETCH_GROUP_SCAN_MAX = 4096 /* groups looked at per call */
+};
+
+enum fetch_state {
+	FETCH_CHECKING,
+	FETCH_WANTED,
+	FETCH_IN_FLIGHT,
+	FETCH_STASHED,
+	FETCH_FAILED,
+	FETCH_STORED,
+	FETCH_REFUSED,
+	FETCH_STATES
+};
+
+struct fetch_group;
+
+struct fetch_want {
+	struct hash hash;
+	uint32_t size;	  /* 0 = unknown */
+	uint8_t kind;	  /* enum object_kind */
+	uint8_t priority; /* enum store_priority */
+	uint8_t state;	  /* enum fetch_state */
+	bool known;
+	uint16_t holder;	    /* in flight: whom it was asked from */
+	struct list node;	    /* in flight: the holder's to use */
+	struct claim_waiter waiter; /* in flight elsewhere */
+	/* private */
+	struct fetch_set *set;
+	struct fetch_group *group;
+};
+
+struct fetch_counts {
+	uint64_t state[FETCH_STATES];	      /* how many there are now */
+	uint64_t discovered;		      /* ever found to be absent */
+	uint64_t already;		      /* listed by a peer, and here (or refused before) */
+	uint64_t unsettled[FETCH_PRIORITIES]; /* checking, wanted or in flight, by priority */
+	uint64_t expected_bytes;	      /* of everything discovered whose size is known */
+};
+
+struct fetch_set;
+/** Wants above max_priority are left out. Holds at most `max` wants. `owner` is the caller's. NULL
+ * when out of memory. */
+struct fetch_set *fetch_set_new(uint8_t max_priority, size_t max, void *owner);
+/** Cancels what waits on claims. */
+struct fetch_set *fetch_set_free(struct fetch_set *s);
+const struct fetch_counts *fetch_set_counts(const struct fetch_set *s);
+/** Neither stored nor given up. */
+uint64_t fetch_set_outstanding(const struct fetch_set *s);
+/** The highest priority up to which nothing is checking, wanted or in flight; -1 if there is none.
+ */
+int fetch_set_settled(const struct fetch_set *s);
+struct fetch_want *fetch_set_find(const struct fetch_set *s, const struct hash *h);
+
+/* ---- Peers ---- */
+
+/** May still provide something. */
+void fetch_set_join(struct fetch_set *s, unsigned peer);
+/** Its reconciliation succeeded: it is in the scope, and may have any known want. */
+void fetch_set_possible(struct fetch_set *s, unsigned peer);
+/** Will provide nothing more. What only it advertised fails. Its wants in flight were released
+ * before. */
+void fetch_set_leave(struct fetch_set *s, unsigned peer);
+
+/* ---- Wants ---- */
+
+enum { FETCH_NEED_REPEATED = 0, FETCH_NEED_KNOWN = 1, FETCH_NEED_NEW = 2 };
+/** A peer listed a commit. NEW: it is in state checking now; KNOWN: it has one more advertiser, or
+ * is settled; REPEATED: this peer listed it before. ERR_LIMIT, UV_ENOMEM. */
+int fetch_set_need(struct fetch_set *s, unsigned peer, const struct hash *h);
+/** What the look-up of a new one gave. */
+void fetch_set_checked(struct fetch_set *s, const struct hash *h, bool present);
+/** Something the store wants. `parent` (NULL = unknown): the want in flight whose blob refers to
+ * it. 0, ERR_LIMIT, UV_ENOMEM. */
+int fetch_set_add(struct fetch_set *s, const struct store_want *want,
+		  const struct fetch_want *parent);
+
+/** Next wants to ask this peer for, now in flight with it: at most `cap`, and not more once they
+ * reach max_bytes. Returns how many. */
+size_t fetch_set_take(struct fetch_set *s, unsigned peer, struct fetch_want **ret, size_t cap,
+		      uint64_t max_bytes);
+/** In flight after all with another wave. */
+void fetch_set_elsewhere(struct fetch_set *s, struct fetch_want *w);
+/** An end of one in flight: FETCH_STORED, FETCH_REFUSED, FETCH_STASHED. */
+void fetch_set_settle(struct fetch_set *s, struct fetch_want *w, enum fetch_state state);
+/** Back to wanted. `failed`: the holder could not provide it and is not asked for it again. */
+void fetch_set_release(struct fetch_set *s, struct fetch_want *w, bool failed);
+/** It came into the store on another way (another wave, or out of the stash). True if this settled
+ * a want. */
+bool fetch_set_arrived(struct fetch_set *s, const struct hash *h);
+
+/** Others have in flight, or look up, what this peer may have too: it may yet be asked for it. */
+bool fetch_set_waits(struct fetch_set *s, unsigned peer);
+/** How much of what this peer advertised, or was asked for in vain, nobody can provide any more. */
+uint64_t fetch_set_owed(struct fetch_set *s, unsigned peer);
+void *fetch_want_owner(const struct fetch_want *w);
+/** The same peers may provide both: what one leads to is inherited as what the other leads to. */
+bool fetch_want_same_origin(const struct fetch_want *a, const struct fetch_want *b);
+
+static inline uint32_t fetch_want_cost(const struct fetch_want *w)
+{
+	return w->size > 0 ? w->size : FETCH_SIZE_GUESS;
+}

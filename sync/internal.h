@@ -1,0 +1,111 @@
+/* Private to sync/: what its parts share. */
+#pragma once
+
+#include "base/map.h"
+#include "sync/claims.h"
+#include "sync/fetch.h"
+#include "sync/snapshot.h"
+#include "sync/sync.h"
+#include "sync/wire.h"
+
+enum {
+	SYNC_PEER_TABLE_MAX = 4096, /* peers whose use of us is remembered */
+	SYNC_SERVE_BURST = 200,
+	SYNC_CHARGE = 50,	   /* requests' worth that a liar pays */
+	SYNC_RETRY_AFTER_MS = 1000 /* told with busy when nothing better is known */
+};
+
+/* What a peer uses of us. Kept while it is in use or has something to pay back. */
+struct sync_peer {
+	struct public_key key;
+	uint64_t millitokens, filled_ms;
+	unsigned serving, subscribed, following;
+};
+
+struct announcer {
+	struct map by_scope; /* scope key -> struct audience */
+	struct list dirty;   /* subscribers with something to tell */
+	struct list follows;
+	struct map follow_map; /* peer + scope key -> struct follow */
+	struct runner_task task;
+};
+
+struct sync {
+	struct sync_config config;
+	struct claims claims;
+	struct map peers; /* key -> struct sync_peer */
+	struct list waves;
+	struct list serves;
+	struct announcer announcer;
+	struct sync_stats stats;
+	bool closing;
+	struct runner_task closed_task;
+	void (*closed)(void *data);
+	void *closed_data;
+};
+
+/* sync.c */
+/** Created if new. NULL when out of memory or when every place is taken by a peer in use. Valid
+ * until the next call. */
+struct sync_peer *sync_peer_get(struct sync *s, const struct public_key *key);
+/** Take one request's worth. 0, or how many ms until there is one. */
+uint64_t sync_peer_spend(struct sync *s, const struct public_key *key);
+/** It lied or broke the protocol: counted, and it pays with requests to us. */
+void sync_peer_charge(struct sync *s, const struct public_key *key);
+/** A serve, a follow or a has-look-up ended: perhaps the last thing that sync_close waits for. */
+void sync_check_closed(struct sync *s);
+struct op_env sync_env(struct sync *s, uint64_t timeout_ms);
+/** Commits from a peer: listeners and subscribers are told. */
+void sync_received(struct sync *s, const struct store_new_commit *commits, size_t count,
+		   const struct public_key *from);
+/** Appends "hm://… kind". */
+void scope_format(const struct scope *s, struct buf *out);
+
+/* wave.c */
+/** Something changed that any session of the wave may be waiting for. */
+void wave_kick(struct sync_wave *w);
+/** The wave is told what a put of one of its sessions brought. */
+void wave_stored(struct sync_wave *w, uint64_t blobs, uint64_t bytes);
+/** A blob came in: other waves that want it need not ask. */
+void sync_blob_stored(struct sync *s, struct sync_wave *except, const struct hash *h);
+/** Another session of the wave has nothing to do but wait for this one. */
+bool wave_others_wait(const struct sync_wave *w);
+/** The store cannot take anything: asking on is pointless. */
+void wave_store_failed(struct sync_wave *w, int status);
+/** Is another session of the wave with this peer already? */
+bool wave_has_peer(const struct sync_wave *w, unsigned except, const struct public_key *peer);
+/** on_release of wants that another wave has in flight. */
+void wave_claim_released(struct claim_waiter *waiter, bool stored);
+
+/* serve.c */
+extern const struct net_service serve_service; /* data: the sync */
+void serve_stop_all(struct sync *s);
+
+/* announce.c */
+void announcer_init(struct announcer *a);
+void announcer_fini(struct announcer *a);
+/** Ends all follows. */
+void announcer_stop(struct sync *s);
+bool announcer_idle(const struct sync *s);
+
+/* One stream on which a peer hears of new commits. */
+struct subscriber {
+	struct public_key peer;
+	struct net_stream *stream; /* borrowed */
+	/* private */
+	struct audience *audience;
+	struct list node;			       /* of the audience */
+	struct list dirty;			       /* of the announcer */
+	struct wire_commit pending[WIRE_ANNOUNCE_MAX]; /* paths are mem_alloc'd */
+	size_t pending_count;
+	bool lost; /* more happened than was kept */
+};
+/** ERR_LIMIT, UV_ENOMEM. */
+int announce_subscribe(struct sync *s, struct subscriber *sub, const struct scope *scope);
+/** Harmless when not subscribed. */
+void announce_unsubscribe(struct sync *s, struct subscriber *sub);
+/** Tell all subscribers of these commits' scopes but `except` (may be NULL), soon. */
+void announce_commits(struct sync *s, const struct store_new_commit *commits, size_t count,
+		      const struct public_key *except);
+/** The subscriber's stream can take more. */
+void announce_drained(struct sync *s, struct subscriber *sub);

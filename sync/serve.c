@@ -1,0 +1,575 @@
+/* Serving a peer: one operation per stream that it opens.
+ *
+ *   request ─┬► load ─► reconcile ─────┐
+ *            ├► idle ◄─► read ◄─► send ┼► closing ─► done
+ *            ├► look up ───────────────┤
+ *            └► subscribed ────────────┘
+ *
+ * Suspends: request (its first message), load (the scope's set), reconcile (the asker's next
+ * message), idle (more hashes), read (the store), send (the asker takes what is queued), look up
+ * (the peer table), subscribed, closing.
+ *
+ * Everything a peer sends is checked in wire.c; what it may cost is bounded here: streams at once
+ * in all and per peer, requests per second, rounds, hashes queued, bytes queued, and a deadline for
+ * every wait. Nothing is written to the store for a request, so a scope nobody knows leaves no
+ * trace. */
+#include "sync/serve.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { REQUEST, LOAD, RECONCILE, IDLE, READ, SEND, LOOK_UP, SUBSCRIBED, CLOSING, DONE };
+
+#define FETCHING (TO(IDLE) | TO(READ) | TO(SEND) | TO(CLOSING))
+
+static const struct op_state states[] = {
+	[REQUEST] = { "request", TO(LOAD) | TO(IDLE) | TO(LOOK_UP) | TO(SUBSCRIBED) | TO(CLOSING) },
+	[LOAD] = { "load", TO(RECONCILE) | TO(CLOSING) },
+	[RECONCILE] = { "reconcile", TO(CLOSING) },
+	[IDLE] = { "idle", FETCHING },
+	[READ] = { "read", FETCHING },
+	[SEND] = { "send", FETCHING },
+	[LOOK_UP] = { "look up", TO(CLOSING) },
+	[SUBSCRIBED] = { "subscribed", TO(CLOSING) },
+	[CLOSING] = { "closing", TO(DONE) },
+	[DONE] = { "done", 0 },
+};
+static void serve_tick(struct op *op);
+static const struct op_kind kind = { "sync.serve", states, ARRAY_SIZE(states), serve_tick };
+
+/* ---- Sending, ending ---- */
+
+int serve_send(struct serve *v, const struct wire_reply *reply)
+{
+	CLEANUP(buf_fini) struct buf msg;
+	int err;
+
+	if (!v->open || v->we_ended)
+		return ERR_CLOSED;
+	buf_init(&msg, NET_MESSAGE_MAX);
+	err = wire_reply_encode(reply, &msg);
+	if (err == 0)
+		err = net_stream_send(&v->stream, msg.data, msg.len);
+	if (err < 0)
+		serve_abort(v, err);
+	return err;
+}
+
+static void wait_at_most(struct serve *v, uint64_t ms)
+{
+	v->due_ms = runner_now_ms(v->op.env.runner) + ms;
+	if (v->kind != WIRE_SUBSCRIBE || !v->has_request)
+		v->due_ms = MIN(v->due_ms, v->started_ms + SERVE_TOTAL_MS);
+	v->queued_bytes = v->open ? net_stream_queued(&v->stream) : 0;
+	runner_timer_start(v->op.env.runner, &v->timer, v->due_ms);
+}
+
+/* Nothing more comes from us; what is queued still goes. */
+static void end(struct serve *v)
+{
+	if (v->we_ended)
+		return;
+	v->we_ended = true;
+	if (v->open)
+		net_stream_end(&v->stream);
+	wait_at_most(v, SERVE_END_MS);
+}
+
+void serve_refuse(struct serve *v, int code, uint32_t retry_after_ms, uint64_t cap,
+		  const char *text)
+{
+	struct wire_reply reply = { .kind = WIRE_REPLY_REFUSAL };
+
+	if (code == ERR_BUSY)
+		v->sync->stats.refusals_busy++;
+	else
+		v->sync->stats.refusals_other++;
+	reply.refusal =
+		(struct wire_refusal){ .code = code, .retry_after_ms = retry_after_ms, .cap = cap };
+	memcpy(reply.refusal.text, text, MIN(strlen(text), (size_t)WIRE_TEXT_MAX));
+	trace_errorf(v->op.env.span, "refused: %s", text);
+	op_result(&v->op, code);
+	if (serve_send(v, &reply) == 0)
+		end(v);
+	op_defer(&v->op);
+}
+
+void serve_abort(struct serve *v, int status)
+{
+	op_stop(&v->op, status);
+}
+
+void serve_blame(struct serve *v, int status)
+{
+	if (op_stopping(&v->op))
+		return;
+	trace_errorf(v->op.env.span, "the peer is to blame: %s", err_str(status));
+	sync_peer_charge(v->sync, &v->peer);
+	serve_abort(v, status == UV_ENOMEM ? status : ERR_PROTOCOL);
+}
+
+/* ---- Requests ---- */
+
+static void open_span(struct serve *v, const struct wire_request *r)
+{
+	CLEANUP(buf_fini) struct buf title;
+	char peer[PEER_ID_TEXT_SIZE];
+	struct span span;
+
+	if (v->sync->config.trace == NULL || (v->kind != WIRE_RECONCILE && v->kind != WIRE_FETCH))
+		return;
+	buf_init(&title, IRI_TEXT_MAX);
+	scope_format(&v->scope, &title);
+	buf_printf(&title, " %s", wire_request_name(v->kind));
+	span = trace_root(v->sync->config.trace, "sync.serve",
+			  buf_err(&title) == 0 ? (const char *)title.data : "", title.len,
+			  r->traced ? &r->trace : NULL);
+	peer_id_format(&v->peer, peer);
+	trace_attr_str(span, "peer", peer, strlen(peer));
+	trace_stage(span, states[v->op.state].name);
+	op_own_span(&v->op, span);
+}
+
+static void on_loaded(struct snapshot_load *l, int status)
+{
+	struct serve *v = container_of(l, struct serve, load);
+
+	v->loading = false;
+	v->load_status = status;
+	op_release(&v->op);
+	op_defer(&v->op);
+}
+
+static void begin_reconcile(struct serve *v, const struct wire_request *r)
+{
+	buf_write(&v->message, r->bytes.data, r->bytes.len);
+	if (buf_err(&v->message) != 0) {
+		serve_abort(v, UV_ENOMEM);
+		return;
+	}
+	v->loading = true;
+	op_hold(&v->op);
+	snapshot_load_start(&v->load, &v->op.env, v->sync->config.store, &v->scope, on_loaded);
+	op_move(&v->op, LOAD);
+}
+
+/* From now on it counts as a subscriber, and not as one being served. */
+static void begin_subscription(struct serve *v)
+{
+	struct sync_peer *p = sync_peer_get(v->sync, &v->peer);
+	int err = UV_ENOMEM;
+
+	if (p != NULL && p->subscribed >= SERVE_SUBSCRIBED_PER_PEER_MAX)
+		err = ERR_LIMIT;
+	else if (p != NULL)
+		v->subscriber = mem_alloc(sizeof(*v->subscriber));
+	if (v->subscriber != NULL) {
+		v->subscriber->peer = v->peer;
+		v->subscriber->stream = &v->stream;
+		err = announce_subscribe(v->sync, v->subscriber, &v->scope);
+		if (err < 0)
+			v->subscriber = mem_free(v->subscriber);
+	}
+	if (err < 0) {
+		serve_refuse(v, ERR_BUSY, SYNC_RETRY_AFTER_MS, 0,
+			     "no room for another subscription");
+		return;
+	}
+	p->serving--;
+	p->subscribed++;
+	v->counted = false;
+	v->sync->stats.active_serves--;
+	runner_timer_stop(v->op.env.runner, &v->timer);
+	(void)serve_send(v, &(struct wire_reply){ .kind = WIRE_REPLY_SUBSCRIBED });
+	op_move(&v->op, SUBSCRIBED);
+}
+
+static void peers_out(const struct store_peers *p, struct wire_reply *reply, struct wire_peer *list)
+{
+	reply->peers = list;
+	for (size_t i = 0; i < p->count && reply->peer_count < WIRE_PEERS_MAX; i++) {
+		const struct store_peer *from = &p->peers[i];
+		struct wire_peer *to = &list[reply->peer_count];
+
+		to->key = from->key;
+		for (size_t k = 0; k < from->addr_count && to->addr_count < SYNC_TARGET_ADDRS_MAX;
+		     k++)
+			if (!multiaddr_is_loopback(&from->addrs[k]))
+				to->addrs[to->addr_count++] = from->addrs[k];
+		if (to->addr_count > 0)
+			reply->peer_count++;
+	}
+}
+
+static void on_peers(struct store_peers *p, int status)
+{
+	struct serve *v = container_of(p, struct serve, peers);
+	struct wire_reply reply = { .kind = WIRE_REPLY_PEERS };
+	struct wire_peer *list = mem_alloc_array(WIRE_PEERS_MAX, sizeof(*list));
+
+	v->looking = false;
+	if (!op_stopping(&v->op) && (status < 0 || list == NULL)) {
+		serve_refuse(v, ERR_BUSY, SYNC_RETRY_AFTER_MS, 0, "the store failed");
+	} else if (!op_stopping(&v->op)) {
+		peers_out(p, &reply, list);
+		if (serve_send(v, &reply) == 0)
+			end(v);
+	}
+	mem_free(list);
+	store_peers_fini(p);
+	op_release(&v->op);
+	op_defer(&v->op);
+}
+
+static void begin_peers(struct serve *v, const struct wire_request *r)
+{
+	v->looking = true;
+	op_hold(&v->op);
+	store_peers_start(&v->peers, &v->op.env, v->sync->config.store, &r->space, WIRE_PEERS_MAX,
+			  on_peers);
+	op_move(&v->op, LOOK_UP);
+}
+
+static void begin_request(struct serve *v, const struct wire_request *r)
+{
+	switch (r->kind) {
+	case WIRE_RECONCILE: begin_reconcile(v, r); break;
+	case WIRE_FETCH: op_move(&v->op, IDLE); break;
+	case WIRE_SUBSCRIBE: begin_subscription(v); break;
+	case WIRE_PEERS: begin_peers(v, r); break;
+	case WIRE_PING:
+		if (serve_send(v, &(struct wire_reply){ .kind = WIRE_REPLY_PONG,
+							.bytes = r->bytes }) == 0)
+			end(v);
+		break;
+	}
+}
+
+static void take_request(struct serve *v, const struct wire_request *r)
+{
+	uint64_t wait_ms = sync_peer_spend(v->sync, &v->peer);
+
+	v->has_request = true;
+	v->kind = r->kind;
+	v->scope = r->scope;
+	v->sync->stats.serves++;
+	open_span(v, r);
+	wait_at_most(v, SERVE_IDLE_MS);
+	if (wait_ms > 0)
+		serve_refuse(v, ERR_BUSY, (uint32_t)MIN(wait_ms, (uint64_t)WIRE_RETRY_MAX_MS), 0,
+			     "too many requests");
+	else
+		begin_request(v, r);
+}
+
+/* ---- Rounds ---- */
+
+static void answer_round(struct serve *v, const void *msg, size_t len)
+{
+	struct wire_reply reply = { .kind = WIRE_REPLY_RECONCILE };
+	CLEANUP(buf_fini) struct buf out;
+	int err;
+
+	if (v->rounds++ >= RECONCILE_ROUNDS_MAX) {
+		serve_refuse(v, ERR_TOO_BIG, 0, RECONCILE_ROUNDS_MAX, "too many rounds");
+		return;
+	}
+	buf_init(&out, NET_MESSAGE_MAX / 2 + RECONCILE_FRAME_MIN);
+	err = reconcile_respond(&v->reconcile, msg, len, &out);
+	if (err == UV_ENOMEM) {
+		serve_abort(v, err);
+		return;
+	}
+	if (err < 0) {
+		serve_blame(v, err);
+		return;
+	}
+	trace_mark(v->op.env.span, "round %u: %zu B received, %zu B sent", v->rounds, len, out.len);
+	reply.bytes = (struct wire_bytes){ out.data, out.len };
+	if (serve_send(v, &reply) == 0)
+		wait_at_most(v, SERVE_IDLE_MS);
+}
+
+static void prepare_reconcile(struct serve *v)
+{
+	int err = v->load_status;
+
+	if (err == 0)
+		err = reconcile_init(&v->reconcile, &v->load.snapshot.set, WIRE_RECONCILE_MAX,
+				     RECONCILE_REFERENCE);
+	if (err < 0) {
+		serve_refuse(v, err == ERR_LIMIT ? ERR_TOO_BIG : ERR_BUSY, SYNC_RETRY_AFTER_MS,
+			     STORE_ITEMS_MAX, "the set could not be read");
+		return;
+	}
+	v->prepared = true;
+	trace_mark(v->op.env.span, "local set: %zu commits", v->load.snapshot.set.count);
+	op_move(&v->op, RECONCILE);
+	answer_round(v, v->message.data, v->message.len);
+	buf_fini(&v->message);
+}
+
+static void take_more(struct serve *v, const struct wire_more *more)
+{
+	if (more->is_fetch && v->kind == WIRE_FETCH) {
+		wait_at_most(v, SERVE_IDLE_MS);
+		serve_fetch_take(v, more);
+	} else if (!more->is_fetch && v->kind == WIRE_RECONCILE && v->prepared) {
+		answer_round(v, more->reconcile.data, more->reconcile.len);
+	} else {
+		serve_blame(v, ERR_PROTOCOL);
+	}
+}
+
+/* ---- Stream ---- */
+
+static void take_message(struct serve *v, const uint8_t *msg, size_t len, struct arena *a)
+{
+	struct wire_request request;
+	struct wire_more more;
+	int err;
+
+	if (v->has_request) {
+		err = wire_more_decode(msg, len, a, &more);
+		if (err == 0)
+			take_more(v, &more);
+	} else {
+		err = wire_request_decode(msg, len, a, &request);
+		if (err == 0)
+			take_request(v, &request);
+	}
+	if (err == ERR_UNSUPPORTED)
+		serve_refuse(v, err, 0, 0, "no such request here");
+	else if (err == ERR_LIMIT)
+		serve_refuse(v, ERR_TOO_BIG, 0, WIRE_RECONCILE_MAX,
+			     "a part of the message is too big");
+	else if (err < 0)
+		serve_blame(v, err);
+}
+
+static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len)
+{
+	struct serve *v = stream->data;
+	struct arena arena;
+
+	if (op_stopping(&v->op) || v->closing || v->we_ended)
+		return;
+	wire_arena_init(&arena, len);
+	take_message(v, msg, len, &arena);
+	arena_fini(&arena);
+	op_defer(&v->op);
+}
+
+static void on_drain(struct net_stream *stream)
+{
+	struct serve *v = stream->data;
+
+	if (v->subscriber != NULL)
+		announce_drained(v->sync, v->subscriber);
+	else if (!v->we_ended)
+		wait_at_most(v, SERVE_IDLE_MS);
+	op_defer(&v->op);
+}
+
+static void on_end(struct net_stream *stream)
+{
+	struct serve *v = stream->data;
+
+	v->peer_ended = true;
+	op_defer(&v->op);
+}
+
+static void on_close(struct net_stream *stream, int status)
+{
+	struct serve *v = stream->data;
+
+	v->open = false;
+	if (status < 0)
+		op_stop(&v->op, status);
+	op_release(&v->op);
+	op_defer(&v->op);
+}
+
+static const struct net_stream_events events = { on_message, on_drain, on_close, on_end };
+
+/* ---- Machine ---- */
+
+/* A slow taker is waited for as long as it takes something. */
+static void on_timer(struct runner_timer *timer)
+{
+	struct serve *v = container_of(timer, struct serve, timer);
+
+	if (v->open && net_stream_queued(&v->stream) < v->queued_bytes &&
+	    runner_now_ms(v->op.env.runner) < v->started_ms + SERVE_TOTAL_MS)
+		wait_at_most(v, SERVE_IDLE_MS);
+	else
+		op_stop(&v->op, UV_ETIMEDOUT);
+}
+
+/* Nothing is left to answer and the asker has ended: so do we. */
+static void end_if_answered(struct serve *v)
+{
+	if (v->peer_ended && !v->reading && !v->loading && !v->looking && v->queue_count == 0)
+		end(v);
+}
+
+static unsigned fetch_stage(const struct serve *v)
+{
+	if (v->reading)
+		return READ;
+	return v->queue_count > 0 ? SEND : IDLE;
+}
+
+static enum op_step do_serving(struct serve *v)
+{
+	if (op_stopping(&v->op) || !v->open) {
+		op_move(&v->op, CLOSING);
+		return OP_NEXT;
+	}
+	if (v->op.state == LOAD && !v->loading && !v->prepared && !v->we_ended)
+		prepare_reconcile(v);
+	if (v->has_request && v->kind == WIRE_FETCH && v->op.state != REQUEST) {
+		serve_fetch_work(v);
+		if (fetch_stage(v) != v->op.state)
+			op_move(&v->op, fetch_stage(v));
+	}
+	if (op_stopping(&v->op))
+		return OP_NEXT;
+	end_if_answered(v);
+	return OP_WAIT;
+}
+
+static void begin_closing(struct serve *v)
+{
+	int status = op_status(&v->op);
+
+	v->closing = true;
+	runner_timer_stop(v->op.env.runner, &v->timer);
+	if (v->subscriber != NULL)
+		announce_unsubscribe(v->sync, v->subscriber);
+	if (v->loading)
+		op_cancel(&v->load.op);
+	if (v->reading)
+		op_cancel(&v->get.op);
+	if (v->looking)
+		op_cancel(&v->peers.op);
+	if (v->open)
+		net_stream_reset(&v->stream, status == ERR_PROTOCOL || status == ERR_BUSY ?
+						     status :
+						     UV_ECANCELED);
+}
+
+static void serve_free(struct serve *v)
+{
+	struct sync *s = v->sync;
+	struct sync_peer *p = sync_peer_get(s, &v->peer);
+
+	if (v->counted)
+		s->stats.active_serves--;
+	if (p != NULL && v->counted)
+		p->serving--;
+	if (p != NULL && v->subscriber != NULL)
+		p->subscribed--;
+	list_remove(&v->node);
+	snapshot_fini(&v->load.snapshot);
+	buf_fini(&v->message);
+	mem_free(v->queue);
+	mem_free(v->subscriber);
+	mem_free(v);
+	sync_check_closed(s);
+}
+
+static enum op_step do_closing(struct serve *v)
+{
+	if (!v->closing)
+		begin_closing(v);
+	if (v->op.pending > 0)
+		return OP_WAIT;
+	op_move(&v->op, DONE);
+	return OP_NEXT;
+}
+
+static void serve_tick(struct op *op)
+{
+	struct serve *v = container_of(op, struct serve, op);
+
+	for (enum op_step step = OP_NEXT; step == OP_NEXT;) {
+		switch (op->state) {
+		case CLOSING: step = do_closing(v); break;
+		case DONE:
+			if (!op_finish(op))
+				return;
+			if (op_owns_span(op))
+				trace_finish(op->env.span, op_status(op), NULL);
+			serve_free(v);
+			return;
+		default: step = do_serving(v); break;
+		}
+	}
+}
+
+/* ---- Streams that peers open ---- */
+
+static struct serve *serve_new(struct sync *s, const struct public_key *peer)
+{
+	struct op_env env = sync_env(s, UINT64_MAX);
+	struct serve *v = mem_alloc(sizeof(*v));
+
+	if (v == NULL)
+		return NULL;
+	v->sync = s;
+	v->peer = *peer;
+	v->open = v->counted = true;
+	v->timer.run = on_timer;
+	v->stream = (struct net_stream){ .events = &events, .data = v };
+	buf_init(&v->message, WIRE_RECONCILE_MAX + 1);
+	op_init(&v->op, &kind, &env, UINT64_MAX);
+	op_hold(&v->op);
+	v->started_ms = runner_now_ms(env.runner);
+	wait_at_most(v, SERVE_REQUEST_MS);
+	list_push_back(&s->serves, &v->node);
+	return v;
+}
+
+static struct net_stream *on_stream(void *data, struct net_conn *c, int *ret_refusal)
+{
+	struct sync *s = data;
+	struct sync_peer *p = s->closing ? NULL : sync_peer_get(s, net_conn_peer(c));
+	struct serve *v;
+
+	*ret_refusal = ERR_BUSY;
+	if (p == NULL || s->stats.active_serves >= SYNC_SERVE_MAX ||
+	    p->serving >= SYNC_SERVE_PER_PEER_MAX) {
+		s->stats.refusals_busy++;
+		return NULL;
+	}
+	v = serve_new(s, net_conn_peer(c));
+	if (v == NULL)
+		return NULL;
+	p->serving++;
+	s->stats.active_serves++;
+	return &v->stream;
+}
+
+static void on_conn_up(void *data, struct net_conn *c)
+{
+	(void)data;
+	(void)c;
+}
+
+/* The streams have had their on_close. */
+static void on_conn_down(void *data, struct net_conn *c, int status)
+{
+	(void)data;
+	(void)c;
+	(void)status;
+}
+
+const struct net_service serve_service = { on_stream, on_conn_up, on_conn_down };
+
+void serve_stop_all(struct sync *s)
+{
+	list_for_each(node, &s->serves)
+		op_stop(&list_entry(node, struct serve, node)->op, UV_ECANCELED);
+}

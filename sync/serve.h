@@ -1,0 +1,72 @@
+/* One stream that a peer opened: its request and what follows. */
+#pragma once
+
+#include "sync/internal.h"
+
+enum {
+	SERVE_REQUEST_MS = 10000, /* for the first message */
+	SERVE_IDLE_MS = 60000,	  /* between messages, and for a peer to take what is sent */
+	SERVE_TOTAL_MS = 600000,  /* for all but subscriptions */
+	SERVE_END_MS = 5000,	  /* for the peer to end its side */
+	SERVE_QUEUE_MAX = 1024,	  /* hashes asked and not yet answered */
+	SERVE_GET_BLOBS = 64,
+	SERVE_GET_BYTES = 2 << 20,
+	SERVE_SUBSCRIBED_PER_PEER_MAX = NET_STREAMS_MAX - SYNC_SERVE_PER_PEER_MAX
+};
+
+struct serve {
+	struct op op;
+	struct sync *sync;
+	struct list node;
+	struct public_key peer;
+	struct net_stream stream;
+	bool open, peer_ended, we_ended;
+	bool counted; /* in the peer's `serving` */
+	bool closing;
+	bool has_request;
+	enum wire_request_kind kind;
+	struct scope scope;
+	uint64_t started_ms, due_ms; /* due: end of the present wait */
+	size_t queued_bytes;	     /* when the wait began */
+	struct runner_timer timer;
+
+	/* reconcile */
+	struct snapshot_load load;
+	bool loading;
+	int load_status;
+	struct reconcile reconcile;
+	bool prepared;
+	struct buf message; /* the peer's first one, while the set is loaded */
+	unsigned rounds;
+
+	/* fetch */
+	struct hash *queue;
+	size_t queue_count;
+	struct store_get get;
+	struct store_get_item items[SERVE_GET_BLOBS];
+	size_t item_count;
+	bool reading;
+
+	/* peers, ping */
+	struct store_peers peers;
+	bool looking;
+
+	struct subscriber *subscriber;
+};
+
+/* serve.c, for serve_*.c */
+/** Queue a reply; a failure ends the serve. */
+int serve_send(struct serve *v, const struct wire_reply *reply);
+/** Answer with a refusal, then end. */
+void serve_refuse(struct serve *v, int code, uint32_t retry_after_ms, uint64_t cap,
+		  const char *text);
+/** End abruptly with a reset. */
+void serve_abort(struct serve *v, int status);
+/** The peer broke the protocol. */
+void serve_blame(struct serve *v, int status);
+
+/* serve_fetch.c */
+/** Hashes were asked. */
+void serve_fetch_take(struct serve *v, const struct wire_more *more);
+/** Start reading if there is something to answer and room to send it. */
+void serve_fetch_work(struct serve *v);

@@ -1,0 +1,507 @@
+/* One peer session.
+ *
+ *   dial ─► handshake ─► load ─► reconcile ─┬► fetch commits ◄─► fetch content ◄─► wait ◄─► store
+ * ─┬─► closing ─► done └──────────────────────────────────────────────────────┘
+ *
+ * Suspends: dial, handshake (net_dial), load (the scope's set, read while the dial is under way),
+ * reconcile (a reply), fetch … (blobs), wait (for what other sessions have in flight), store (a
+ * put, a look-up), closing (streams, the last put).
+ *
+ * From reconcile to store there is one machine, work(): rounds, fetching and storing go on side by
+ * side. The state names what the session would be done without: rounds before blobs before the
+ * store before others. Each tick recomputes it.
+ *
+ * A cut does not throw away what has arrived: closing stores it, for at most SESSION_PUT_GRACE_MS.
+ * That, and the end of one transaction, bounds how late after a cancel the callback comes. */
+#include "sync/session.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { DIAL, HANDSHAKE, LOAD, RECONCILE, FETCH_COMMITS, FETCH_CONTENT, WAIT, STORE, CLOSING, DONE };
+
+#define WORKING                                                                                    \
+	(TO(RECONCILE) | TO(FETCH_COMMITS) | TO(FETCH_CONTENT) | TO(WAIT) | TO(STORE) | TO(CLOSING))
+
+static const struct op_state states[] = {
+	[DIAL] = { "dial", TO(HANDSHAKE) | TO(LOAD) | TO(CLOSING) },
+	[HANDSHAKE] = { "handshake", TO(LOAD) | TO(CLOSING) },
+	[LOAD] = { "load", TO(RECONCILE) | TO(CLOSING) },
+	[RECONCILE] = { "reconcile", WORKING },
+	[FETCH_COMMITS] = { "fetch commits", WORKING },
+	[FETCH_CONTENT] = { "fetch content", WORKING },
+	[WAIT] = { "wait", WORKING },
+	[STORE] = { "store", WORKING },
+	[CLOSING] = { "closing", TO(DONE) },
+	[DONE] = { "done", 0 },
+};
+static void session_tick(struct op *op);
+static const struct op_kind kind = { "sync.peer", states, ARRAY_SIZE(states), session_tick };
+
+/* ---- Ending ---- */
+
+void session_fail(struct session *s, int status)
+{
+	if (op_stopping(&s->op))
+		return;
+	s->faulted = true;
+	op_stop(&s->op, status);
+}
+
+void session_blame(struct session *s, int status)
+{
+	if (op_stopping(&s->op))
+		return;
+	trace_errorf(s->op.env.span, "the peer is to blame: %s", err_str(status));
+	sync_peer_charge(s->sync, &s->outcome.target.peer);
+	session_fail(s, status);
+}
+
+void session_cut(struct session *s, enum sync_cut why, int status)
+{
+	if (op_stopping(&s->op) || s->closing)
+		return;
+	s->outcome.cut = why;
+	op_stop(&s->op, status);
+}
+
+bool session_waits(const struct session *s)
+{
+	return s->op.state == WAIT;
+}
+
+bool session_is_store_error(int status)
+{
+	return status == ERR_STORE || status == ERR_DISK_FULL || status == ERR_READ_ONLY ||
+	       status == ERR_CORRUPT;
+}
+
+/* ---- Dialing, loading ---- */
+
+static void on_connected(struct net_dial *d)
+{
+	struct session *s = container_of(d, struct session, dial);
+
+	s->connected = true;
+	op_defer(&s->op);
+}
+
+static void on_dialed(struct net_dial *d, int status)
+{
+	struct session *s = container_of(d, struct session, dial);
+	struct net_conn_info info;
+
+	s->dialing = false;
+	s->dial_status = status;
+	if (status == 0) {
+		net_conn_info(d->conn, &info);
+		s->outcome.target.peer = info.peer;
+		s->outcome.target.any_peer = false;
+		s->outcome.proven = true;
+		s->outcome.reused = d->reused;
+		s->outcome.dial_addr = info.dial_addr;
+	}
+	op_release(&s->op);
+	op_defer(&s->op);
+}
+
+static void on_loaded(struct snapshot_load *l, int status)
+{
+	struct session *s = container_of(l, struct session, load);
+
+	s->loading = false;
+	s->load_status = status;
+	op_release(&s->op);
+	op_defer(&s->op);
+}
+
+/* The scope's set is read while the dial is under way. */
+static void begin(struct session *s)
+{
+	const struct sync_target *t = &s->outcome.target;
+
+	s->started = s->dialing = s->loading = true;
+	op_hold(&s->op);
+	s->dial.on_connected = on_connected;
+	net_dial_start(&s->dial, &s->op.env, s->sync->config.net, t->any_peer ? NULL : &t->peer,
+		       t->addrs, t->addr_count, on_dialed);
+	op_hold(&s->op);
+	snapshot_load_start(&s->load, &s->op.env, s->sync->config.store, &s->wave->scope,
+			    on_loaded);
+}
+
+static void tell_peer(struct session *s)
+{
+	struct span span = s->op.env.span;
+	struct net_conn_info info;
+	char text[MULTIADDR_TEXT_SIZE];
+
+	peer_id_format(&s->outcome.target.peer, text);
+	trace_attr_str(span, "peer", text, strlen(text));
+	net_conn_info(s->dial.conn, &info);
+	multiaddr_format(&info.remote, text);
+	trace_attr_str(span, "address", text, strlen(text));
+	trace_mark(span, "dial ok (reused=%d)", s->outcome.reused ? 1 : 0);
+}
+
+static enum op_step close_now(struct session *s)
+{
+	op_move(&s->op, CLOSING);
+	return OP_NEXT;
+}
+
+static enum op_step do_dial(struct session *s)
+{
+	if (op_stopping(&s->op))
+		return close_now(s);
+	if (!s->started)
+		begin(s);
+	if (s->op.state == DIAL && s->connected && s->dialing)
+		op_move(&s->op, HANDSHAKE);
+	if (s->dialing)
+		return OP_WAIT;
+	if (s->dial_status == 0 && wave_has_peer(s->wave, s->index, &s->outcome.target.peer))
+		s->dial_status = UV_EALREADY;
+	if (s->dial_status < 0) {
+		trace_errorf(s->op.env.span, "dial failed: %s", err_str(s->dial_status));
+		session_fail(s, s->dial_status);
+		return close_now(s);
+	}
+	tell_peer(s);
+	op_move(&s->op, LOAD);
+	return OP_NEXT;
+}
+
+static enum op_step do_load(struct session *s)
+{
+	int err;
+
+	if (op_stopping(&s->op))
+		return close_now(s);
+	if (s->loading)
+		return OP_WAIT;
+	err = s->load_status;
+	if (err == 0) {
+		trace_mark(s->op.env.span, "local set: %zu commits", s->load.snapshot.set.count);
+		err = session_rounds_begin(s);
+	}
+	if (err < 0) {
+		session_fail(s, err);
+		if (session_is_store_error(err))
+			wave_store_failed(s->wave, err);
+		return close_now(s);
+	}
+	op_move(&s->op, RECONCILE);
+	return OP_NEXT;
+}
+
+/* ---- Streams ---- */
+
+int session_open_stream(struct session *s, struct net_stream *stream,
+			const struct net_stream_events *events, const struct wire_request *request,
+			bool *ret_open)
+{
+	struct net_conn *conn = net_find(s->sync->config.net, &s->outcome.target.peer);
+	CLEANUP(buf_fini) struct buf msg;
+	int err;
+
+	if (conn == NULL)
+		return ERR_CLOSED;
+	buf_init(&msg, NET_MESSAGE_MAX);
+	err = wire_request_encode(request, &msg);
+	if (err < 0)
+		return err;
+	*stream = (struct net_stream){ .events = events, .data = s };
+	err = net_stream_open(stream, conn);
+	if (err < 0)
+		return err;
+	op_hold(&s->op);
+	*ret_open = true;
+	return net_stream_send(stream, msg.data, msg.len);
+}
+
+/* ---- Time ---- */
+
+static uint64_t received_bytes(const struct session *s)
+{
+	struct net_conn *conn = net_find(s->sync->config.net, &s->outcome.target.peer);
+	struct net_conn_info info = { 0 };
+
+	if (conn != NULL)
+		net_conn_info(conn, &info);
+	return info.received_bytes;
+}
+
+static void idle_window_begin(struct session *s, uint64_t now_ms)
+{
+	s->activity_ms = now_ms;
+	s->activity_bytes = received_bytes(s);
+	s->activity_answers = s->answers;
+}
+
+/* Bytes of a large blob count as they come, not only when it is whole. A trickle, or other traffic
+ * of the connection, does not pass for an answer: without a blob, it has to reach the floor. */
+static void check_idle(struct session *s, uint64_t now_ms)
+{
+	uint64_t idle_ms = s->sync->config.fetch_idle_ms;
+	uint64_t got = received_bytes(s) - s->activity_bytes;
+	bool slow = got < SYNC_FETCH_FLOOR_BYTES_PER_S * idle_ms / 1000;
+
+	if (got == 0 || (slow && s->activity_answers == s->answers)) {
+		trace_errorf(s->op.env.span, "silent for %llu ms with %zu blobs asked",
+			     (unsigned long long)idle_ms, s->asked_count);
+		session_fail(s, UV_ETIMEDOUT);
+	} else if (slow && wave_others_wait(s->wave)) {
+		trace_errorf(s->op.env.span, "%llu B in %llu ms while others wait",
+			     (unsigned long long)got, (unsigned long long)idle_ms);
+		s->faulted = true;
+		session_cut(s, SYNC_CUT_SLOW, UV_ETIMEDOUT);
+	}
+	idle_window_begin(s, now_ms);
+}
+
+static void check_time(struct session *s)
+{
+	uint64_t now_ms = runner_now_ms(s->op.env.runner);
+
+	if (s->round_waits && now_ms >= s->round_ms + s->sync->config.round_timeout_ms) {
+		trace_errorf(s->op.env.span, "no answer to round %u", s->round);
+		session_fail(s, UV_ETIMEDOUT);
+	}
+	if (s->asked_count > 0 && now_ms >= s->activity_ms + s->sync->config.fetch_idle_ms)
+		check_idle(s, now_ms);
+}
+
+static void on_timer(struct runner_timer *timer)
+{
+	op_defer(&container_of(timer, struct session, timer)->op);
+}
+
+static void arm(struct session *s)
+{
+	uint64_t due_ms = UINT64_MAX;
+
+	if (s->round_waits)
+		due_ms = s->round_ms + s->sync->config.round_timeout_ms;
+	if (s->asked_count > 0)
+		due_ms = MIN(due_ms, s->activity_ms + s->sync->config.fetch_idle_ms);
+	if (due_ms == UINT64_MAX)
+		runner_timer_stop(s->op.env.runner, &s->timer);
+	else
+		runner_timer_start(s->op.env.runner, &s->timer, due_ms);
+}
+
+/* ---- Working ---- */
+
+static void finish(struct session *s)
+{
+	uint64_t owed = fetch_set_owed(s->wave->wants, s->index);
+
+	if (owed > 0)
+		trace_errorf(s->op.env.span, "%llu blobs could not be had",
+			     (unsigned long long)owed);
+	op_result(&s->op, owed > 0 ? ERR_MISSING : 0);
+}
+
+static unsigned stage(struct session *s)
+{
+	if (!s->rounds_done)
+		return RECONCILE;
+	if (s->asked_count > 0)
+		return s->asked_commits > 0 ? FETCH_COMMITS : FETCH_CONTENT;
+	if (s->put_count > 0 || s->has_running || s->to_check_count > 0)
+		return STORE;
+	if (fetch_set_waits(s->wave->wants, s->index) || s->wave->loading)
+		return WAIT;
+	return CLOSING;
+}
+
+static enum op_step do_work(struct session *s)
+{
+	bool idle = s->asked_count == 0;
+	unsigned next;
+	int err;
+
+	check_time(s);
+	if (!op_stopping(&s->op)) {
+		session_rounds_work(s);
+		err = session_fetch_ask(s);
+		if (err < 0)
+			session_fail(s, err);
+		session_fetch_put(s);
+	}
+	if (op_stopping(&s->op))
+		return close_now(s);
+	if (idle && s->asked_count > 0)
+		idle_window_begin(s, runner_now_ms(s->op.env.runner));
+	next = stage(s);
+	if (next == CLOSING)
+		finish(s);
+	if (next != s->op.state)
+		op_move(&s->op, next);
+	if (next == CLOSING)
+		return OP_NEXT;
+	arm(s);
+	return OP_WAIT;
+}
+
+/* ---- Closing ---- */
+
+static int reset_code(const struct session *s)
+{
+	int status = op_status(&s->op);
+
+	return status == ERR_PROTOCOL || status == ERR_MALFORMED || status == ERR_VERIFY ||
+			       status == ERR_LIMIT ?
+		       ERR_PROTOCOL :
+		       UV_ECANCELED;
+}
+
+static void begin_closing(struct session *s)
+{
+	s->closing = true;
+	if (s->dialing)
+		op_cancel(&s->dial.op);
+	if (s->loading)
+		op_cancel(&s->load.op);
+	session_rounds_end(s);
+	session_fetch_release(s);
+	if (op_status(&s->op) == 0) {
+		if (s->rounds_open)
+			net_stream_end(&s->rounds);
+		if (s->blobs_open)
+			net_stream_end(&s->blobs);
+		runner_timer_start(s->op.env.runner, &s->timer,
+				   runner_now_ms(s->op.env.runner) + SESSION_CLOSE_MS);
+		return;
+	}
+	runner_timer_stop(s->op.env.runner, &s->timer);
+	if (s->rounds_open)
+		net_stream_reset(&s->rounds, reset_code(s));
+	if (s->blobs_open)
+		net_stream_reset(&s->blobs, reset_code(s));
+}
+
+/* The peer has not ended its side in time, or a deadline came while waiting for that. */
+static void reset_streams(struct session *s)
+{
+	if (s->rounds_open)
+		net_stream_reset(&s->rounds, UV_ECANCELED);
+	if (s->blobs_open)
+		net_stream_reset(&s->blobs, UV_ECANCELED);
+}
+
+static enum op_step do_closing(struct session *s)
+{
+	if (!s->closing)
+		begin_closing(s);
+	else if (!s->timer.armed)
+		reset_streams(s);
+	session_fetch_put(s);
+	if (s->op.pending > 0)
+		return OP_WAIT;
+	runner_timer_stop(s->op.env.runner, &s->timer);
+	fetch_set_leave(s->wave->wants, s->index);
+	op_move(&s->op, DONE);
+	return OP_NEXT;
+}
+
+/* ---- Done ---- */
+
+static const char *outcome_name(const struct session *s)
+{
+	static const char *const cuts[] = { NULL,	"resolved",  "straggler",
+					    "deadline", "cancelled", "slow" };
+
+	if (s->outcome.cut != SYNC_CUT_NONE)
+		return cuts[s->outcome.cut];
+	return op_status(&s->op) == ERR_MISSING ? "partial" : NULL;
+}
+
+static void conclude(struct session *s)
+{
+	struct sync_peer_outcome *o = &s->outcome;
+	struct span span = s->op.env.span;
+
+	o->status = op_status(&s->op);
+	if (o->cut == SYNC_CUT_NONE && !s->faulted && o->status == UV_ETIMEDOUT)
+		o->cut = SYNC_CUT_DEADLINE;
+	if (o->cut == SYNC_CUT_NONE && !s->faulted && o->status == UV_ECANCELED)
+		o->cut = SYNC_CUT_CANCELLED;
+	o->needs = s->needs;
+	o->duration_ms = runner_now_ms(s->op.env.runner) - s->started_ms;
+	if (o->cut != SYNC_CUT_NONE)
+		trace_mark(span, "cut: %s", outcome_name(s));
+	trace_mark(span, "%u rounds, %llu need, %llu have, %llu blobs, %llu B stored, %llu missing",
+		   s->round, (unsigned long long)s->needs, (unsigned long long)s->haves,
+		   (unsigned long long)o->blobs, (unsigned long long)o->bytes,
+		   (unsigned long long)s->missing);
+	trace_finish(span, o->status, outcome_name(s));
+}
+
+static void session_tick(struct op *op)
+{
+	struct session *s = container_of(op, struct session, op);
+
+	for (enum op_step step = OP_NEXT; step == OP_NEXT;) {
+		switch (op->state) {
+		case DIAL:
+		case HANDSHAKE: step = do_dial(s); break;
+		case LOAD: step = do_load(s); break;
+		case CLOSING: step = do_closing(s); break;
+		case DONE:
+			if (!op_finish(op))
+				return;
+			conclude(s);
+			s->cb(s);
+			return;
+		default: step = op_stopping(op) ? close_now(s) : do_work(s); break;
+		}
+	}
+}
+
+/* ---- Start, free ---- */
+
+static struct span open_span(const struct session *s, const struct op_env *env)
+{
+	const struct sync_target *t = &s->outcome.target;
+	CLEANUP(buf_fini) struct buf scope;
+	char text[MULTIADDR_TEXT_SIZE] = "";
+	struct span span;
+
+	if (!t->any_peer)
+		peer_id_format(&t->peer, text);
+	else if (t->addr_count > 0)
+		multiaddr_format(&t->addrs[0], text);
+	span = trace_child(env->span, "sync.peer", text, strlen(text));
+	buf_init(&scope, IRI_TEXT_MAX);
+	scope_format(&s->wave->scope, &scope);
+	if (buf_err(&scope) == 0)
+		trace_attr_str(span, "scope", (const char *)scope.data, scope.len);
+	trace_stage(span, states[DIAL].name);
+	return span;
+}
+
+void session_start(struct session *s, const struct op_env *env, struct sync_wave *w, unsigned index,
+		   const struct sync_target *target, session_cb cb)
+{
+	*s = (struct session){ .sync = w->sync, .wave = w, .index = index, .cb = cb };
+	s->outcome.target = *target;
+	s->timer.run = on_timer;
+	list_init(&s->node);
+	list_init(&s->asked);
+	buf_init(&s->held, NET_MESSAGE_MAX);
+	op_init(&s->op, &kind, env, w->sync->config.peer_timeout_ms);
+	s->started_ms = runner_now_ms(env->runner);
+	op_own_span(&s->op, open_span(s, env));
+}
+
+void session_free(struct session *s)
+{
+	snapshot_fini(&s->load.snapshot);
+	buf_fini(&s->held);
+	mem_free(s->to_check);
+	mem_free(s->checking);
+	mem_free(s);
+}

@@ -1,0 +1,279 @@
+/* sync.proto <-> structs: what the answering side sends. */
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "sync/wire_pb.h"
+
+/* Codes of a refusal: a closed set, numbers never change meaning. What is not in it is an ordinary
+ * refusal. */
+enum {
+	CODE_REFUSED = 0,
+	CODE_BUSY = 1,
+	CODE_TOO_BIG = 2,
+	CODE_NOT_FOUND = 3,
+	CODE_UNSUPPORTED = 4
+};
+
+static const int codes[] = {
+	[CODE_REFUSED] = ERR_REFUSED,	      [CODE_BUSY] = ERR_BUSY,
+	[CODE_TOO_BIG] = ERR_TOO_BIG,	      [CODE_NOT_FOUND] = ERR_NOT_FOUND,
+	[CODE_UNSUPPORTED] = ERR_UNSUPPORTED,
+};
+
+static uint32_t code_out(int err)
+{
+	for (uint32_t i = 0; i < ARRAY_SIZE(codes); i++)
+		if (codes[i] == err)
+			return i;
+	return CODE_REFUSED;
+}
+
+/* ---- Encode ---- */
+
+static int refusal_out(const struct wire_refusal *r, struct buf *out)
+{
+	Sync__Wire__Reply reply = SYNC__WIRE__REPLY__INIT;
+	Sync__Wire__Refusal refusal = SYNC__WIRE__REFUSAL__INIT;
+
+	refusal.code = code_out(r->code);
+	refusal.retry_after_ms = r->retry_after_ms;
+	refusal.cap = r->cap;
+	refusal.text = (char *)(uintptr_t)r->text;
+	reply.kind_case = SYNC__WIRE__REPLY__KIND_REFUSAL;
+	reply.refusal = &refusal;
+	return wire_pack(&reply.base, out);
+}
+
+static int blob_out(const struct wire_reply *r, struct buf *out)
+{
+	Sync__Wire__Reply reply = SYNC__WIRE__REPLY__INIT;
+	Sync__Wire__Blob blob = SYNC__WIRE__BLOB__INIT;
+
+	blob.hash = wire_bytes_out(r->hash.bytes, HASH_SIZE);
+	blob.data = wire_bytes_out(r->bytes.data, r->bytes.len);
+	blob.missing = r->missing;
+	reply.kind_case = SYNC__WIRE__REPLY__KIND_BLOB;
+	reply.blob = &blob;
+	return wire_pack(&reply.base, out);
+}
+
+static int announce_out(const struct wire_reply *r, struct buf *out)
+{
+	Sync__Wire__Reply reply = SYNC__WIRE__REPLY__INIT;
+	Sync__Wire__Announce announce = SYNC__WIRE__ANNOUNCE__INIT;
+	Sync__Wire__CommitId ids[WIRE_ANNOUNCE_MAX];
+	Sync__Wire__CommitId *pointers[WIRE_ANNOUNCE_MAX];
+
+	REQUIRE(r->commit_count <= WIRE_ANNOUNCE_MAX);
+	for (size_t i = 0; i < r->commit_count; i++) {
+		sync__wire__commit_id__init(&ids[i]);
+		ids[i].hash = wire_bytes_out(r->commits[i].hash.bytes, HASH_SIZE);
+		ids[i].time_s = r->commits[i].time_s;
+		ids[i].path = (char *)(uintptr_t)r->commits[i].path;
+		pointers[i] = &ids[i];
+	}
+	announce.n_commit = r->commit_count;
+	announce.commit = pointers;
+	reply.kind_case = SYNC__WIRE__REPLY__KIND_ANNOUNCE;
+	reply.announce = &announce;
+	return wire_pack(&reply.base, out);
+}
+
+struct peer_out {
+	Sync__Wire__Peer message;
+	char *addresses[SYNC_TARGET_ADDRS_MAX];
+	char text[SYNC_TARGET_ADDRS_MAX][MULTIADDR_TEXT_SIZE];
+};
+
+static void peer_out(const struct wire_peer *p, struct peer_out *ret)
+{
+	sync__wire__peer__init(&ret->message);
+	ret->message.key = wire_bytes_out(p->key.bytes, KEY_SIZE);
+	for (size_t i = 0; i < p->addr_count; i++) {
+		struct multiaddr addr = p->addrs[i];
+
+		addr.has_peer = false;
+		multiaddr_format(&addr, ret->text[i]);
+		ret->addresses[i] = ret->text[i];
+	}
+	ret->message.n_address = p->addr_count;
+	ret->message.address = ret->addresses;
+}
+
+static int peers_out(const struct wire_reply *r, struct buf *out)
+{
+	Sync__Wire__Reply reply = SYNC__WIRE__REPLY__INIT;
+	Sync__Wire__Peers peers = SYNC__WIRE__PEERS__INIT;
+	Sync__Wire__Peer *pointers[WIRE_PEERS_MAX];
+	struct peer_out *parts = NULL;
+	int err;
+
+	REQUIRE(r->peer_count <= WIRE_PEERS_MAX);
+	parts = mem_alloc_array(MAX(r->peer_count, 1u), sizeof(*parts));
+	if (parts == NULL)
+		return UV_ENOMEM;
+	for (size_t i = 0; i < r->peer_count; i++) {
+		peer_out(&r->peers[i], &parts[i]);
+		pointers[i] = &parts[i].message;
+	}
+	peers.n_peer = r->peer_count;
+	peers.peer = pointers;
+	reply.kind_case = SYNC__WIRE__REPLY__KIND_PEERS;
+	reply.peers = &peers;
+	err = wire_pack(&reply.base, out);
+	mem_free(parts);
+	return err;
+}
+
+int wire_reply_encode(const struct wire_reply *r, struct buf *out)
+{
+	Sync__Wire__Reply reply = SYNC__WIRE__REPLY__INIT;
+	Sync__Wire__Reconcile reconcile = SYNC__WIRE__RECONCILE__INIT;
+	Sync__Wire__Ping pong = SYNC__WIRE__PING__INIT;
+	Sync__Wire__Subscribed subscribed = SYNC__WIRE__SUBSCRIBED__INIT;
+
+	switch (r->kind) {
+	case WIRE_REPLY_REFUSAL: return refusal_out(&r->refusal, out);
+	case WIRE_REPLY_BLOB: return blob_out(r, out);
+	case WIRE_REPLY_ANNOUNCE: return announce_out(r, out);
+	case WIRE_REPLY_PEERS: return peers_out(r, out);
+	case WIRE_REPLY_RECONCILE:
+		reconcile.message = wire_bytes_out(r->bytes.data, r->bytes.len);
+		reply.kind_case = SYNC__WIRE__REPLY__KIND_RECONCILE;
+		reply.reconcile = &reconcile;
+		break;
+	case WIRE_REPLY_PONG:
+		pong.data = wire_bytes_out(r->bytes.data, r->bytes.len);
+		reply.kind_case = SYNC__WIRE__REPLY__KIND_PONG;
+		reply.pong = &pong;
+		break;
+	case WIRE_REPLY_SUBSCRIBED:
+		reply.kind_case = SYNC__WIRE__REPLY__KIND_SUBSCRIBED;
+		reply.subscribed = &subscribed;
+		break;
+	}
+	return wire_pack(&reply.base, out);
+}
+
+/* ---- Decode ---- */
+
+/* Keeps what can be shown: a text that is not UTF-8, or has controls, is left out. */
+static void text_in(const char *s, char ret[WIRE_TEXT_MAX + 1])
+{
+	size_t len = strlen(s), at = 0;
+
+	while (at < len) {
+		uint32_t c;
+		size_t n = utf8_decode(s + at, len - at, &c);
+
+		if (n == 0 || utf8_is_control(c)) {
+			ret[0] = '\0';
+			return;
+		}
+		if (at + n > WIRE_TEXT_MAX)
+			break;
+		at += n;
+	}
+	memcpy(ret, s, at);
+	ret[at] = '\0';
+}
+
+static void refusal_in(const Sync__Wire__Refusal *m, struct wire_reply *r)
+{
+	r->kind = WIRE_REPLY_REFUSAL;
+	r->refusal.code = m->code < ARRAY_SIZE(codes) ? codes[m->code] : ERR_REFUSED;
+	r->refusal.retry_after_ms = MIN(m->retry_after_ms, (uint32_t)WIRE_RETRY_MAX_MS);
+	r->refusal.cap = m->cap;
+	text_in(m->text, r->refusal.text);
+}
+
+static int blob_in(const Sync__Wire__Blob *m, struct wire_reply *r)
+{
+	r->kind = WIRE_REPLY_BLOB;
+	r->missing = m->missing != 0;
+	if (wire_hash_in(&m->hash, &r->hash) < 0 || (r->missing && m->data.len > 0))
+		return ERR_MALFORMED;
+	return wire_bytes_in(&m->data, OBJECT_BLOB_MAX, &r->bytes);
+}
+
+static int announce_in(const Sync__Wire__Announce *m, struct arena *a, struct wire_reply *r)
+{
+	r->kind = WIRE_REPLY_ANNOUNCE;
+	if (m->n_commit > WIRE_ANNOUNCE_MAX)
+		return ERR_LIMIT;
+	r->commits = arena_alloc(a, m->n_commit * sizeof(*r->commits));
+	if (r->commits == NULL)
+		return UV_ENOMEM;
+	r->commit_count = m->n_commit;
+	for (size_t i = 0; i < m->n_commit; i++) {
+		struct wire_commit *c = &r->commits[i];
+
+		c->time_s = m->commit[i]->time_s;
+		c->path = m->commit[i]->path;
+		c->path_len = strlen(c->path);
+		if (c->path_len > OBJECT_PATH_MAX)
+			return ERR_LIMIT;
+		if (wire_hash_in(&m->commit[i]->hash, &c->hash) < 0)
+			return ERR_MALFORMED;
+	}
+	return 0;
+}
+
+static int peer_in(const Sync__Wire__Peer *m, struct wire_peer *ret)
+{
+	if (m->n_address > SYNC_TARGET_ADDRS_MAX)
+		return ERR_LIMIT;
+	for (size_t i = 0; i < m->n_address; i++)
+		if (multiaddr_parse(m->address[i], strlen(m->address[i]),
+				    &ret->addrs[ret->addr_count]) == 0)
+			ret->addr_count++; /* addresses of kinds unknown to us are skipped */
+	return wire_key_in(&m->key, &ret->key);
+}
+
+static int peers_in(const Sync__Wire__Peers *m, struct arena *a, struct wire_reply *r)
+{
+	int err = 0;
+
+	r->kind = WIRE_REPLY_PEERS;
+	if (m->n_peer > WIRE_PEERS_MAX)
+		return ERR_LIMIT;
+	r->peers = arena_alloc(a, m->n_peer * sizeof(*r->peers));
+	if (r->peers == NULL)
+		return UV_ENOMEM;
+	r->peer_count = m->n_peer;
+	for (size_t i = 0; i < m->n_peer && err == 0; i++)
+		err = peer_in(m->peer[i], &r->peers[i]);
+	return err;
+}
+
+static int reply_in(const Sync__Wire__Reply *m, struct arena *a, struct wire_reply *r)
+{
+	switch ((unsigned)m->kind_case) {
+	case SYNC__WIRE__REPLY__KIND_REFUSAL: refusal_in(m->refusal, r); return 0;
+	case SYNC__WIRE__REPLY__KIND_RECONCILE:
+		r->kind = WIRE_REPLY_RECONCILE;
+		return wire_bytes_in(&m->reconcile->message, WIRE_RECONCILE_MAX, &r->bytes);
+	case SYNC__WIRE__REPLY__KIND_BLOB: return blob_in(m->blob, r);
+	case SYNC__WIRE__REPLY__KIND_ANNOUNCE: return announce_in(m->announce, a, r);
+	case SYNC__WIRE__REPLY__KIND_PONG:
+		r->kind = WIRE_REPLY_PONG;
+		return wire_bytes_in(&m->pong->data, WIRE_PING_MAX, &r->bytes);
+	case SYNC__WIRE__REPLY__KIND_PEERS: return peers_in(m->peers, a, r);
+	case SYNC__WIRE__REPLY__KIND_SUBSCRIBED: r->kind = WIRE_REPLY_SUBSCRIBED; return 0;
+	default: return ERR_MALFORMED;
+	}
+}
+
+int wire_reply_decode(const void *msg, size_t len, struct arena *a, struct wire_reply *ret)
+{
+	Sync__Wire__Reply *m;
+	struct wire_reply r = { 0 };
+	int err = wire_unpack(&sync__wire__reply__descriptor, msg, len, a, &m);
+
+	if (err == 0)
+		err = reply_in(m, a, &r);
+	if (err == 0)
+		*ret = r;
+	return err;
+}
