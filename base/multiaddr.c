@@ -224,7 +224,7 @@ int multiaddr_parse_hostport(const char *s, size_t len, struct multiaddr *ret)
 	struct multiaddr addr = { 0 };
 	char host[INET6_ADDRSTRLEN];
 	bool bracketed = len > 0 && s[0] == '[';
-	const char *colon = memrchr(s, ':', len);
+	const char *colon = len > 0 ? memrchr(s, ':', len) : NULL;
 	const char *from = bracketed ? s + 1 : s, *to;
 	size_t host_len;
 	int rc;
