@@ -8,8 +8,6 @@
  * or has not led to a conn within STAGGER_MS. The first handshake that completes wins, the other
  * attempts are dropped. A conn that comes up by other means, the peer's own dial for one, is as
  * good. Attempts are conns: they outlive the dial by the time their link takes to close. */
-#include <string.h>
-
 #include "net/conn.h"
 
 enum { STAGGER_MS = 300 };
@@ -311,7 +309,8 @@ void net_dial_start(struct net_dial *d, const struct op_env *env, struct net *n,
 	if (peer != NULL)
 		d->peer = *peer;
 	d->addr_count = MIN(addr_count, (size_t)NET_ADDRS_MAX);
-	memcpy(d->addrs, addrs, d->addr_count * sizeof(*addrs));
+	for (size_t i = 0; i < d->addr_count; i++)
+		d->addrs[i] = addrs[i];
 	d->addr_next = 0;
 	d->last_error = ERR_NOT_FOUND;
 	d->stagger = (struct runner_timer){ .run = on_stagger };

@@ -7,20 +7,17 @@
 
 #include "net/conn.h"
 
+enum { PROGRESS_BYTES = 1024 /* more than the ping itself */ };
+
 static uint64_t now_ms(const struct net_conn *c)
 {
 	return runner_now_ms(c->net->runner);
 }
 
-static size_t queued_bytes(const struct net_conn *c)
-{
-	return c->link != NULL ? c->net->transport->queued(c->link) : 0;
-}
-
 /* Bytes that have left this machine, as far as the transport knows. */
 static uint64_t left_bytes(const struct net_conn *c)
 {
-	return c->sent_bytes - queued_bytes(c);
+	return c->sent_bytes - (c->link != NULL ? c->net->transport->queued(c->link) : 0);
 }
 
 static bool quiet(const struct net_conn *c)
@@ -79,7 +76,7 @@ static void check_ping(struct net_conn *c)
 		return;
 	if (!c->ping_out) {
 		send_ping(c);
-	} else if (queued_bytes(c) > 0 && left_bytes(c) > c->ping_left_bytes) {
+	} else if (left_bytes(c) >= c->ping_left_bytes + PROGRESS_BYTES) {
 		c->ping_left_bytes = left_bytes(c);
 		c->ping_ms = now_ms(c);
 	} else {

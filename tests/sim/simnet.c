@@ -298,8 +298,11 @@ static void read_piece(struct end *e, struct piece *p)
 		size_t n = p->len - p->begin;
 		const uint8_t *at = p->bytes + p->begin;
 
-		if (max > 0)
-			n = MIN(n, 1 + draw(s, max));
+		if (max > 0) {
+			size_t some = 1 + draw(s, max);
+
+			n = MIN(n, some);
+		}
 		p->begin += n;
 		s->stats.bytes += n;
 		e->link.events->on_read(&e->link, at, n);

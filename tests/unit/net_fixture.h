@@ -16,6 +16,7 @@ struct flow {
 	struct net_stream stream;
 	struct node *node;
 	bool echo, live, keep_open;
+	bool pinned; /* not to be used again once closed */
 	unsigned messages, ends, closes, drains;
 	uint64_t bytes;
 	uint8_t last[64]; /* first bytes of the last message */
@@ -85,7 +86,7 @@ static inline struct flow *node_flow(struct node *n)
 	for (unsigned i = 0; i < FIXTURE_STREAMS_MAX; i++) {
 		struct flow *f = &n->flows[i];
 
-		if (f->live)
+		if (f->live || f->pinned)
 			continue;
 		*f = (struct flow){ .node = n, .live = true };
 		f->stream.events = &flow_events;

@@ -124,7 +124,8 @@ static void a_silent_peer_is_given_up(void **state)
 	world_init(&w, 1, 2);
 	world_connect(&w, 0, 1);
 	world_run(&w, 1000);
-	CHECK_STATUS(0, simnet_set_path(w.sim, "10.0.0.1", "10.0.0.2", &(struct simnet_path){ .cut = true }));
+	CHECK_STATUS(0, simnet_set_path(w.sim, "10.0.0.1", "10.0.0.2",
+					&(struct simnet_path){ .cut = true }));
 	world_run(&w, NET_PING_INTERVAL_MS + NET_PING_TIMEOUT_MS + 1000);
 	CHECK_STATUS(UV_ETIMEDOUT, w.nodes[0].down_status);
 	CHECK_STATUS(UV_ETIMEDOUT, w.nodes[1].down_status);
@@ -138,15 +139,18 @@ static void a_short_silence_is_survived(void **state)
 	world_init(&w, 1, 2);
 	flow_open(&w.nodes[0], world_connect(&w, 0, 1));
 	world_run(&w, NET_PING_INTERVAL_MS - 1000);
-	CHECK_STATUS(0, simnet_set_path(w.sim, "10.0.0.1", "10.0.0.2", &(struct simnet_path){ .cut = true }));
+	CHECK_STATUS(0, simnet_set_path(w.sim, "10.0.0.1", "10.0.0.2",
+					&(struct simnet_path){ .cut = true }));
 	world_run(&w, NET_PING_TIMEOUT_MS - 1000);
-	CHECK_STATUS(0, simnet_set_path(w.sim, "10.0.0.1", "10.0.0.2", &(struct simnet_path){ .cut = false }));
+	CHECK_STATUS(0, simnet_set_path(w.sim, "10.0.0.1", "10.0.0.2",
+					&(struct simnet_path){ .cut = false }));
 	world_run(&w, 600000);
 	assert_int_equal(w.nodes[0].downs + w.nodes[1].downs, 0);
 	world_fini(&w);
 }
 
-/* 1 MiB at 10 kB/s: pings wait behind data for longer than their timeout. */
+/* 1 MiB at 25 kB/s, behind half of it in buffers: pings wait behind data for longer than their
+ * timeout. */
 static void a_slow_line_is_not_a_dead_one(void **state)
 {
 	uint8_t *msg = mem_alloc(NET_MESSAGE_MAX);
@@ -154,7 +158,7 @@ static void a_slow_line_is_not_a_dead_one(void **state)
 	struct world w;
 
 	world_init(&w, 1, 2);
-	simnet_set_default(w.sim, &(struct simnet_path){ .latency_ms = 20, .bandwidth = 10000 });
+	simnet_set_default(w.sim, &(struct simnet_path){ .latency_ms = 20, .bandwidth = 25000 });
 	f = flow_open(&w.nodes[0], world_connect(&w, 0, 1));
 	CHECK_STATUS(0, net_stream_send(&f->stream, msg, 1 << 20));
 	world_run(&w, 250000);
@@ -188,8 +192,10 @@ static void a_conn_without_streams_is_closed_after_a_while(void **state)
 
 static void start_both(struct world *w, struct call *ab, struct call *ba)
 {
-	call_start(ab, &w->loop.runner, w->nodes[0].net, net_self(w->nodes[1].net), &w->nodes[1].addr, 1);
-	call_start(ba, &w->loop.runner, w->nodes[1].net, net_self(w->nodes[0].net), &w->nodes[0].addr, 1);
+	call_start(ab, &w->loop.runner, w->nodes[0].net, net_self(w->nodes[1].net),
+		   &w->nodes[1].addr, 1);
+	call_start(ba, &w->loop.runner, w->nodes[1].net, net_self(w->nodes[0].net),
+		   &w->nodes[0].addr, 1);
 }
 
 static void simultaneous_dials_leave_one_conn(void **state)
@@ -200,7 +206,8 @@ static void simultaneous_dials_leave_one_conn(void **state)
 		struct world w;
 
 		world_init(&w, seed, 2);
-		simnet_set_default(w.sim, &(struct simnet_path){ .latency_ms = 20, .jitter_ms = 20 });
+		simnet_set_default(w.sim,
+				   &(struct simnet_path){ .latency_ms = 20, .jitter_ms = 20 });
 		start_both(&w, &ab, &ba);
 		world_run(&w, 3000);
 		assert_true(ab.done && ba.done);
@@ -267,7 +274,8 @@ static void a_peer_that_came_back_replaces_its_dead_conn(void **state)
 	world_init(&w, 1, 2);
 	world_connect(&w, 0, 1);
 	dead = w.nodes[1].conn;
-	CHECK_STATUS(0, simnet_set_path(w.sim, "10.0.0.1", "10.0.0.2", &(struct simnet_path){ .cut = true }));
+	CHECK_STATUS(0, simnet_set_path(w.sim, "10.0.0.1", "10.0.0.2",
+					&(struct simnet_path){ .cut = true }));
 	net_conn_close(w.nodes[0].conn, ERR_CLOSED);
 	world_run(&w, 10);
 	/* the same key from another address, as after a change of network */
@@ -308,9 +316,11 @@ static void crowd_close(struct net_link *l, int status)
 	((struct crowd *)l->data)->gone++;
 }
 
-static const struct net_link_events crowd_events = { crowd_open, crowd_read, crowd_drain, crowd_close };
+static const struct net_link_events crowd_events = { crowd_open, crowd_read, crowd_drain,
+						     crowd_close };
 
-static void crowd_dial(struct crowd *c, struct world *w, const char *ip, const struct multiaddr *addr, unsigned count)
+static void crowd_dial(struct crowd *c, struct world *w, const char *ip,
+		       const struct multiaddr *addr, unsigned count)
 {
 	struct net_transport *t = simnet_host(w->sim, ip);
 
@@ -371,8 +381,8 @@ static void refused_streams_tell_why(void **state)
 
 /* ---- Memory ---- */
 
-/* The conversation of a sweep: connect, one echo of a long message, close. What must hold: nothing leaks, everybody
- * is told exactly once, and without a fault it works. */
+/* The conversation of a sweep: connect, one echo of a long message, close. What must hold: nothing
+ * leaks, everybody is told exactly once, and without a fault it works. */
 static void converse(struct world *w)
 {
 	static uint8_t msg[200000];

@@ -5,8 +5,8 @@ static struct runner *runner(struct world *w)
 	return &w->loop.runner;
 }
 
-static int dial_addrs(struct world *w, const struct public_key *peer, const struct multiaddr *addrs, size_t count,
-		      struct call *c)
+static int dial_addrs(struct world *w, const struct public_key *peer, const struct multiaddr *addrs,
+		      size_t count, struct call *c)
 {
 	call_start(c, runner(w), w->nodes[0].net, peer, addrs, count);
 	assert_true(run_until(&w->loop, call_is_done, c, UINT64_MAX - 1));
@@ -20,12 +20,14 @@ static const struct public_key *key_of(struct world *w, unsigned i)
 
 static void refuse(struct world *w, const char *ip)
 {
-	CHECK_STATUS(0, simnet_set_path(w->sim, "10.0.0.1", ip, &(struct simnet_path){ .refuse = true }));
+	CHECK_STATUS(0, simnet_set_path(w->sim, "10.0.0.1", ip,
+					&(struct simnet_path){ .refuse = true }));
 }
 
 static void silence(struct world *w, const char *ip)
 {
-	CHECK_STATUS(0, simnet_set_path(w->sim, "10.0.0.1", ip, &(struct simnet_path){ .cut = true }));
+	CHECK_STATUS(0,
+		     simnet_set_path(w->sim, "10.0.0.1", ip, &(struct simnet_path){ .cut = true }));
 }
 
 static void a_conn_is_used_again(void **state)
@@ -172,7 +174,8 @@ static void dials_to_one_peer_share_the_work(void **state)
 
 	world_init(&w, 1, 2);
 	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++)
-		call_start(&calls[i], runner(&w), w.nodes[0].net, key_of(&w, 1), &w.nodes[1].addr, 1);
+		call_start(&calls[i], runner(&w), w.nodes[0].net, key_of(&w, 1), &w.nodes[1].addr,
+			   1);
 	world_run(&w, 100);
 	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++) {
 		CHECK_STATUS(0, calls[i].status);

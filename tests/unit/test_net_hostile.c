@@ -1,4 +1,5 @@
-/* A net against a peer that is a script: raw bytes, or a proper handshake followed by whatever a record may hold. */
+/* A net against a peer that is a script: raw bytes, or a proper handshake followed by whatever a
+ * record may hold. */
 #include "net_fixture.h"
 
 #include "net/hello.h"
@@ -160,8 +161,9 @@ static bool dropped_at_once(const void *data, size_t len)
 
 static void other_protocols_are_dropped_at_their_first_bytes(void **state)
 {
-	static const char http[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n", torrent[] = "\x13"
-										   "BitTorrent protocol";
+	static const char http[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+			  torrent[] = "\x13"
+				      "BitTorrent protocol";
 	static const char tls[] = "\x16\x03\x01\x02\x00", ssh[] = "SSH-2.0-x\r\n";
 
 	assert_true(dropped_at_once(http, 2));
@@ -254,7 +256,8 @@ static bool cut_off_for(const uint8_t *plain, size_t len, bool sealed)
 
 static void bad_records_end_the_connection(void **state)
 {
-	static const uint8_t forged[30] = { 0, 28, 1, 2, 3 }, empty[] = { 0, 16 }, short_[] = { 0, 5 };
+	static const uint8_t forged[30] = { 0, 28, 1, 2, 3 }, empty[] = { 0, 16 },
+			     short_[] = { 0, 5 };
 	static const uint8_t fine[] = { MUX_PING, 1, 2, 3, 4, 5, 6, 7, 8 };
 
 	assert_true(cut_off_for(forged, sizeof(forged), false));
@@ -440,7 +443,8 @@ static void ping_floods_without_reading_end_the_connection(void **state)
 		record[1] = sizeof(ping) + NOISE_TAG_SIZE;
 		CHECK_STATUS(0, noise_encrypt(&r.send, NULL, 0, ping, sizeof(ping), record + 2));
 		if (r.link != NULL)
-			CHECK_STATUS(0, r.transport->write(r.link, record, 2 + sizeof(ping) + NOISE_TAG_SIZE));
+			CHECK_STATUS(0, r.transport->write(r.link, record,
+							   2 + sizeof(ping) + NOISE_TAG_SIZE));
 		if (i % 4 == 0)
 			manual_loop_step(&w.loop);
 	}
@@ -449,7 +453,8 @@ static void ping_floods_without_reading_end_the_connection(void **state)
 	world_fini(&w);
 }
 
-/* Garbage of every kind instead of a record's content: no crash, and either nothing happens or the end. */
+/* Garbage of every kind instead of a record's content: no crash, and either nothing happens or the
+ * end. */
 static void random_records_do_no_harm(void **state)
 {
 	struct world w;
@@ -465,7 +470,8 @@ static void random_records_do_no_harm(void **state)
 			size_t len = 1 + runner_random_below(&w.loop.runner, sizeof(plain) - 1);
 
 			for (size_t j = 0; j < len; j++)
-				plain[j] = (uint8_t)(runner_random(&w.loop.runner) % (j % 2 == 0 ? 9 : 5));
+				plain[j] = (uint8_t)(runner_random(&w.loop.runner) %
+						     (j % 2 == 0 ? 9 : 5));
 			raw_write_record(&r, &w, plain, len);
 		}
 		raw_fini(&r, &w);

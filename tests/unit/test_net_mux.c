@@ -90,8 +90,8 @@ static void mux_on_goaway(struct mux *m, int status)
 	container_of(m, struct side, mux)->goaway = status == 0 ? 1 : status;
 }
 
-static const struct mux_events mux_events = { mux_on_open, mux_on_closed, mux_on_pending, mux_on_pong,
-					      mux_on_goaway };
+static const struct mux_events mux_events = { mux_on_open, mux_on_closed, mux_on_pending,
+					      mux_on_pong, mux_on_goaway };
 
 struct wire {
 	struct side a, b; /* initiator, responder */
@@ -158,8 +158,8 @@ static void send_sized(struct flow *f, size_t len)
 
 static void messages_of_every_size_arrive_whole(void **state)
 {
-	static const size_t sizes[] = { 0,     1,     127,	128,	   16383,	    16384, 16385, 65535,
-					65536, 65537, 1 << 20, 2097151, 2097152 };
+	static const size_t sizes[] = { 0,     1,     127,   128,     16383,   16384,  16385,
+					65535, 65536, 65537, 1 << 20, 2097151, 2097152 };
 	struct wire *w = wire_new();
 	struct flow *f = open_flow(w, 0);
 	uint64_t total = 0;
@@ -227,7 +227,7 @@ static void ends_close_in_order(void **state)
 
 static void a_reset_tells_the_reason(void **state)
 {
-	static const int codes[] = { UV_ECANCELED, ERR_REFUSED,	  ERR_BUSY,	 ERR_TOO_BIG,
+	static const int codes[] = { UV_ECANCELED, ERR_REFUSED,	  ERR_BUSY,	ERR_TOO_BIG,
 				     ERR_PROTOCOL, ERR_NOT_FOUND, UV_ETIMEDOUT, UV_EIO };
 	static const int seen[] = { UV_ECANCELED, ERR_REFUSED,	 ERR_BUSY,     ERR_TOO_BIG,
 				    ERR_PROTOCOL, ERR_NOT_FOUND, UV_ECANCELED, UV_EREMOTEIO };
@@ -279,7 +279,8 @@ static void the_stream_beyond_the_limit_is_ours_to_refuse(void **state)
 
 	for (unsigned i = 0; i < NET_STREAMS_MAX; i++)
 		open_flow(w, i);
-	CHECK_STATUS(ERR_LIMIT, mux_stream_open(&w->a.mux, &flow_init(&w->out[NET_STREAMS_MAX])->stream));
+	CHECK_STATUS(ERR_LIMIT,
+		     mux_stream_open(&w->a.mux, &flow_init(&w->out[NET_STREAMS_MAX])->stream));
 	settle(w);
 	assert_int_equal(w->b.flow_count, NET_STREAMS_MAX);
 	mux_stream_reset(&w->out[0].stream, UV_ECANCELED);
@@ -379,8 +380,8 @@ static void a_paused_reader_stops_the_writer(void **state)
 	wire_free(w);
 }
 
-/* Every stream in the middle of the longest message: more than the budget, so they must take turns, and none may
- * wait for ever. */
+/* Every stream in the middle of the longest message: more than the budget, so they must take turns,
+ * and none may wait for ever. */
 static void long_messages_on_all_streams_finish_within_the_budget(void **state)
 {
 	struct wire *w = wire_new();
@@ -393,7 +394,8 @@ static void long_messages_on_all_streams_finish_within_the_budget(void **state)
 	while (more) {
 		more = false;
 		for (unsigned i = 0; i < NET_STREAMS_MAX; i++) {
-			if (sent[i] < 2 && mux_stream_send(&w->out[i].stream, msg, NET_MESSAGE_MAX) == 0)
+			if (sent[i] < 2 &&
+			    mux_stream_send(&w->out[i].stream, msg, NET_MESSAGE_MAX) == 0)
 				sent[i]++;
 			more = more || sent[i] < 2;
 		}
@@ -446,9 +448,13 @@ struct bytes {
 	uint8_t p[64];
 	size_t len;
 };
-#define BYTES(what, ...) { what, { __VA_ARGS__ }, sizeof((uint8_t[]){ __VA_ARGS__ }) }
+#define BYTES(what, ...)                                                                           \
+	{                                                                                          \
+		what, { __VA_ARGS__ }, sizeof((uint8_t[]){ __VA_ARGS__ })                          \
+	}
 
-/* Sent to a responder that has stream 1 of the peer and stream 2 of its own (whose OPEN has left). */
+/* Sent to a responder that has stream 1 of the peer and stream 2 of its own (whose OPEN has left).
+ */
 static const struct bytes hostile[] = {
 	BYTES("unknown type", 0),
 	BYTES("unknown type", 9),
@@ -473,8 +479,8 @@ static const struct bytes hostile[] = {
 	BYTES("reset without code", MUX_RESET, 1),
 	BYTES("credit of nothing", MUX_CREDIT, 2, 0),
 	BYTES("credit too high", MUX_CREDIT, 2, 0x80, 0x80, 0x80, 0x80, 0x10),
-	BYTES("credit adding up too high", MUX_CREDIT, 2, 0xff, 0xff, 0xff, 0xff, 0x03, MUX_CREDIT, 2, 0xff, 0xff, 0xff,
-	      0xff, 0x03),
+	BYTES("credit adding up too high", MUX_CREDIT, 2, 0xff, 0xff, 0xff, 0xff, 0x03, MUX_CREDIT,
+	      2, 0xff, 0xff, 0xff, 0xff, 0x03),
 	BYTES("ping cut", MUX_PING, 1, 2, 3),
 	BYTES("farewell without code", MUX_GOAWAY),
 	BYTES("farewell twice", MUX_GOAWAY, 0, MUX_GOAWAY, 0),
@@ -662,7 +668,8 @@ static void pings_that_are_not_fetched_end_the_connection(void **state)
 
 static void frames_of_one_byte_cost_no_memory(void **state)
 {
-	static const uint8_t open[] = { MUX_OPEN, 1 }, head[] = { MUX_DATA, 1, 3, 0xe0, 0xd4, 0x03 };
+	static const uint8_t open[] = { MUX_OPEN, 1 },
+			     head[] = { MUX_DATA, 1, 3, 0xe0, 0xd4, 0x03 };
 	static const uint8_t byte[] = { MUX_DATA, 1, 1, 'x' };
 	struct wire *w = wire_new();
 	struct mem_stats before, after;
