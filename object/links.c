@@ -3,9 +3,6 @@
 #include "base/err.h"
 #include "object/tree.h"
 
-/* A blob of TREE_ITEMS_MAX entries decodes to about 12 MiB. */
-enum { LINKS_MEMORY_MAX = 24 << 20 };
-
 const char *object_kind_name(enum object_kind kind)
 {
 	static const char *const names[] = {
@@ -66,7 +63,7 @@ static int tree_links(const void *blob, size_t len, const struct visitor *v)
 	struct tree tree;
 	int rc;
 
-	arena_init(&arena, LINKS_MEMORY_MAX);
+	arena_init(&arena, OBJECT_DECODE_ARENA);
 	rc = tree_decode(blob, len, &arena, &tree);
 	if (rc < 0 || !visit_refs(v, tree.parts, tree.part_count, OBJECT_TREE))
 		return rc;
@@ -88,7 +85,7 @@ static int file_links(const void *blob, size_t len, const struct visitor *v)
 	struct file file;
 	int rc;
 
-	arena_init(&arena, LINKS_MEMORY_MAX);
+	arena_init(&arena, OBJECT_DECODE_ARENA);
 	rc = file_decode(blob, len, &arena, &file);
 	if (rc == 0 && visit_refs(v, file.chunks, file.chunk_count, OBJECT_CHUNK))
 		(void)visit_refs(v, file.parts, file.part_count, OBJECT_FILE);

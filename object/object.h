@@ -22,6 +22,7 @@ enum {
 	OBJECT_BLOB_MAX = 1 << 20,    /* bytes of any blob */
 	OBJECT_COMMIT_MAX = 64 << 10, /* bytes of a signed commit or capability */
 	OBJECT_TREE_MAX = 512 << 10,  /* of a tree or file blob we write; OBJECT_BLOB_MAX is read */
+	OBJECT_DECODE_ARENA = 16 << 20, /* limit of an arena that suffices for any tree or file */
 	OBJECT_PARENTS_MAX = 64,
 	OBJECT_PATH_MAX = 1024, /* bytes of an IRI path */
 	OBJECT_NAME_MAX = 255,	/* bytes of an entry's name */

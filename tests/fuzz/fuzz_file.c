@@ -5,8 +5,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { ARENA_MAX = 64 << 20 };
-
 static void check(const struct file *file)
 {
 	CLEANUP(buf_fini) struct buf blob, again;
@@ -15,7 +13,7 @@ static void check(const struct file *file)
 
 	buf_init(&blob, OBJECT_TREE_MAX);
 	buf_init(&again, OBJECT_TREE_MAX);
-	arena_init(&arena, ARENA_MAX);
+	arena_init(&arena, OBJECT_DECODE_ARENA);
 	if (file_encode(file, &blob) < 0)
 		return;
 	REQUIRE(file_decode(blob.data, blob.len, &arena, &decoded) == 0);
@@ -31,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CLEANUP(arena_fini) struct arena arena;
 	struct file file;
 
-	arena_init(&arena, ARENA_MAX);
+	arena_init(&arena, OBJECT_DECODE_ARENA);
 	if (file_decode(size > 0 ? data : nothing, size, &arena, &file) == 0) {
 		REQUIRE(file.chunk_count == 0 || file.part_count == 0);
 		check(&file);

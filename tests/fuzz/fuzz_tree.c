@@ -5,8 +5,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { ARENA_MAX = 64 << 20 };
-
 static int ignore(void *data, enum object_kind kind, const struct hash *hash, const void *blob,
 		  size_t len)
 {
@@ -34,7 +32,7 @@ static void check(const struct tree *tree)
 
 	buf_init(&blob, OBJECT_TREE_MAX);
 	buf_init(&again, OBJECT_TREE_MAX);
-	arena_init(&arena, ARENA_MAX);
+	arena_init(&arena, OBJECT_DECODE_ARENA);
 	REQUIRE(tree_write(tree->entries, tree->entry_count, ignore, NULL, &top) == 0);
 	if (tree_encode(tree, &blob) < 0)
 		return;
@@ -53,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t links = 0;
 
 	data = size > 0 ? data : nothing;
-	arena_init(&arena, ARENA_MAX);
+	arena_init(&arena, OBJECT_DECODE_ARENA);
 	if (tree_decode(data, size, &arena, &tree) == 0) {
 		REQUIRE(object_links(OBJECT_TREE, data, size, count, &links) == 0);
 		REQUIRE(links >= tree.part_count);

@@ -157,6 +157,16 @@ static void cuts_do_not_depend_on_what_lies_far_before(void **state)
 	assert_int_equal(chunk_cut(data, DATA_SIZE, false), cut);
 }
 
+/* The first cut of this data, brought so near to the minimum that most of its window was skipped.
+ */
+static void cuts_close_to_the_minimum_see_their_whole_window(void **state)
+{
+	CLEANUP(mem_freep) uint8_t *data = random_data(1);
+	size_t cut = chunk_cut(data, DATA_SIZE, false), shift = cut - CHUNK_MIN - 10;
+
+	assert_int_equal(chunk_cut(data + shift, DATA_SIZE - shift, false), CHUNK_MIN + 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -168,6 +178,7 @@ int main(void)
 		cmocka_unit_test(streaming_by_pieces_gives_the_same_cuts),
 		cmocka_unit_test(insertion_near_the_front_changes_few_chunks),
 		cmocka_unit_test(cuts_do_not_depend_on_what_lies_far_before),
+		cmocka_unit_test(cuts_close_to_the_minimum_see_their_whole_window),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,6 @@
 #include "object/tree.h"
 #include "tests/unit/test_object_util.h"
 
-enum { ARENA_MAX = 1 << 20 };
-
 struct sample {
 	struct arena arena;
 	struct chunk_ref chunks[2];
@@ -21,7 +19,7 @@ static int set_up(void **state)
 	struct sample *s = mem_alloc(sizeof(*s));
 
 	assert_non_null(s);
-	arena_init(&s->arena, ARENA_MAX);
+	arena_init(&s->arena, OBJECT_DECODE_ARENA);
 	buf_init(&s->blob, OBJECT_BLOB_MAX + 1);
 	s->chunks[0] = (struct chunk_ref){ test_hash(1), CHUNK_MAX };
 	s->chunks[1] = (struct chunk_ref){ test_hash(2), 1 };
@@ -160,8 +158,8 @@ static void encoding_equals_what_protobuf_packs(void **state)
 	const void *msg;
 
 	CHECK_STATUS(0, encode(s));
-	object_pb_memory_init(&memory, ARENA_MAX);
-	buf_init(&again, ARENA_MAX);
+	object_pb_memory_init(&memory, TREE_MEMORY_MAX);
+	buf_init(&again, OBJECT_TREE_MAX);
 	CHECK_STATUS(0, object_pb_unpack(&memory, &object__tree__descriptor, s->blob.data,
 					 s->blob.len, &msg));
 	object_pb_pack(msg, &again);
@@ -386,8 +384,10 @@ static void amplifying_trees_stop_at_their_limits(void **state)
 	CLEANUP(buf_fini) struct buf inner;
 	struct tree tree;
 
-	while (s->blob.len < OBJECT_BLOB_MAX)
+	while (s->blob.len < 2 * TREE_ITEMS_MAX)
 		buf_write(&s->blob, "\x0a\x00", 2); /* an empty entry */
+	CHECK_STATUS(ERR_MALFORMED, decode(s, &tree));
+	buf_write(&s->blob, "\x0a\x00", 2);
 	CHECK_STATUS(ERR_LIMIT, decode(s, &tree));
 	buf_init(&inner, OBJECT_BLOB_MAX);
 	while (inner.len < OBJECT_BLOB_MAX - 16)
@@ -398,6 +398,24 @@ static void amplifying_trees_stop_at_their_limits(void **state)
 	buf_write(&s->blob, inner.data, inner.len);
 	CHECK_STATUS(ERR_LIMIT, decode(s, &tree));
 	CHECK_STATUS(ERR_LIMIT, tree_decode(inner.data, OBJECT_BLOB_MAX + 1, &s->arena, &tree));
+}
+
+static void most_entries_that_fit_a_blob_decode(void **state)
+{
+	struct sample *s = *state;
+	struct tree tree;
+	char name[8];
+
+	for (unsigned i = 0; i < TREE_ITEMS_MAX; i++) {
+		Object__Entry msg;
+
+		(void)snprintf(name, sizeof(name), "%05x", i);
+		msg = message_of(name);
+		object_pb_pack_field(&msg.base, TREE_FIELD_ENTRY, &s->blob);
+	}
+	CHECK_STATUS(0, buf_err(&s->blob));
+	CHECK_STATUS(0, decode(s, &tree));
+	assert_int_equal(tree.entry_count, TREE_ITEMS_MAX);
 }
 
 static void too_large_a_tree_is_for_the_caller_to_split(void **state)
@@ -476,6 +494,7 @@ int main(void)
 		CASE(entries_and_parts_exclude_each_other),
 		CASE(damaged_trees_never_decode_to_nonsense),
 		CASE(amplifying_trees_stop_at_their_limits),
+		CASE(most_entries_that_fit_a_blob_decode),
 		CASE(too_large_a_tree_is_for_the_caller_to_split),
 		CASE(tree_survives_oom_at_every_allocation),
 		CASE(full_arena_is_out_of_memory),
