@@ -335,28 +335,52 @@ static int add_advertiser(struct fetch_set *s, struct fetch_want *w, unsigned pe
 	return FETCH_NEED_KNOWN;
 }
 
-int fetch_set_need(struct fetch_set *s, unsigned peer, const struct hash *h)
+static int add_checking(struct fetch_set *s, const struct hash *h, enum object_kind kind,
+			const struct group_key *key)
 {
-	struct fetch_want *w = fetch_set_find(s, h);
-	struct group_key key = { 0 };
 	struct fetch_group *g;
+	struct fetch_want *w;
 	int err;
 
-	if (w != NULL)
-		return add_advertiser(s, w, peer);
 	w = want_new(s, h, &err);
 	if (w == NULL)
 		return err;
-	w->kind = OBJECT_COMMIT;
+	w->kind = (uint8_t)kind;
 	w->priority = STORE_WANT_COMMIT;
-	peers_add(&key.candidates, peer);
-	g = group_get(s, &key);
+	g = group_get(s, key);
 	if (g == NULL) {
 		want_forget(s, w);
 		return UV_ENOMEM;
 	}
 	want_in(s, w, g, FETCH_CHECKING);
 	return FETCH_NEED_NEW;
+}
+
+int fetch_set_need(struct fetch_set *s, unsigned peer, const struct hash *h)
+{
+	struct fetch_want *w = fetch_set_find(s, h);
+	struct group_key key = { 0 };
+
+	if (w != NULL)
+		return add_advertiser(s, w, peer);
+	peers_add(&key.candidates, peer);
+	return add_checking(s, h, OBJECT_COMMIT, &key);
+}
+
+int fetch_set_require(struct fetch_set *s, const struct hash *h, const struct fetch_want *parent)
+{
+	struct fetch_want *w = fetch_set_find(s, h);
+	struct group_key key = { 0 };
+	int rc = FETCH_NEED_KNOWN;
+
+	if (w == NULL) {
+		key.candidates = parent->group->key.candidates;
+		return add_checking(s, h, OBJECT_CAPABILITY, &key);
+	}
+	for (unsigned i = 0; i < FETCH_PEERS_MAX && rc >= 0; i++)
+		if (peers_has(&parent->group->key.candidates, i))
+			rc = add_advertiser(s, w, i);
+	return MIN(rc, FETCH_NEED_KNOWN);
 }
 
 void fetch_set_checked(struct fetch_set *s, const struct hash *h, bool present)

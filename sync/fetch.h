@@ -98,6 +98,9 @@ enum { FETCH_NEED_REPEATED = 0, FETCH_NEED_KNOWN = 1, FETCH_NEED_NEW = 2 };
 /** A peer listed a commit. NEW: it is in state checking now; KNOWN: it has one more advertiser, or
  * is settled; REPEATED: this peer listed it before. ERR_LIMIT, UV_ENOMEM. */
 int fetch_set_need(struct fetch_set *s, unsigned peer, const struct hash *h);
+/** An arrived commit cannot be accepted without this capability: the commit's advertisers have it.
+ * Results as above. */
+int fetch_set_require(struct fetch_set *s, const struct hash *h, const struct fetch_want *parent);
 /** What the look-up of a new one gave. */
 void fetch_set_checked(struct fetch_set *s, const struct hash *h, bool present);
 /** Something the store wants. `parent` (NULL = unknown): the want in flight whose blob refers to

@@ -402,6 +402,7 @@ static enum op_step do_closing(struct session *s)
 	if (s->op.pending > 0)
 		return OP_WAIT;
 	runner_timer_stop(s->op.env.runner, &s->timer);
+	session_rounds_end(s); /* the last puts may have left something to look up */
 	fetch_set_leave(s->wave->wants, s->index);
 	op_move(&s->op, DONE);
 	return OP_NEXT;

@@ -133,6 +133,12 @@ struct sync *sync_new(const struct sync_config *config)
 	return s;
 }
 
+void sync_set_listener(struct sync *s, const struct sync_listener *listener, void *data)
+{
+	s->config.listener = listener;
+	s->config.listener_data = data;
+}
+
 static void on_closed(struct runner_task *task)
 {
 	struct sync *s = container_of(task, struct sync, closed_task);

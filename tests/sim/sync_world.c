@@ -30,7 +30,8 @@ void sync_world_init(struct sync_world *w, uint64_t seed)
 
 /* ---- Hosts ---- */
 
-static void on_commits(void *data, const struct store_new_commit *commits, size_t count, const struct public_key *from)
+static void on_commits(void *data, const struct store_new_commit *commits, size_t count,
+		       const struct public_key *from)
 {
 	struct host *h = data;
 
@@ -60,9 +61,11 @@ static struct host *host_new(struct sync_world *w, const struct net_service *ser
 	h->world = w;
 	snprintf(h->ip, sizeof(h->ip), "10.0.0.%zu", w->count);
 	make_key(1, (uint8_t)w->count, h->secret, &h->peer);
-	h->addr = (struct multiaddr){ .family = 4, .ip = { 10, 0, 0, (uint8_t)w->count }, .port = SYNC_WORLD_PORT };
-	CHECK_STATUS(0, store_open(&(struct store_config){ .runner = r, .inline_io = true }, &h->store, why,
-				   sizeof(why)));
+	h->addr = (struct multiaddr){ .family = 4,
+				      .ip = { 10, 0, 0, (uint8_t)w->count },
+				      .port = SYNC_WORLD_PORT };
+	CHECK_STATUS(0, store_open(&(struct store_config){ .runner = r, .inline_io = true },
+				   &h->store, why, sizeof(why)));
 	h->net = net_new(&(struct net_config){ .runner = r,
 					       .transport = simnet_host(w->simnet, h->ip),
 					       .secret_key = h->secret,
@@ -88,7 +91,8 @@ struct host *sync_world_host(struct sync_world *w)
 	return h;
 }
 
-struct host *sync_world_raw_host(struct sync_world *w, const struct net_service *service, void *data)
+struct host *sync_world_raw_host(struct sync_world *w, const struct net_service *service,
+				 void *data)
 {
 	return host_new(w, service, data);
 }
@@ -105,7 +109,8 @@ static bool is_set(void *data)
 
 static void wait_for(struct sync_world *w, bool *flag)
 {
-	assert_true(run_until(&w->loop, is_set, flag, runner_now_ms(&w->loop.runner) + WAIT_MAX_MS));
+	assert_true(
+		run_until(&w->loop, is_set, flag, runner_now_ms(&w->loop.runner) + WAIT_MAX_MS));
 }
 
 static void set(void *data)
@@ -148,7 +153,8 @@ static bool check_stages(void *data, const struct trace_span_view *s)
 	return true;
 }
 
-static void walk_all(struct sync_world *w, bool (*visit)(void *data, const struct trace_span_view *s), void *data)
+static void walk_all(struct sync_world *w,
+		     bool (*visit)(void *data, const struct trace_span_view *s), void *data)
 {
 	struct trace_query q = { .limit = 250 };
 	uint32_t roots[250];
@@ -183,7 +189,8 @@ static bool search_span(void *data, const struct trace_span_view *s)
 		struct buf text;
 
 		buf_init(&text, 4096);
-		if (q->text != NULL && trace_mark_at(q->world->trace, s, i, &mark, &text) && text.data != NULL)
+		if (q->text != NULL && trace_mark_at(q->world->trace, s, i, &mark, &text) &&
+		    text.data != NULL)
 			q->found = q->found || strstr((char *)text.data, q->text) != NULL;
 		buf_fini(&text);
 	}
@@ -266,8 +273,8 @@ static void make_file(struct thing *t)
 	piece_take(&t->file, OBJECT_FILE, &out);
 }
 
-void thing_init(struct thing *t, const struct sync_world *w, const char *path, uint64_t time_s, size_t chunk_count,
-		size_t chunk_bytes, const struct hash *parent)
+void thing_init(struct thing *t, const struct sync_world *w, const char *path, uint64_t time_s,
+		size_t chunk_count, size_t chunk_bytes, const struct hash *parent)
 {
 	struct commit *c = mem_alloc(sizeof(*c));
 	struct buf out;
@@ -378,7 +385,8 @@ bool host_has(struct host *h, const struct hash *hash)
 
 bool host_has_thing(struct host *h, const struct thing *t)
 {
-	bool all = host_has(h, &t->commit.hash) && (t->chunk_count == 0 || host_has(h, &t->file.hash));
+	bool all = host_has(h, &t->commit.hash) &&
+		   (t->chunk_count == 0 || host_has(h, &t->file.hash));
 
 	for (size_t i = 0; i < t->chunk_count && all; i++)
 		all = host_has(h, &t->chunks[i].hash);
@@ -396,7 +404,8 @@ static void on_items(struct store_items *i, int status)
 	struct items_wait *w = i->data;
 
 	CHECK_STATUS(0, status);
-	*w = (struct items_wait){ true, i->count, hash_of(i->items, i->count * sizeof(i->items[0])) };
+	*w = (struct items_wait){ true, i->count,
+				  hash_of(i->items, i->count * sizeof(i->items[0])) };
 }
 
 size_t host_items(struct host *h, const struct scope *scope, struct hash *ret_digest)
@@ -471,7 +480,9 @@ void run_start(struct run *r, struct host *h, const struct scope *scope, uint8_t
 	r->wave.data = r;
 	sync_wave_start(&r->wave, &env, h->sync, scope, max_priority, &wave_events, on_wave);
 	for (size_t i = 0; i < count; i++) {
-		struct sync_target t = { .peer = peers[i]->peer, .addrs = { peers[i]->addr }, .addr_count = 1 };
+		struct sync_target t = { .peer = peers[i]->peer,
+					 .addrs = { peers[i]->addr },
+					 .addr_count = 1 };
 		int err = sync_wave_add(&r->wave, &t);
 
 		if (mem_fault_hits() == 0)
@@ -485,7 +496,8 @@ void run_wait(struct run *r)
 	wait_for(r->host->world, &r->done);
 }
 
-int run_sync(struct run *r, struct host *h, const struct scope *scope, struct host *const *peers, size_t count)
+int run_sync(struct run *r, struct host *h, const struct scope *scope, struct host *const *peers,
+	     size_t count)
 {
 	run_start(r, h, scope, STORE_WANT_HISTORY, peers, count, 600000);
 	run_wait(r);

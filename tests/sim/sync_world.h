@@ -1,5 +1,5 @@
-/* Hosts with real net, store and sync on a simulated network and a virtual clock. The same seed gives
- * the same run. One trace store serves all hosts. */
+/* Hosts with real net, store and sync on a simulated network and a virtual clock. The same seed
+ * gives the same run. One trace store serves all hosts. */
 #pragma once
 
 #include "sync/sync.h"
@@ -36,13 +36,14 @@ struct sync_world {
 };
 
 void sync_world_init(struct sync_world *w, uint64_t seed);
-/** Closes everything; asserts that no operation, no claim and no memory is left and that the stages of every span sum to its wall
- *  time. */
+/** Closes everything; asserts that no operation, no claim and no memory is left and that the stages
+ * of every span sum to its wall time. */
 void sync_world_fini(struct sync_world *w);
 /** A full host. */
 struct host *sync_world_host(struct sync_world *w);
 /** A host whose streams the test answers itself. */
-struct host *sync_world_raw_host(struct sync_world *w, const struct net_service *service, void *data);
+struct host *sync_world_raw_host(struct sync_world *w, const struct net_service *service,
+				 void *data);
 void sync_world_run_ms(struct sync_world *w, uint64_t ms);
 
 /* ---- Content ---- */
@@ -60,11 +61,13 @@ struct thing {
 	struct piece commit, file, chunks[THING_CHUNKS_MAX];
 	size_t chunk_count;
 };
-/** chunk_count 0: a tombstone, a commit alone. Chunks are of chunk_bytes, different for each path. */
-void thing_init(struct thing *t, const struct sync_world *w, const char *path, uint64_t time_s, size_t chunk_count,
-		size_t chunk_bytes, const struct hash *parent);
+/** chunk_count 0: a tombstone, a commit alone. Chunks are of chunk_bytes, different for each path.
+ */
+void thing_init(struct thing *t, const struct sync_world *w, const char *path, uint64_t time_s,
+		size_t chunk_count, size_t chunk_bytes, const struct hash *parent);
 void thing_fini(struct thing *t);
-/** Put pieces into a host's store, as if they came from a peer. Asserts that each is stored or stashed. */
+/** Put pieces into a host's store, as if they came from a peer. Asserts that each is stored or
+ * stashed. */
 void host_put(struct host *h, const struct piece *p);
 void host_put_thing(struct host *h, const struct thing *t);
 /** The same, only chunks [first, first + count). */
@@ -98,7 +101,8 @@ void run_start(struct run *r, struct host *h, const struct scope *scope, uint8_t
 /** Until the wave's callback. Fails the test when it does not come. */
 void run_wait(struct run *r);
 /** Both; returns the status. */
-int run_sync(struct run *r, struct host *h, const struct scope *scope, struct host *const *peers, size_t count);
+int run_sync(struct run *r, struct host *h, const struct scope *scope, struct host *const *peers,
+	     size_t count);
 /** How the session with this peer ended; NULL when it has not. */
 const struct sync_peer_outcome *run_outcome(const struct run *r, const struct host *peer);
 /** Is there a mark with this text in any span of this category? */

@@ -1,5 +1,5 @@
-/* Sync between whole hosts: every scenario ends with the sets that it should, no operation and no memory left, and stages
- * that sum (sync_world_fini). */
+/* Sync between whole hosts: every scenario ends with the sets that it should, no operation and no
+ * memory left, and stages that sum (sync_world_fini). */
 #include "tests/sim/sync_world.h"
 
 static void two_nodes_full_object(void **state)
