@@ -1,19 +1,22 @@
 /* Negentropy protocol v1.
  *
  *   message   version (0x61) range*
- *   range     bound mode payload         covers from the previous range's bound up to this one, exclusive
- *   bound     varint time, varint length, that many bytes of an id prefix (the rest counts as zeros)
- *             time is 0 for infinity, else 1 + difference to the previous bound's time in this message
- *   mode      0 skip, 1 fingerprint (16 bytes), 2 id list (varint count, 32 bytes each)
+ *   range     bound mode payload         covers from the previous range's bound up to this one,
+ * exclusive bound     varint time, varint length, that many bytes of an id prefix (the rest counts
+ * as zeros) time is 0 for infinity, else 1 + difference to the previous bound's time in this
+ * message mode      0 skip, 1 fingerprint (16 bytes), 2 id list (varint count, 32 bytes each)
  *   varint    base 128, most significant digit first
  *
- * A message ends where the ranges end; what lies beyond the last bound is skipped. Skips are written lazily, so a message of
- * the version byte alone says "nothing left": that, and not "one range", ends a session.
+ * A message ends where the ranges end; what lies beyond the last bound is skipped. Skips are
+ * written lazily, so a message of the version byte alone says "nothing left": that, and not "one
+ * range", ends a session.
  *
- * What can go wrong: bounds that run backwards, lists longer than the message, a peer that splits for ever. The first two are
- * ERR_MALFORMED; the last is stopped by counting rounds that teach nothing.
+ * What can go wrong: bounds that run backwards, lists longer than the message, a peer that splits
+ * for ever. The first two are ERR_MALFORMED; the last is stopped by counting rounds that teach
+ * nothing.
  *
- * A set keeps prefix sums of its ids (mod 2^256), so a fingerprint costs one subtraction and one SHA-256. */
+ * A set keeps prefix sums of its ids (mod 2^256), so a fingerprint costs one subtraction and one
+ * SHA-256. */
 #include "sync/reconcile.h"
 
 #include <endian.h>
@@ -30,7 +33,7 @@ enum {
 	VERSION_LOW = 0x60,
 	VERSION_HIGH = 0x6f,
 	VARINT_MAX = 10,
-	FRAME_RESERVE = 200,  /* room kept for the closing fingerprint of a cut message */
+	FRAME_RESERVE = 200, /* room kept for the closing fingerprint of a cut message */
 	FRUGAL_LIST_BELOW = 4,
 	FRUGAL_PER_FINGERPRINT = 3
 };
@@ -127,8 +130,9 @@ static size_t set_find(const struct reconcile_set *s, size_t from, const struct 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
 		const struct reconcile_item *item = &s->items[mid];
-		bool below = item->time != b->time ? item->time < b->time :
-						     memcmp(item->id.bytes, b->prefix, HASH_SIZE) < 0;
+		bool below = item->time != b->time ?
+				     item->time < b->time :
+				     memcmp(item->id.bytes, b->prefix, HASH_SIZE) < 0;
 
 		if (below)
 			low = mid + 1;
@@ -224,7 +228,8 @@ static struct bound bound_at(const struct reconcile_item *item)
 }
 
 /* Shortest bound that lies above prev and not above curr. */
-static struct bound bound_between(const struct reconcile_item *prev, const struct reconcile_item *curr)
+static struct bound bound_between(const struct reconcile_item *prev,
+				  const struct reconcile_item *curr)
 {
 	struct bound b = { .time = curr->time };
 
@@ -257,7 +262,8 @@ void reconcile_fingerprint(const struct reconcile_set *s, size_t begin, size_t e
 	memcpy(ret, digest, RECONCILE_FINGERPRINT_SIZE);
 }
 
-static void write_fingerprint(struct reconcile *r, struct buf *out, size_t begin, size_t end, const struct bound *upper)
+static void write_fingerprint(struct reconcile *r, struct buf *out, size_t begin, size_t end,
+			      const struct bound *upper)
 {
 	uint8_t fingerprint[RECONCILE_FINGERPRINT_SIZE];
 
@@ -267,7 +273,8 @@ static void write_fingerprint(struct reconcile *r, struct buf *out, size_t begin
 	buf_write(out, fingerprint, sizeof(fingerprint));
 }
 
-static void write_list(struct reconcile *r, struct buf *out, size_t begin, size_t end, const struct bound *upper)
+static void write_list(struct reconcile *r, struct buf *out, size_t begin, size_t end,
+		       const struct bound *upper)
 {
 	write_bound(r, out, upper);
 	write_varint(out, MODE_LIST);
@@ -280,12 +287,14 @@ static void write_list(struct reconcile *r, struct buf *out, size_t begin, size_
 static size_t split_count(const struct reconcile *r, size_t count)
 {
 	if (r->initiator && r->policy == RECONCILE_FRUGAL && count < RECONCILE_LIST_BELOW)
-		return count < FRUGAL_LIST_BELOW ? 0 :
-						   (count + FRUGAL_PER_FINGERPRINT - 1) / FRUGAL_PER_FINGERPRINT;
+		return count < FRUGAL_LIST_BELOW ?
+			       0 :
+			       (count + FRUGAL_PER_FINGERPRINT - 1) / FRUGAL_PER_FINGERPRINT;
 	return count < RECONCILE_LIST_BELOW ? 0 : RECONCILE_BUCKETS;
 }
 
-static void split_range(struct reconcile *r, struct buf *out, size_t begin, size_t end, const struct bound *upper)
+static void split_range(struct reconcile *r, struct buf *out, size_t begin, size_t end,
+			const struct bound *upper)
 {
 	size_t pieces = split_count(r, end - begin);
 	size_t each, longer, at = begin;
@@ -298,8 +307,9 @@ static void split_range(struct reconcile *r, struct buf *out, size_t begin, size
 	longer = (end - begin) % pieces; /* the first ones take one item more */
 	for (size_t i = 0; i < pieces; i++) {
 		size_t next = at + each + (i < longer ? 1 : 0);
-		struct bound b = next == end ? *upper :
-					       bound_between(&r->set->items[next - 1], &r->set->items[next]);
+		struct bound b =
+			next == end ? *upper :
+				      bound_between(&r->set->items[next - 1], &r->set->items[next]);
 
 		write_fingerprint(r, out, at, next, &b);
 		at = next;
@@ -354,7 +364,8 @@ static size_t sort_unique(struct hash *ids, size_t count)
 }
 
 /* Initiator: compare the responder's full list of a range with ours; the range is settled. */
-static int take_list(struct exchange *x, const uint8_t *list, size_t count, size_t begin, size_t end)
+static int take_list(struct exchange *x, const uint8_t *list, size_t count, size_t begin,
+		     size_t end)
 {
 	const struct reconcile_item *ours = x->r->set->items;
 	struct hash *theirs = mem_alloc_array(count, sizeof(*theirs));
@@ -401,8 +412,10 @@ static size_t answer_list(struct exchange *x, size_t begin, size_t end, const st
 	return cut;
 }
 
-/* One range of the other side's message. *end is where our items of it end; it moves down when an answer was cut. */
-static int take_range(struct exchange *x, struct buf_reader *in, const struct bound *upper, size_t begin, size_t *end)
+/* One range of the other side's message. *end is where our items of it end; it moves down when an
+ * answer was cut. */
+static int take_range(struct exchange *x, struct buf_reader *in, const struct bound *upper,
+		      size_t begin, size_t *end)
 {
 	uint8_t ours[RECONCILE_FINGERPRINT_SIZE];
 	const uint8_t *payload;
@@ -453,8 +466,9 @@ static int exchange_ranges(struct exchange *x, struct buf_reader *in)
 		if (status < 0)
 			return status;
 		if (frame_full(x, 0)) {
-			/* A split that does not fit is withdrawn. One fingerprint stands for everything from here on; the
-			 * other side sees it reach back to our last bound and splits again. */
+			/* A split that does not fit is withdrawn. One fingerprint stands for
+			 * everything from here on; the other side sees it reach back to our last
+			 * bound and splits again. */
 			x->out->len = x->keep;
 			write_fingerprint(x->r, x->out, end, x->r->set->count, &bound_infinity);
 			return 0;
@@ -485,7 +499,8 @@ static int exchange_message(struct exchange *x, const void *msg, size_t len)
 	return status < 0 ? status : buf_err(x->out);
 }
 
-int reconcile_init(struct reconcile *r, const struct reconcile_set *set, size_t frame_limit, enum reconcile_policy policy)
+int reconcile_init(struct reconcile *r, const struct reconcile_set *set, size_t frame_limit,
+		   enum reconcile_policy policy)
 {
 	if (frame_limit != 0 && frame_limit < RECONCILE_FRAME_MIN)
 		return ERR_LIMIT;
@@ -515,8 +530,8 @@ int reconcile_respond(struct reconcile *r, const void *msg, size_t len, struct b
 	return exchange_message(&x, msg, len);
 }
 
-int reconcile_continue(struct reconcile *r, const void *msg, size_t len, const struct reconcile_sink *sink, struct buf *out,
-		       bool *ret_done)
+int reconcile_continue(struct reconcile *r, const void *msg, size_t len,
+		       const struct reconcile_sink *sink, struct buf *out, bool *ret_done)
 {
 	struct exchange x = { .r = r, .sink = sink, .out = out, .start = out->len };
 	int status;

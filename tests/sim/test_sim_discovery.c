@@ -1,4 +1,5 @@
-/* Discovery over real sync, store and net on a simulated network: who is asked, what ends it, what a trace of it says. */
+/* Discovery over real sync, store and net on a simulated network: who is asked, what ends it, what
+ * a trace of it says. */
 #include "tests/sim/world.h"
 
 static const struct world_file notes[] = {
@@ -79,7 +80,8 @@ static void a_dead_hint_is_not_found_and_says_why(void **state)
 	world_init(&w, 4);
 	a = world_node(&w);
 	b = world_node(&w);
-	CHECK_STATUS(0, simnet_set_path(w.simnet, a->ip, b->ip, &(struct simnet_path){ .cut = true }));
+	CHECK_STATUS(0,
+		     simnet_set_path(w.simnet, a->ip, b->ip, &(struct simnet_path){ .cut = true }));
 	iri = world_iri(a, "/notes", true);
 	CHECK_STATUS(ERR_NOT_FOUND, world_discover(b, &iri, SCOPE_EXACT, &d));
 	CHECK_STATUS(UV_ETIMEDOUT, d.last_error);
@@ -255,7 +257,8 @@ static void on_any(struct discover *d, int status)
 	*(int *)d->data = status;
 }
 
-/* At whatever moment the asker gives up, everything ends, nothing leaks, and the next question is answered. */
+/* At whatever moment the asker gives up, everything ends, nothing leaks, and the next question is
+ * answered. */
 static void a_discovery_may_be_cancelled_at_any_time(void **state)
 {
 	for (uint64_t at_ms = 0; at_ms < 120; at_ms += 3) {
@@ -295,7 +298,8 @@ static void a_deadline_names_the_stage_it_struck_in(void **state)
 	world_init(&w, 11);
 	a = world_node(&w);
 	b = world_node(&w);
-	CHECK_STATUS(0, simnet_set_path(w.simnet, a->ip, b->ip, &(struct simnet_path){ .cut = true }));
+	CHECK_STATUS(0,
+		     simnet_set_path(w.simnet, a->ip, b->ip, &(struct simnet_path){ .cut = true }));
 	iri = world_iri(a, "/notes", true);
 	env = world_env(b, 1000);
 	d.data = &status;
@@ -319,12 +323,14 @@ static void a_slow_stage_owns_the_wall_clock(void **state)
 	a = world_node(&w);
 	b = world_node(&w);
 	world_publish(a, "/notes", notes, 2);
-	CHECK_STATUS(0, simnet_set_path(w.simnet, a->ip, b->ip, &(struct simnet_path){ .latency_ms = 500 }));
+	CHECK_STATUS(0, simnet_set_path(w.simnet, a->ip, b->ip,
+					&(struct simnet_path){ .latency_ms = 500 }));
 	iri = world_iri(a, "/notes", true);
 	before = runner_now_ms(&w.loop.runner);
 	CHECK_STATUS(0, world_discover(b, &iri, SCOPE_EXACT, &d));
-	assert_in_range(runner_now_ms(&w.loop.runner) - before, 3000, 20000); /* several round trips of a second */
-	world_fini(&w); /* checks that the stages sum to it */
+	assert_in_range(runner_now_ms(&w.loop.runner) - before, 3000,
+			20000); /* several round trips of a second */
+	world_fini(&w);		/* checks that the stages sum to it */
 }
 
 struct resolves {
@@ -354,7 +360,8 @@ static void a_subscription_hears_of_an_edit_without_polling(void **state)
 	CHECK_STATUS(0, world_discover(r.node, &r.iri, SCOPE_EXACT, &d));
 	world_subscribe(r.node, &r.iri, SCOPE_EXACT);
 	world_run_ms(&w, 5000);
-	r.iri.heads[r.iri.head_count++] = world_publish(&w.nodes[0], "/notes", notes, ARRAY_SIZE(notes));
+	r.iri.heads[r.iri.head_count++] =
+		world_publish(&w.nodes[0], "/notes", notes, ARRAY_SIZE(notes));
 	at = runner_now_ms(&w.loop.runner);
 	assert_true(world_run_until(&w, resolves_now, &r, 30000));
 	assert_in_range(runner_now_ms(&w.loop.runner) - at, 0, 500);

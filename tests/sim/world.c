@@ -38,17 +38,21 @@ static void start_layers(struct node *n)
 	n->trace = trace_new(&(struct trace_config){ 0 }, r->clock);
 	assert_non_null(n->trace);
 	trace_observe(n->trace, r);
-	CHECK_STATUS(0, store_open(&(struct store_config){ .runner = r, .inline_io = true }, &n->store, why,
-				   sizeof(why)));
+	CHECK_STATUS(0, store_open(&(struct store_config){ .runner = r, .inline_io = true },
+				   &n->store, why, sizeof(why)));
 	n->net = net_new(&(struct net_config){ .runner = r,
 					       .transport = simnet_host(n->world->simnet, n->ip),
 					       .secret_key = n->node_secret,
 					       .agent = "sim" });
 	assert_non_null(n->net);
-	n->sync = sync_new(&(struct sync_config){ .runner = r, .net = n->net, .store = n->store, .trace = n->trace });
+	n->sync = sync_new(&(struct sync_config){
+		.runner = r, .net = n->net, .store = n->store, .trace = n->trace });
 	assert_non_null(n->sync);
-	n->discovery = discovery_new(&(struct discovery_config){
-		.runner = r, .net = n->net, .store = n->store, .sync = n->sync, .trace = n->trace });
+	n->discovery = discovery_new(&(struct discovery_config){ .runner = r,
+								 .net = n->net,
+								 .store = n->store,
+								 .sync = n->sync,
+								 .trace = n->trace });
 	assert_non_null(n->discovery);
 	sync_set_listener(n->sync, discovery_sync_listener(), n->discovery);
 }
@@ -190,7 +194,8 @@ static void on_put(struct store_put *p, int status)
 	*(struct wait *)p->data = (struct wait){ true, status };
 }
 
-static void put_blob(struct node *n, enum object_kind kind, const struct hash *hash, const void *data, size_t len)
+static void put_blob(struct node *n, enum object_kind kind, const struct hash *hash,
+		     const void *data, size_t len)
 {
 	struct op_env env = world_env(n, 60000);
 	struct store_blob blob = { .hash = *hash, .kind = kind, .len = len };
@@ -206,7 +211,8 @@ static void put_blob(struct node *n, enum object_kind kind, const struct hash *h
 	store_put_fini(&put);
 }
 
-static int on_emit(void *data, enum object_kind kind, const struct hash *hash, const void *blob, size_t len)
+static int on_emit(void *data, enum object_kind kind, const struct hash *hash, const void *blob,
+		   size_t len)
 {
 	put_blob(data, kind, hash, blob, len);
 	return 0;
@@ -219,7 +225,7 @@ static uint8_t *content(const struct world_file *f, size_t *ret_size)
 	uint8_t *bytes = mem_alloc(size);
 
 	for (size_t i = 0; i < size; i++)
-		bytes[i] = (uint8_t)(f->text[i % text] + i / 50000);
+		bytes[i] = (uint8_t)((size_t)(uint8_t)f->text[i % text] + i / 50000);
 	*ret_size = size;
 	return bytes;
 }
@@ -251,7 +257,8 @@ static void on_publish(struct store_publish *p, int status)
 	*(struct wait *)p->data = (struct wait){ true, status };
 }
 
-struct hash world_publish(struct node *n, const char *path, const struct world_file *files, size_t count)
+struct hash world_publish(struct node *n, const char *path, const struct world_file *files,
+			  size_t count)
 {
 	struct op_env env = world_env(n, 60000);
 	struct commit commit = { .space = n->space, .author = n->space, .root_kind = OBJECT_TREE };
@@ -302,7 +309,8 @@ static void on_discovered(struct discover *d, int status)
 	*(struct wait *)d->data = (struct wait){ true, status };
 }
 
-int world_discover(struct node *n, const struct iri *iri, enum scope_kind kind, struct discover *ret)
+int world_discover(struct node *n, const struct iri *iri, enum scope_kind kind,
+		   struct discover *ret)
 {
 	struct op_env env = world_env(n, DISCOVERY_TIMEOUT_MS + 1000);
 	struct wait wait = { 0 };

@@ -1,5 +1,5 @@
-/* A world of peerscope nodes in one process: real discovery, sync, net and store on a simulated network and a virtual clock. The
- * same seed gives the same run. */
+/* A world of peerscope nodes in one process: real discovery, sync, net and store on a simulated
+ * network and a virtual clock. The same seed gives the same run. */
 #pragma once
 
 #include "discovery/discovery.h"
@@ -34,7 +34,8 @@ struct world {
 
 /** Prints the seed. Every failure inside fails the test. */
 void world_init(struct world *w, uint64_t seed);
-/** Closes every node; asserts that no operation is left and that the stages of every trace sum to its wall time. */
+/** Closes every node; asserts that no operation is left and that the stages of every trace sum to
+ * its wall time. */
 void world_fini(struct world *w);
 struct node *world_node(struct world *w);
 /** Leaves the network, orderly. Its store is gone with it. */
@@ -48,15 +49,17 @@ struct op_env world_env(struct node *n, uint64_t timeout_ms);
 /* A file of a test folder. */
 struct world_file {
 	const char *name;
-	const char *text;  /* content; repeated until `size` bytes when size is given */
+	const char *text; /* content; repeated until `size` bytes when size is given */
 	size_t size;
 };
 /** Publish a flat folder under the node's own space. Returns the commit. */
-struct hash world_publish(struct node *n, const char *path, const struct world_file *files, size_t count);
+struct hash world_publish(struct node *n, const char *path, const struct world_file *files,
+			  size_t count);
 /** hm://<space of n><path>, with a hint to n when `hinted`. */
 struct iri world_iri(const struct node *n, const char *path, bool hinted);
 /** Discover and wait for the end (virtual time). The struct is filled with the results. */
-int world_discover(struct node *n, const struct iri *iri, enum scope_kind kind, struct discover *ret);
+int world_discover(struct node *n, const struct iri *iri, enum scope_kind kind,
+		   struct discover *ret);
 /** Does the node's store resolve it? */
 bool world_resolves(struct node *n, const struct iri *iri, enum scope_kind kind);
 void world_subscribe(struct node *n, const struct iri *iri, enum scope_kind kind);

@@ -1,5 +1,5 @@
-/* Negentropy v1: the reference's published check values, byte counts measured against it, and the exact union on random
- * pairs of sets. */
+/* Negentropy v1: the reference's published check values, byte counts measured against it, and the
+ * exact union on random pairs of sets. */
 #include "tests/unit/test_util.h"
 
 #include <sodium.h>
@@ -133,7 +133,8 @@ static void learned_sort(struct learned *l)
 	l->count = kept;
 }
 
-static void session_run(struct session *s, const struct pair *p, size_t frame_limit, enum reconcile_policy policy)
+static void session_run(struct session *s, const struct pair *p, size_t frame_limit,
+			enum reconcile_policy policy)
 {
 	struct reconcile client, server;
 	struct reconcile_sink sink = { on_have, on_need, s };
@@ -144,7 +145,8 @@ static void session_run(struct session *s, const struct pair *p, size_t frame_li
 	buf_init(&up, 256 << 20);
 	buf_init(&down, 256 << 20);
 	CHECK_STATUS(0, reconcile_init(&client, &p->sets[CLIENT], frame_limit, policy));
-	CHECK_STATUS(0, reconcile_init(&server, &p->sets[SERVER], frame_limit, RECONCILE_REFERENCE));
+	CHECK_STATUS(0,
+		     reconcile_init(&server, &p->sets[SERVER], frame_limit, RECONCILE_REFERENCE));
 	CHECK_STATUS(0, reconcile_initiate(&client, &up));
 	while (!done && s->status == 0) {
 		buf_clear(&down);
@@ -167,7 +169,8 @@ static void session_fini(struct session *s)
 }
 
 /* What the session should have learned, by plain comparison. */
-static size_t count_missing(const struct reconcile_set *in, const struct reconcile_set *from, const struct learned *learned)
+static size_t count_missing(const struct reconcile_set *in, const struct reconcile_set *from,
+			    const struct learned *learned)
 {
 	size_t missing = 0, j = 0;
 
@@ -179,7 +182,8 @@ static size_t count_missing(const struct reconcile_set *in, const struct reconci
 		if (j < in->count && hash_eq(&in->items[j].id, &from->items[i].id))
 			continue;
 		missing++;
-		assert_non_null(bsearch(&from->items[i].id, learned->ids, learned->count, HASH_SIZE, id_order));
+		assert_non_null(bsearch(&from->items[i].id, learned->ids, learned->count, HASH_SIZE,
+					id_order));
 	}
 	return missing;
 }
@@ -187,8 +191,10 @@ static size_t count_missing(const struct reconcile_set *in, const struct reconci
 static void assert_exact_union(const struct session *s, const struct pair *p)
 {
 	CHECK_STATUS(0, s->status);
-	assert_int_equal(s->need.count, count_missing(&p->sets[CLIENT], &p->sets[SERVER], &s->need));
-	assert_int_equal(s->have.count, count_missing(&p->sets[SERVER], &p->sets[CLIENT], &s->have));
+	assert_int_equal(s->need.count,
+			 count_missing(&p->sets[CLIENT], &p->sets[SERVER], &s->need));
+	assert_int_equal(s->have.count,
+			 count_missing(&p->sets[SERVER], &p->sets[CLIENT], &s->have));
 }
 
 static void from_hex(const char *hex, uint8_t *ret, size_t size)
@@ -254,8 +260,9 @@ static void bytes_and_rounds_equal_the_reference(void **state)
 
 		pair_scatter(&p, rows[i].n, rows[i].d);
 		session_run(&s, &p, rows[i].frame_limit, rows[i].policy);
-		print_message("# n=%zu d=%zu frame=%zu policy=%d: %zu bytes, %zu rounds\n", rows[i].n, rows[i].d,
-			      rows[i].frame_limit, rows[i].policy, s.bytes, s.rounds);
+		print_message("# n=%zu d=%zu frame=%zu policy=%d: %zu bytes, %zu rounds\n",
+			      rows[i].n, rows[i].d, rows[i].frame_limit, rows[i].policy, s.bytes,
+			      s.rounds);
 		assert_exact_union(&s, &p);
 		assert_int_equal(s.bytes, rows[i].bytes);
 		assert_int_equal(s.rounds, rows[i].rounds);
@@ -319,8 +326,10 @@ static void a_single_missing_item_is_found_at_every_position(void **state)
 			pair_scatter(&p, sizes[k], 0);
 			reconcile_set_fini(&p.sets[CLIENT]);
 			p.items[CLIENT][lost] = p.items[CLIENT][--p.counts[CLIENT]];
-			CHECK_STATUS(0, reconcile_set_init(&p.sets[CLIENT], p.items[CLIENT], p.counts[CLIENT]));
-			session_run(&s, &p, 0, lost % 2 == 0 ? RECONCILE_FRUGAL : RECONCILE_REFERENCE);
+			CHECK_STATUS(0, reconcile_set_init(&p.sets[CLIENT], p.items[CLIENT],
+							   p.counts[CLIENT]));
+			session_run(&s, &p, 0,
+				    lost % 2 == 0 ? RECONCILE_FRUGAL : RECONCILE_REFERENCE);
 			assert_exact_union(&s, &p);
 			assert_int_equal(s.need.count, 1);
 			session_fini(&s);
@@ -331,7 +340,9 @@ static void a_single_missing_item_is_found_at_every_position(void **state)
 
 static void counts_are_part_of_the_fingerprint(void **state)
 {
-	struct reconcile_item items[1] = { { .time = 1 } }; /* the all-zero id adds nothing to the sum */
+	struct reconcile_item items[1] = {
+		{ .time = 1 }
+	}; /* the all-zero id adds nothing to the sum */
 	struct reconcile_set set;
 	uint8_t empty[RECONCILE_FINGERPRINT_SIZE], one[RECONCILE_FINGERPRINT_SIZE];
 
@@ -365,8 +376,9 @@ static void assert_answer(const char *question_hex, const char *answer_hex)
 static void another_version_is_answered_with_ours(void **state)
 {
 	assert_answer("62aabbccddeeff", "61");
-	assert_answer("6100000200", "610000020107000000000000000000000000000000000000000000000000000000"
-				    "00000000");
+	assert_answer("6100000200",
+		      "610000020107000000000000000000000000000000000000000000000000000000"
+		      "00000000");
 }
 
 static int respond(const void *msg, size_t len)
