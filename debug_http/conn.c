@@ -259,6 +259,8 @@ static void on_shutdown(uv_shutdown_t *req, int status)
 
 static void linger(struct conn *c)
 {
+	if (c->state == CONN_CLOSED)
+		return;
 	move(c, CONN_LINGER);
 	if (c->eof || uv_shutdown(&c->shutdown, &c->uv.stream, on_shutdown) < 0)
 		conn_drop(c);
@@ -274,15 +276,13 @@ static void finish_reply(struct conn *c)
 	if (!again) {
 		buf_clear(&c->in);
 		read_on(c);
-		if (c->state != CONN_CLOSED)
-			linger(c);
+		linger(c);
 		return;
 	}
 	request_reset(&c->request);
 	move(c, CONN_IDLE);
+	parse(c);
 	read_on(c);
-	if (c->state == CONN_IDLE)
-		parse(c);
 }
 
 void conn_reply_ended(struct conn *c)
@@ -477,7 +477,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *data)
 
 static void read_on(struct conn *c)
 {
-	if (c->reading || c->eof)
+	if (c->reading || c->eof || c->state == CONN_CLOSED || c->in.len > HTTP_AHEAD_MAX)
 		return;
 	c->reading = uv_read_start(&c->uv.stream, on_alloc, on_read) == 0;
 	if (!c->reading)
@@ -511,7 +511,7 @@ static int open_stream(struct conn *c, struct listener *l)
 	return rc;
 }
 
-struct conn *conn_accept(struct listener *l)
+struct conn *http_conn_accept(struct listener *l)
 {
 	struct http_server *s = l->server;
 	struct conn *c = mem_alloc(sizeof(*c));

@@ -203,7 +203,7 @@ static void on_connection(uv_stream_t *stream, int status)
 
 	if (status < 0)
 		return;
-	if (!has_room(l->server) || conn_accept(l) == NULL)
+	if (!has_room(l->server) || http_conn_accept(l) == NULL)
 		refuse_connection(l);
 }
 

@@ -95,7 +95,7 @@ struct conn {
 
 /* conn.c */
 /** Takes over one waiting connection of the listener. NULL: out of memory or not acceptable. */
-struct conn *conn_accept(struct listener *l);
+struct conn *http_conn_accept(struct listener *l);
 /** The server closes: end what is idle, tell handlers, give replies HTTP_LINGER_MS. */
 void conn_end_soon(struct conn *c);
 /** Close now; a handler that owes a reply is told. */
