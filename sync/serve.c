@@ -113,7 +113,7 @@ void serve_blame(struct serve *v, int status)
 
 static void open_span(struct serve *v, const struct wire_request *r)
 {
-	CLEANUP(buf_fini) struct buf title;
+	CLEANUP(buf_fini) struct buf title = { 0 };
 	char peer[PEER_ID_TEXT_SIZE];
 	struct span span;
 
