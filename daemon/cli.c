@@ -1,0 +1,114 @@
+#include "daemon/cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+enum { MESSAGE_MAX = 4096, JSON_MAX = 64 << 20 };
+
+void cli_write_safe(struct buf *out, const char *text)
+{
+	size_t left = strlen(text);
+
+	while (left > 0) {
+		uint32_t c = 0;
+		size_t n = utf8_decode(text, left, &c);
+
+		if (n == 0 || utf8_is_control(c))
+			buf_write_str(out, "\xef\xbf\xbd");
+		else
+			buf_write(out, text, n);
+		n = MAX(n, (size_t)1);
+		text += n;
+		left -= n;
+	}
+}
+
+static void print_message(const char *kind, const char *fmt, va_list ap)
+{
+	char text[MESSAGE_MAX];
+	struct buf line;
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	buf_init(&line, MESSAGE_MAX * 4);
+	buf_printf(&line, "peerscope: %s", kind);
+	cli_write_safe(&line, text);
+	buf_write_u8(&line, '\n');
+	fflush(stdout);
+	(void)!write(STDERR_FILENO, line.data, line.len);
+	buf_fini(&line);
+}
+
+int cli_fail(enum exit_code code, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	print_message("", fmt, ap);
+	va_end(ap);
+	return (int)code;
+}
+
+void cli_warn(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	print_message("warning: ", fmt, ap);
+	va_end(ap);
+}
+
+int cli_client_failed(struct cli *c, int rc)
+{
+	if (rc == UV_ECANCELED)
+		return cli_fail(EXIT_CANCELLED, "cancelled");
+	if (client_unreachable(c->client))
+		return cli_fail(EXIT_UNREACHABLE, "%s", client_why(c->client));
+	if (rc == UV_ENOMEM)
+		return cli_fail(EXIT_FAILED, "out of memory");
+	return cli_fail((enum exit_code)exit_of(rc), "%s", client_why(c->client));
+}
+
+void cli_print_json(json_t *value)
+{
+	struct buf text;
+
+	buf_init(&text, JSON_MAX);
+	json_write(&text, value);
+	buf_write_u8(&text, '\n');
+	if (buf_err(&text) == 0)
+		fwrite(text.data, 1, text.len, stdout);
+	buf_fini(&text);
+	json_decref(value);
+}
+
+int cli_iri(struct cli *c, const char *text, struct iri *ret)
+{
+	char why[256];
+	int rc = iri_parse(text, strlen(text), ret, why, sizeof(why));
+
+	(void)c;
+	if (rc == 0)
+		return 0;
+	return cli_fail(EXIT_USAGE,
+			"not an IRI: %s\n  %s\nAn IRI reads hm://z6Mk…/path, with ?v=VERSION for "
+			"one version",
+			why, text);
+}
+
+const char *cli_kind(const struct cli *c)
+{
+	if (options_on(c->options, OPT_RECURSIVE))
+		return "recursive";
+	return options_on(c->options, OPT_CHILDREN) ? "children" : "exact";
+}
+
+int cli_usage(const char *verb, const char *what)
+{
+	return cli_fail(EXIT_USAGE, "%s: %s. `peerscope help %s` tells how it is used", verb, what,
+			verb);
+}

@@ -1,0 +1,323 @@
+#include "daemon/client.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "daemon/disk.h"
+#include "daemon/json.h"
+
+/* A socket address holds 108 bytes; a longer path goes through the folder's descriptor. */
+enum { SOCKET_PATH_MAX = 100, LINE_MAX_BYTES = 1 << 20 };
+
+struct client {
+	CURL *curl;
+	char *dir;
+	char *socket;
+	int dir_fd;
+	bool unreachable;
+	char why[CLIENT_WHY_MAX];
+	char curl_why[CURL_ERROR_SIZE];
+};
+
+struct stream {
+	struct buf *whole;			   /* the answer is collected here … */
+	bool (*on_line)(void *data, json_t *line); /* … or handed on line by line */
+	void *data;
+	CURL *curl;
+	struct buf rest;
+	bool stop;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig)
+{
+	(void)sig;
+	interrupted = 1;
+}
+
+void client_catch_interrupt(void)
+{
+	struct sigaction sa = { .sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND };
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+}
+
+bool client_interrupted(void)
+{
+	return interrupted != 0;
+}
+
+struct client *client_new(const char *dir)
+{
+	struct client *c = mem_alloc(sizeof(*c));
+
+	if (c == NULL)
+		return NULL;
+	c->dir_fd = -1;
+	c->curl = curl_easy_init();
+	c->dir = mem_strdup(dir);
+	c->socket = disk_path(dir, "control.sock");
+	if (c->socket != NULL && strlen(c->socket) > SOCKET_PATH_MAX) {
+		mem_free(c->socket);
+		c->dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		c->socket = mem_printf("/proc/self/fd/%d/control.sock", c->dir_fd);
+	}
+	if (c->curl == NULL || c->dir == NULL || c->socket == NULL)
+		return client_free(c);
+	return c;
+}
+
+struct client *client_free(struct client *c)
+{
+	if (c == NULL)
+		return NULL;
+	if (c->curl != NULL)
+		curl_easy_cleanup(c->curl);
+	if (c->dir_fd >= 0)
+		close(c->dir_fd);
+	mem_free(c->dir);
+	mem_free(c->socket);
+	return mem_free(c);
+}
+
+const char *client_why(const struct client *c)
+{
+	return c->why;
+}
+
+bool client_unreachable(const struct client *c)
+{
+	return c->unreachable;
+}
+
+char *client_escape(const char *s)
+{
+	char *escaped = curl_easy_escape(NULL, s, 0), *copy;
+
+	copy = escaped != NULL ? mem_strdup(escaped) : NULL;
+	curl_free(escaped);
+	return copy;
+}
+
+static size_t give_lines(struct stream *s, const char *data, size_t len)
+{
+	size_t start = 0;
+
+	buf_write(&s->rest, data, len);
+	if (buf_err(&s->rest) < 0)
+		return 0;
+	for (size_t i = 0; i < s->rest.len && !s->stop; i++) {
+		json_t *line;
+
+		if (s->rest.data[i] != '\n')
+			continue;
+		line = json_loadb((const char *)s->rest.data + start, i - start, 0, NULL);
+		start = i + 1;
+		if (line != NULL && !s->on_line(s->data, line))
+			s->stop = true;
+		json_decref(line);
+	}
+	buf_consume(&s->rest, start);
+	return s->stop ? 0 : len;
+}
+
+static size_t on_data(char *data, size_t size, size_t count, void *arg)
+{
+	struct stream *s = arg;
+	long status = 0;
+
+	if (s->on_line != NULL) {
+		curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
+		if (status == 200)
+			return give_lines(s, data, size * count);
+	}
+	buf_write(s->whole, data, size * count);
+	return buf_err(s->whole) < 0 ? 0 : size * count;
+}
+
+static int on_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+	(void)arg, (void)a, (void)b, (void)c, (void)d;
+	return interrupted != 0;
+}
+
+static void prepare(struct client *c, const char *url, const char *method,
+		    struct curl_slist *headers, const void *body, size_t len, struct stream *s)
+{
+	CURL *curl = c->curl;
+
+	curl_easy_reset(curl);
+	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+	curl_easy_setopt(curl, CURLOPT_PROXY, "");
+	curl_easy_setopt(curl, CURLOPT_URL, url);
+	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, c->curl_why);
+	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_tick);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, s);
+	if (body != NULL || strcmp(method, "POST") == 0) {
+		curl_easy_setopt(curl, CURLOPT_POST, 1L);
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body != NULL ? body : "");
+	}
+	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+	s->curl = curl;
+}
+
+static int explain(struct client *c, CURLcode code, const struct stream *s)
+{
+	if (code == CURLE_OK || (code == CURLE_WRITE_ERROR && s->stop))
+		return 0;
+	if (code == CURLE_ABORTED_BY_CALLBACK) {
+		snprintf(c->why, sizeof(c->why), "cancelled");
+		return UV_ECANCELED;
+	}
+	if (code == CURLE_COULDNT_CONNECT) {
+		c->unreachable = true;
+		snprintf(c->why, sizeof(c->why),
+			 "no daemon answers on %s/control.sock: start one with `peerscope daemon "
+			 "--data %s`",
+			 c->dir, c->dir);
+		return ERR_CLOSED;
+	}
+	if (code == CURLE_WRITE_ERROR) {
+		snprintf(c->why, sizeof(c->why), "the daemon's answer is too large");
+		return ERR_LIMIT;
+	}
+	c->unreachable = true;
+	snprintf(c->why, sizeof(c->why),
+		 "the daemon at %s went away during the request (%s); its log says why", c->dir,
+		 c->curl_why[0] != '\0' ? c->curl_why : curl_easy_strerror(code));
+	return ERR_CLOSED;
+}
+
+static int perform(struct client *c, const char *method, const char *path, const char *content_type,
+		   const void *body, size_t len, struct stream *s, int *ret_status)
+{
+	CLEANUP(mem_freep) char *url = mem_printf("http://localhost%s", path);
+	CLEANUP(mem_freep)
+	char *type = mem_printf("Content-Type: %s",
+				content_type != NULL ? content_type : "application/json");
+	struct curl_slist *headers = NULL;
+	long status = 0;
+	int rc;
+
+	c->why[0] = c->curl_why[0] = '\0';
+	c->unreachable = false;
+	if (interrupted != 0) {
+		snprintf(c->why, sizeof(c->why), "cancelled");
+		return UV_ECANCELED;
+	}
+	if (url == NULL || type == NULL)
+		return UV_ENOMEM;
+	headers = curl_slist_append(headers, type);
+	headers = curl_slist_append(headers, "Accept: application/json");
+	headers = curl_slist_append(headers,
+				    "Expect:"); /* no round trip before a body on a local socket */
+	prepare(c, url, method, headers, body, len, s);
+	rc = explain(c, curl_easy_perform(c->curl), s);
+	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+	curl_slist_free_all(headers);
+	*ret_status = (int)status;
+	return rc;
+}
+
+int client_request(struct client *c, const char *method, const char *path, const char *content_type,
+		   const void *body, size_t len, struct client_reply *ret)
+{
+	struct stream s = { .whole = &ret->body };
+
+	buf_init(&ret->body, CLIENT_REPLY_MAX);
+	ret->http_status = 0;
+	return perform(c, method, path, content_type, body, len, &s, &ret->http_status);
+}
+
+/* Only codes of ours and of libuv are let through: what an error means here is what it means there.
+ */
+static int code_of(const json_t *error)
+{
+	json_int_t status = json_integer_value(json_object_get(error, "status"));
+
+	return status < 0 && status > -30000 ? (int)status : ERR_PROTOCOL;
+}
+
+int client_error_of(struct client *c, const struct client_reply *reply)
+{
+	json_t *error = json_loadb((const char *)reply->body.data, reply->body.len, 0, NULL);
+	const char *text = json_string_value(json_object_get(error, "error"));
+	int code = ERR_PROTOCOL;
+
+	if (text != NULL) {
+		snprintf(c->why, sizeof(c->why), "%s", text);
+		code = code_of(error);
+	} else {
+		snprintf(c->why, sizeof(c->why),
+			 "the daemon answered with HTTP status %d: is it of another version?",
+			 reply->http_status);
+	}
+	json_decref(error);
+	return code;
+}
+
+int client_json(struct client *c, const char *method, const char *path, const json_t *body,
+		json_t **ret)
+{
+	struct client_reply reply;
+	CLEANUP(buf_fini) struct buf text;
+	json_t *answer;
+	int rc;
+
+	buf_init(&text, CLIENT_REPLY_MAX);
+	if (body != NULL)
+		json_write(&text, body);
+	if ((rc = buf_err(&text)) < 0)
+		return rc;
+	rc = client_request(c, method, path, NULL, text.data, text.len, &reply);
+	if (rc == 0 && reply.http_status / 100 != 2)
+		rc = client_error_of(c, &reply);
+	if (rc == 0 && ret != NULL) {
+		answer = json_loadb((const char *)reply.body.data, reply.body.len, 0, NULL);
+		if (answer == NULL) {
+			snprintf(c->why, sizeof(c->why), "the daemon's answer to %s is not JSON",
+				 path);
+			rc = ERR_PROTOCOL;
+		} else {
+			*ret = answer;
+		}
+	}
+	buf_fini(&reply.body);
+	return rc;
+}
+
+int client_stream(struct client *c, const char *path, const json_t *body,
+		  bool (*on_line)(void *data, json_t *line), void *data)
+{
+	struct client_reply reply = { 0 };
+	struct stream s = { .whole = &reply.body, .on_line = on_line, .data = data };
+	CLEANUP(buf_fini) struct buf text;
+	int rc;
+
+	buf_init(&text, LINE_MAX_BYTES);
+	buf_init(&reply.body, LINE_MAX_BYTES);
+	buf_init(&s.rest, LINE_MAX_BYTES);
+	json_write(&text, body);
+	rc = buf_err(&text);
+	if (rc == 0)
+		rc = perform(c, "POST", path, NULL, text.data, text.len, &s, &reply.http_status);
+	if (rc == 0 && reply.http_status != 200)
+		rc = client_error_of(c, &reply);
+	buf_fini(&s.rest);
+	buf_fini(&reply.body);
+	return rc;
+}

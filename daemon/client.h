@@ -1,0 +1,45 @@
+/* The command line's end of the control socket: blocking HTTP over DIR/control.sock
+ * (docs/control.md). */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/buf.h"
+
+enum { CLIENT_WHY_MAX = 1024, CLIENT_REPLY_MAX = 64 << 20 };
+
+struct client;
+
+struct client_reply {
+	int http_status;
+	struct buf body; /* the caller's buf_fini */
+};
+
+/** Connects with the first request. NULL when out of memory. */
+struct client *client_new(const char *dir);
+struct client *client_free(struct client *c);
+
+/** Ctrl-C from now on ends the request under way with UV_ECANCELED. */
+void client_catch_interrupt(void);
+bool client_interrupted(void);
+
+/** One request. 0 with any HTTP status; UV_ECANCELED; ERR_CLOSED when no daemon answers or it went
+ * away. */
+int client_request(struct client *c, const char *method, const char *path, const char *content_type,
+		   const void *body, size_t len, struct client_reply *ret);
+/** The same with JSON both ways. 0 with *ret set (json_decref; ret may be NULL); an error that the
+ * daemon reports is returned as its code. client_why() then says what happened. */
+int client_json(struct client *c, const char *method, const char *path, const json_t *body,
+		json_t **ret);
+/** POST, and every line of the answer as a JSON object to on_line, until it returns false. */
+int client_stream(struct client *c, const char *path, const json_t *body,
+		  bool (*on_line)(void *data, json_t *line), void *data);
+/** Story of the last failure. */
+const char *client_why(const struct client *c);
+/** The last failure was that no daemon answers. */
+bool client_unreachable(const struct client *c);
+/** Reads the daemon's error from a reply that is not 2xx: keeps the text for client_why, returns
+ * the code. */
+int client_error_of(struct client *c, const struct client_reply *reply);
+/** Percent-encodes for a query. mem_free; NULL when out of memory. */
+char *client_escape(const char *s) MUST_USE;

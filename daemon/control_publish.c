@@ -1,0 +1,143 @@
+/* POST /v1/publish: a new version of an object in this daemon's own space. Its content is here
+ * already (POST /v1/blobs). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/control.h"
+#include "daemon/json.h"
+
+struct publish_call {
+	struct control_call call;
+	struct store_publish op;
+	struct commit commit;
+};
+
+static void reply(struct publish_call *q)
+{
+	char cid[CID_TEXT_SIZE];
+	json_t *o = json_pack("{s:o, s:o, s:o, s:b}", "iri",
+			      json_iri(&q->commit.space, q->commit.path), "version",
+			      json_cid(&q->op.hash), "time", json_time(q->op.time_s), "unchanged",
+			      q->op.unchanged);
+
+	cid_format(&q->op.hash, cid);
+	log_info(LOG_DAEMON, "msg=\"%s\" path=\"%s\" version=%s",
+		 q->op.unchanged ? "published: unchanged" : "published", q->commit.path, cid);
+	control_reply(q->call.request, o);
+}
+
+static void on_published(struct store_publish *op, int status)
+{
+	struct publish_call *q = container_of(op, struct publish_call, op);
+	struct store_new_commit made = { .space = q->commit.space,
+					 .path = q->commit.path,
+					 .hash = op->hash,
+					 .time_s = op->time_s };
+
+	if (status == 0 && !op->unchanged)
+		sync_published(q->call.daemon->sync, &made, 1);
+	if (status == 0)
+		reply(q);
+	else if (status == ERR_MISSING)
+		control_error(q->call.request, status,
+			      "something that the root refers to is not here: put its blobs first");
+	else
+		control_failed(q->call.request, status);
+	store_publish_fini(op);
+	control_call_free(&q->call);
+}
+
+static bool read_root(struct http_request *r, const json_t *body, struct commit *ret)
+{
+	const char *root = json_text(body, "root"), *kind = json_text(body, "root_kind");
+
+	if (json_is_true(json_object_get(body, "tombstone"))) {
+		ret->tombstone = true;
+		return true;
+	}
+	if (cid_parse(root, strlen(root), &ret->root) < 0) {
+		control_error(r, ERR_MALFORMED, "root is not the CID of a blob");
+		return false;
+	}
+	ret->root_kind = strcmp(kind, object_kind_name(OBJECT_FILE)) == 0 ? OBJECT_FILE :
+									    OBJECT_TREE;
+	if (strcmp(kind, object_kind_name(ret->root_kind)) == 0)
+		return true;
+	control_error(r, ERR_MALFORMED, "root_kind is tree or file");
+	return false;
+}
+
+static int by_hash(const void *a, const void *b)
+{
+	return hash_cmp(a, b);
+}
+
+/* Optional: the versions this one follows; without it, the present heads. */
+static bool read_parents(struct http_request *r, const json_t *body, struct commit *ret)
+{
+	const json_t *parents = json_object_get(body, "parents");
+
+	for (size_t i = 0; i < json_array_size(parents); i++) {
+		const char *text = json_string_value(json_array_get(parents, i));
+
+		if (text == NULL || i == OBJECT_PARENTS_MAX ||
+		    cid_parse(text, strlen(text), &ret->parents[i]) < 0) {
+			control_error(r, ERR_MALFORMED, "parents is a list of at most %d CIDs",
+				      OBJECT_PARENTS_MAX);
+			return false;
+		}
+		ret->parent_count++;
+	}
+	qsort(ret->parents, ret->parent_count, sizeof(ret->parents[0]), by_hash);
+	return true;
+}
+
+static bool read_commit(struct daemon *d, struct http_request *r, const json_t *body,
+			struct commit *ret)
+{
+	const char *path = json_text(body, "path");
+	char why[256];
+
+	if (iri_path_normalize(path, strlen(path), ret->path, &ret->path_len, why, sizeof(why)) <
+	    0) {
+		control_error(r, ERR_MALFORMED, "path: %s", why);
+		return false;
+	}
+	ret->space = d->space.public;
+	ret->author = d->space.public;
+	ret->content_bytes = json_count(body, "content_bytes");
+	ret->content_blobs = json_count(body, "content_blobs");
+	ret->time_s = json_count(body, "time_s");
+	return read_root(r, body, ret) && read_parents(r, body, ret);
+}
+
+static void post_publish(void *data, struct http_request *r)
+{
+	struct daemon *d = control_daemon(data);
+	struct op_env env = control_env(
+		d, CONTROL_TIMEOUT_MS * 10); /* making a large closure public takes a while */
+	json_t *body = control_body(r);
+	struct commit *commit = mem_alloc(sizeof(*commit));
+	struct publish_call *q = NULL;
+
+	if (body != NULL && commit == NULL)
+		control_failed(r, UV_ENOMEM);
+	else if (body != NULL && read_commit(d, r, body, commit))
+		q = control_call_new(data, r, sizeof(*q));
+	if (q != NULL) {
+		q->commit = *commit;
+		q->call.op = &q->op.op;
+		store_publish_start(&q->op, &env, d->store, &q->commit, d->space.secret,
+				    on_published);
+	}
+	mem_free(commit);
+	json_decref(body);
+}
+
+int control_publish_routes(struct control *c, struct http_server *s)
+{
+	return http_route(s, HTTP_POST_, "/v1/publish", NULL, post_publish, c);
+}

@@ -1,0 +1,99 @@
+/* GET, POST, DELETE /v1/subscriptions: scopes to be kept in sync. */
+#include "base/err.h"
+#include "base/mem.h"
+#include "daemon/control.h"
+#include "daemon/json.h"
+
+struct list_call {
+	struct control_call call;
+	struct store_subscriptions op;
+};
+
+struct change_call {
+	struct control_call call;
+	struct store_subscription_set op;
+};
+
+static void on_list(struct store_subscriptions *op, int status)
+{
+	struct list_call *q = container_of(op, struct list_call, op);
+	json_t *list = json_array();
+
+	for (size_t i = 0; status == 0 && i < op->count; i++) {
+		const struct store_subscription *s = &op->list[i];
+
+		(void)json_array_append_new(
+			list, json_pack("{s:o, s:s, s:o, s:o}", "iri",
+					json_iri(&s->scope.space, s->scope.path), "kind",
+					scope_kind_name(s->scope.kind), "added",
+					json_time(s->added_s), "last_ok", json_time(s->last_ok_s)));
+	}
+	if (status < 0) {
+		json_decref(list);
+		control_failed(q->call.request, status);
+	} else {
+		control_reply(q->call.request, json_pack("{s:o}", "subscriptions", list));
+	}
+	store_subscriptions_fini(op);
+	control_call_free(&q->call);
+}
+
+static void get_list(void *data, struct http_request *r)
+{
+	struct list_call *q = control_call_new(data, r, sizeof(*q));
+	struct op_env env = control_env(control_daemon(data), CONTROL_TIMEOUT_MS);
+
+	if (q == NULL)
+		return;
+	q->call.op = &q->op.op;
+	store_subscriptions_start(&q->op, &env, q->call.daemon->store, on_list);
+}
+
+static void on_changed(struct store_subscription_set *op, int status)
+{
+	struct change_call *q = container_of(op, struct change_call, op);
+
+	if (status == 0 && op->changed)
+		discovery_subscriptions_changed(q->call.daemon->discovery);
+	if (status == 0)
+		control_reply(q->call.request, json_pack("{s:b}", "changed", op->changed));
+	else
+		control_failed(q->call.request, status);
+	store_subscription_set_fini(op);
+	control_call_free(&q->call);
+}
+
+static void change(void *data, struct http_request *r)
+{
+	struct op_env env = control_env(control_daemon(data), CONTROL_TIMEOUT_MS);
+	bool add = http_request_method(r) == HTTP_POST_;
+	struct change_call *q;
+	enum scope_kind kind;
+	struct scope scope;
+	struct iri iri;
+
+	if (!control_kind(r, http_request_param(r, "kind"), &kind) ||
+	    !control_iri(r, http_request_param(r, "iri"), &iri))
+		return;
+	scope_of_iri(&iri, kind, &scope);
+	q = control_call_new(data, r, sizeof(*q));
+	if (q == NULL)
+		return;
+	q->call.op = &q->op.op;
+	store_subscription_set_start(&q->op, &env, q->call.daemon->store,
+				     add ? STORE_SUBSCRIBE : STORE_UNSUBSCRIBE, &scope, on_changed);
+}
+
+static void on_request(void *data, struct http_request *r)
+{
+	if (http_request_method(r) == HTTP_GET_)
+		get_list(data, r);
+	else
+		change(data, r);
+}
+
+int control_subscription_routes(struct control *c, struct http_server *s)
+{
+	return http_route(s, HTTP_GET_ | HTTP_POST_ | HTTP_DELETE_, "/v1/subscriptions",
+			  "what is kept in sync (JSON)", on_request, c);
+}

@@ -1,0 +1,66 @@
+/* The daemon: everything wired in layer order, from the lock on the data folder up to the control
+ * socket. */
+#pragma once
+
+#include "base/loop.h"
+#include "daemon/keys.h"
+#include "daemon/lock.h"
+#include "daemon/options.h"
+#include "debug_http/debug_http.h"
+#include "discovery/discovery.h"
+
+#ifndef PEERSCOPE_VERSION
+#define PEERSCOPE_VERSION "0.1.0"
+#endif
+
+enum {
+	DAEMON_STOP_MAX_MS = 25000, /* below a service manager's patience */
+	DAEMON_STOP_TELL_MS = 5000, /* how often it says what it waits for */
+	DAEMON_STATUS_MS = 10000,   /* how often the service manager hears how we are */
+	DAEMON_URL_MAX = 256,
+	DAEMON_WHY_MAX = 1024
+};
+
+struct control;
+
+/* Steps of coming up; stopping walks them backwards. */
+enum daemon_step {
+	STEP_NONE,
+	STEP_STORE,
+	STEP_NET,
+	STEP_SYNC,
+	STEP_DISCOVERY,
+	STEP_HTTP,
+	STEP_READY
+};
+
+struct daemon {
+	const struct options *options;
+	const char *dir;
+	struct lock lock;
+	struct secret_key node, space;
+	struct loop loop;
+	struct trace *trace;
+	struct store *store;
+	struct net_transport *tcp;
+	struct net *net;
+	struct sync *sync;
+	struct discovery *discovery;
+	struct http_server *debug, *control_http;
+	struct control *control;
+	char debug_url[DAEMON_URL_MAX]; /* "http://127.0.0.1:56001", or "unix:/path" */
+	uint64_t start_ms, start_wall_s;
+	enum daemon_step step;
+	bool stopping;
+	int exit_code;
+	/* private to daemon.c */
+	uv_signal_t signals[3];
+	struct runner_timer status_timer, watchdog_timer, stop_timer;
+	uint64_t watchdog_ms, stop_ms;
+	unsigned closing;
+};
+
+/** Why nothing looks for peers there: "off", "off: not available yet". */
+const char *daemon_source_state(const struct daemon *d, enum option_id id);
+/** Settings, then run until a signal. The exit code. */
+int daemon_run(const struct options *options);

@@ -1,0 +1,204 @@
+/* discover: find an object and bring it here, with progress; also the first half of get. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "daemon/cli.h"
+#include "daemon/progress.h"
+
+enum { TRACE_TEXT_MAX = 16 << 20 };
+
+struct following {
+	struct progress progress;
+	char extra[160];
+	char stage[64];
+	json_t *result;
+};
+
+static bool on_line(void *data, json_t *line)
+{
+	struct following *f = data;
+	const char *event = json_text(line, "event");
+
+	if (strcmp(event, "result") == 0) {
+		f->result = json_incref(line);
+		return true;
+	}
+	if (strcmp(event, "progress") != 0)
+		return true;
+	snprintf(f->stage, sizeof(f->stage), "%s", json_text(line, "stage"));
+	snprintf(f->extra, sizeof(f->extra),
+		 "%" PRIu64 " peers, %" PRIu64 " ok, %" PRIu64 " failed",
+		 json_count(line, "peers_found"), json_count(line, "peers_ok"),
+		 json_count(line, "peers_failed"));
+	f->progress.view.bytes = json_count(line, "bytes_downloaded");
+	f->progress.view.bytes_total = json_count(line, "bytes_expected");
+	f->progress.view.items = json_count(line, "blobs_downloaded");
+	f->progress.view.items_total = json_count(line, "blobs_discovered");
+	progress_tick(&f->progress);
+	return true;
+}
+
+int cli_run_discovery(struct cli *c, const char *iri, const char *kind, struct discover_answer *ret)
+{
+	struct following f = { .stage = "discover" };
+	json_t *question = json_pack("{s:s, s:s}", "iri", iri, "kind", kind);
+	int rc;
+
+	if (question == NULL)
+		return cli_fail(EXIT_FAILED, "out of memory");
+	if (options_text(c->options, OPT_TIMEOUT) != NULL)
+		json_object_set_new(
+			question, "timeout_ms",
+			json_integer((json_int_t)options_number(c->options, OPT_TIMEOUT)));
+	progress_start(&f.progress, f.stage, "blobs", c->quiet || c->json);
+	f.progress.view.extra = f.extra;
+	rc = client_stream(c->client, "/v1/discover", question, on_line, &f);
+	progress_end(&f.progress);
+	json_decref(question);
+	if (rc < 0) {
+		json_decref(f.result);
+		return cli_client_failed(c, rc);
+	}
+	if (f.result == NULL)
+		return cli_fail(
+			EXIT_UNREACHABLE,
+			"the daemon ended the discovery without a result: is it shutting down?");
+	ret->result = f.result;
+	ret->status = (int)json_integer_value(json_object_get(f.result, "status"));
+	return 0;
+}
+
+static const char *last_error(const json_t *result)
+{
+	const char *text = json_text(result, "last_error");
+
+	return text[0] != '\0' ? text : "it did not have it";
+}
+
+static int explain_not_found(const char *iri, const json_t *result)
+{
+	int last = (int)json_integer_value(json_object_get(result, "last_error_status"));
+	uint64_t known = json_count(result, "peers_known"), ok = json_count(result, "peers_ok");
+
+	if (known == 0)
+		return cli_fail(EXIT_NOT_FOUND,
+				"%s was not found: no peer is known that could be asked. Add one "
+				"with `peerscope peers add "
+				"/ip4/ADDRESS/tcp/PORT/p2p/PEER`, or give its address in the IRI: "
+				"\"%s?peer=/ip4/…\"",
+				iri, iri);
+	if (ok == 0 && exit_of(last) == EXIT_PEER)
+		return cli_fail(EXIT_PEER,
+				"%s was not found: none of %" PRIu64
+				" known peers can be reached (%s). Are they running, and is "
+				"their address right? `peerscope peers` lists them",
+				iri, known, last_error(result));
+	return cli_fail(EXIT_NOT_FOUND,
+			"%s was not found: %" PRIu64 " peers were asked, %" PRIu64
+			" answered, nobody has it (%s). "
+			"--trace shows who said what",
+			iri, known, ok, last_error(result));
+}
+
+int cli_explain_discovery(const char *iri, const struct discover_answer *a)
+{
+	const char *stage = json_text(a->result, "timeout_stage");
+
+	if (a->status == 0)
+		return EXIT_DONE;
+	if (a->status == ERR_NOT_FOUND)
+		return explain_not_found(iri, a->result);
+	if (a->status == UV_ETIMEDOUT)
+		return cli_fail(EXIT_TIMEOUT,
+				"%s: time ran out in stage %s after %.1f s. --trace shows where it "
+				"went, --timeout gives more",
+				iri, stage[0] != '\0' ? stage : "?",
+				(double)json_count(a->result, "elapsed_ms") / 1000);
+	if (a->status == UV_ECANCELED)
+		return cli_fail(EXIT_CANCELLED, "cancelled");
+	if (a->status == ERR_BUSY)
+		return cli_fail(EXIT_BUSY,
+				"the daemon runs too many discoveries already: try again later");
+	return cli_fail((enum exit_code)exit_of(a->status), "%s: %s", iri, err_str(a->status));
+}
+
+void cli_print_trace(struct cli *c, const json_t *result)
+{
+	CLEANUP(mem_freep)
+	char *path = mem_printf("/debug/traces?text&id=%s", json_text(result, "trace_id"));
+	struct client_reply reply;
+
+	if (path == NULL || json_text(result, "trace_id")[0] == '\0') {
+		cli_warn("this discovery was not traced");
+		return;
+	}
+	if (client_request(c->client, "GET", path, NULL, NULL, 0, &reply) == 0 &&
+	    reply.http_status == 200) {
+		fwrite(reply.body.data, 1, reply.body.len, stdout);
+		if (json_text(result, "trace_url")[0] != '\0')
+			printf("%s\n", json_text(result, "trace_url"));
+	} else {
+		cli_warn("the trace is gone: it made room for newer ones");
+	}
+	buf_fini(&reply.body);
+}
+
+static void print_outcome(const json_t *r)
+{
+	struct buf text;
+
+	buf_init(&text, 16 << 10);
+	buf_printf(&text, "outcome  %s", json_text(r, "outcome"));
+	if (json_is_true(json_object_get(r, "tombstone")))
+		buf_write_str(&text, " (deleted by its author)");
+	buf_write_u8(&text, '\n');
+	if (json_text(r, "version")[0] != '\0')
+		buf_printf(&text, "version  %s\n", json_text(r, "version"));
+	if (json_array_size(json_object_get(r, "heads")) > 1)
+		buf_printf(&text, "conflict %zu versions side by side: see `peerscope log`\n",
+			   json_array_size(json_object_get(r, "heads")));
+	buf_printf(&text,
+		   "peers    %" PRIu64 " known, %" PRIu64 " ok, %" PRIu64 " failed, %" PRIu64
+		   " cut\n",
+		   json_count(r, "peers_known"), json_count(r, "peers_ok"),
+		   json_count(r, "peers_failed"), json_count(r, "peers_cut"));
+	buf_printf(&text, "blobs    %" PRIu64 " (", json_count(r, "blobs_downloaded"));
+	progress_write_bytes(&text, json_count(r, "bytes_downloaded"));
+	buf_printf(&text, ")\ntook     %.3f s\n", (double)json_count(r, "elapsed_ms") / 1000);
+	if (json_text(r, "trace_url")[0] != '\0')
+		buf_printf(&text, "trace    %s\n", json_text(r, "trace_url"));
+	fwrite(text.data, 1, text.len, stdout);
+	buf_fini(&text);
+}
+
+int cli_discover(struct cli *c)
+{
+	struct discover_answer answer = { 0 };
+	struct iri *iri;
+	int code;
+
+	if (c->argc != 1)
+		return cli_usage("discover", "one IRI is needed");
+	client_catch_interrupt();
+	iri = mem_alloc(sizeof(*iri));
+	if (iri == NULL)
+		return cli_fail(EXIT_FAILED, "out of memory");
+	code = cli_iri(c, c->argv[0], iri);
+	mem_free(iri);
+	if (code == 0)
+		code = cli_run_discovery(c, c->argv[0], cli_kind(c), &answer);
+	if (code != 0)
+		return code;
+	if (c->json)
+		cli_print_json(json_incref(answer.result));
+	else
+		print_outcome(answer.result);
+	code = cli_explain_discovery(c->argv[0], &answer);
+	if (options_on(c->options, OPT_TRACE) && !c->json)
+		cli_print_trace(c, answer.result);
+	json_decref(answer.result);
+	return code;
+}

@@ -1,0 +1,283 @@
+/* get: brings an object up to date, then writes it to disk. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "daemon/cli.h"
+#include "daemon/extract.h"
+#include "daemon/fetcher.h"
+#include "daemon/place.h"
+#include "daemon/progress.h"
+
+struct getting {
+	struct cli *cli;
+	struct iri iri;
+	struct fetcher fetcher;
+	struct progress progress;
+	struct hash head;
+	struct commit *commit;
+};
+
+static int on_blob(void *data, const struct hash *hash, uint8_t **ret, size_t *ret_len)
+{
+	struct getting *g = data;
+
+	return fetcher_get(&g->fetcher, hash, ret, ret_len);
+}
+
+static void on_prefetch(void *data, const struct hash *hashes, size_t count)
+{
+	struct getting *g = data;
+
+	fetcher_prefetch(&g->fetcher, hashes, count);
+}
+
+static bool on_progress(void *data, uint64_t bytes, uint64_t files)
+{
+	struct getting *g = data;
+
+	g->progress.view.bytes = bytes;
+	g->progress.view.items = files;
+	progress_tick(&g->progress);
+	return !client_interrupted();
+}
+
+/* ---- Which version ---- */
+
+static char *query_of(const char *route, const char *iri)
+{
+	CLEANUP(mem_freep) char *escaped = client_escape(iri);
+
+	return escaped != NULL ? mem_printf("%s?iri=%s", route, escaped) : NULL;
+}
+
+static const char *date_of(const json_t *log, const char *head)
+{
+	size_t i;
+	json_t *entry;
+
+	json_array_foreach(json_object_get(log, "versions"), i,
+			   entry) if (strcmp(json_text(entry, "version"), head) ==
+				      0) return json_text(entry, "time");
+	return "date unknown";
+}
+
+static int explain_conflict(struct cli *c, const char *iri, const json_t *heads)
+{
+	CLEANUP(mem_freep) char *path = query_of("/v1/log", iri);
+	json_t *log = NULL, *head;
+	struct buf text;
+	size_t i;
+	int code;
+
+	if (path != NULL)
+		(void)client_json(c->client, "GET", path, NULL, &log);
+	buf_init(&text, 64 << 10);
+	json_array_foreach(heads, i, head)
+		buf_printf(&text, "\n  %s  %s?v=%s", date_of(log, json_string_value(head)), iri,
+			   json_string_value(head));
+	code = cli_fail(EXIT_CONFLICT,
+			"%s has %zu versions side by side, made without knowledge of each other. "
+			"Nothing was written; "
+			"get one of them by its own IRI:%s",
+			iri, json_array_size(heads), (char *)text.data);
+	buf_fini(&text);
+	json_decref(log);
+	return code;
+}
+
+static int choose_head(struct getting *g, const char *iri, const json_t *resolved)
+{
+	const json_t *heads = json_object_get(resolved, "asked");
+	const char *text;
+
+	if (json_array_size(heads) == 0)
+		return cli_fail(EXIT_NOT_FOUND, "%s is not known here%s", iri,
+				options_on(g->cli->options, OPT_OFFLINE) ?
+					": without --offline, peers are asked for it" :
+					"");
+	if (json_array_size(heads) > 1)
+		return explain_conflict(g->cli, iri, heads);
+	text = json_string_value(json_array_get(heads, 0));
+	if (text == NULL || cid_parse(text, strlen(text), &g->head) < 0)
+		return cli_fail(EXIT_FAILED, "the daemon named a version that cannot be read");
+	if (!json_is_true(json_object_get(resolved, "resolved")))
+		return cli_fail(EXIT_NOT_FOUND,
+				"%s is not all here: %" PRIu64 " blobs are missing%s", iri,
+				json_count(resolved, "missing"),
+				options_on(g->cli->options, OPT_OFFLINE) ?
+					". Without --offline, peers are asked for them" :
+					"");
+	return 0;
+}
+
+static int resolve(struct getting *g, const char *given)
+{
+	CLEANUP(mem_freep) char *path = query_of("/v1/resolve", given);
+	json_t *resolved = NULL;
+	struct buf iri;
+	int rc, code;
+
+	if (path == NULL)
+		return cli_fail(EXIT_FAILED, "out of memory");
+	rc = client_json(g->cli->client, "GET", path, NULL, &resolved);
+	if (rc < 0)
+		return cli_client_failed(g->cli, rc);
+	buf_init(&iri, IRI_TEXT_MAX);
+	iri_format(&g->iri, &iri);
+	code = buf_err(&iri) < 0 ? cli_fail(EXIT_FAILED, "out of memory") :
+				   choose_head(g, (char *)iri.data, resolved);
+	buf_fini(&iri);
+	json_decref(resolved);
+	return code;
+}
+
+static int discover(struct cli *c, const char *given)
+{
+	struct discover_answer answer = { 0 };
+	int code = cli_run_discovery(c, given, "exact", &answer);
+
+	if (code == 0 && answer.status < 0)
+		code = cli_explain_discovery(given, &answer);
+	if (answer.result != NULL && options_on(c->options, OPT_TRACE))
+		cli_print_trace(c, answer.result);
+	json_decref(answer.result);
+	return code;
+}
+
+/* ---- Writing ---- */
+
+static int load_commit(struct getting *g, const char *given)
+{
+	uint8_t *blob = NULL;
+	size_t len = 0;
+	struct hash actual;
+	int rc = fetcher_get(&g->fetcher, &g->head, &blob, &len);
+
+	if (rc < 0)
+		return cli_client_failed(g->cli, rc);
+	actual = hash_of(blob, len);
+	rc = hash_eq(&actual, &g->head) ? commit_decode(blob, len, g->commit) : ERR_VERIFY;
+	mem_free(blob);
+	if (rc < 0)
+		return cli_fail(EXIT_DAMAGED, "the commit of %s cannot be trusted: %s", given,
+				err_str(rc));
+	if (!key_eq(&g->commit->space, &g->iri.space) || strcmp(g->commit->path, g->iri.path) != 0)
+		return cli_fail(EXIT_NOT_FOUND, "that version belongs to another object: look at "
+						"`peerscope log` of the IRI");
+	if (g->commit->tombstone)
+		return cli_fail(EXIT_NOT_FOUND,
+				"%s was deleted by its author. Older versions: peerscope log %s",
+				given, given);
+	return 0;
+}
+
+static int extract_failed(const struct extract *x, struct cli *c, int rc)
+{
+	if (rc == UV_ECANCELED)
+		return cli_fail(EXIT_CANCELLED, "cancelled, nothing was written");
+	if (client_unreachable(c->client))
+		return cli_client_failed(c, rc);
+	if (rc == ERR_MALFORMED || rc == ERR_LIMIT || rc == ERR_TRUNCATED || rc == ERR_TOO_BIG)
+		return cli_fail(EXIT_DAMAGED, "the object is malformed; nothing was written. %s",
+				x->why);
+	return cli_fail((enum exit_code)exit_of(rc), "%s. Nothing was written",
+			x->why[0] != '\0' ? x->why : err_str(rc));
+}
+
+static int report(struct getting *g, const char *target, const struct extract *x)
+{
+	struct buf text;
+
+	if (g->cli->json) {
+		cli_print_json(json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I}", "path", target,
+					 "iri", json_iri(&g->iri.space, g->iri.path), "version",
+					 json_cid(&g->head), "files", (json_int_t)x->files,
+					 "directories", (json_int_t)x->directories, "symlinks",
+					 (json_int_t)x->symlinks, "bytes", (json_int_t)x->bytes));
+		return EXIT_DONE;
+	}
+	printf("%s\n", target);
+	fflush(stdout);
+	if (g->cli->quiet)
+		return EXIT_DONE;
+	buf_init(&text, 256);
+	buf_printf(&text, "%" PRIu64 " files, ", x->files);
+	progress_write_bytes(&text, x->bytes);
+	fprintf(stderr, "%s\n", (char *)text.data);
+	buf_fini(&text);
+	return EXIT_DONE;
+}
+
+static int write_object(struct getting *g, const char *target)
+{
+	static const struct extract_source source = { on_blob, on_prefetch, on_progress };
+	struct extract x = { .source = &source, .data = g };
+	bool force = options_on(g->cli->options, OPT_FORCE);
+	struct place place;
+	char why[1024];
+	int rc = place_begin(&place, target, force, why, sizeof(why));
+
+	if (rc < 0) {
+		place_end(&place);
+		return cli_fail(rc == UV_EINVAL ? EXIT_USAGE : (enum exit_code)exit_of(rc), "%s",
+				why);
+	}
+	progress_start(&g->progress, "get", "files", g->cli->quiet || g->cli->json);
+	g->progress.view.bytes_total = g->commit->content_bytes;
+	rc = g->commit->root_kind == OBJECT_TREE ?
+		     extract_tree(&x, place.parent, place.temporary, &g->commit->root) :
+		     extract_file(&x, place.parent, place.temporary, &g->commit->root);
+	progress_end(&g->progress);
+	if (rc == 0 && (rc = place_commit(&place, force)) < 0)
+		snprintf(x.why, sizeof(x.why), "cannot move the result to %.800s: %s", target,
+			 err_str(rc));
+	place_end(&place);
+	return rc < 0 ? extract_failed(&x, g->cli, rc) : report(g, target, &x);
+}
+
+/* The last segment of the path, or the space. */
+static void default_target(const struct iri *iri, char *ret, size_t size)
+{
+	char space[KEY_TEXT_SIZE];
+	const char *slash = strrchr(iri->path, '/');
+
+	space_format(&iri->space, space);
+	snprintf(ret, size, "%s", slash != NULL ? slash + 1 : space);
+}
+
+int cli_get(struct cli *c)
+{
+	struct getting *g;
+	char target[OBJECT_PATH_MAX + 1];
+	int code;
+
+	if (c->argc != 1)
+		return cli_usage("get", "one IRI is needed");
+	client_catch_interrupt();
+	g = mem_alloc(sizeof(*g));
+	if (g == NULL || (g->commit = mem_alloc(sizeof(*g->commit))) == NULL) {
+		mem_free(g);
+		return cli_fail(EXIT_FAILED, "out of memory");
+	}
+	g->cli = c;
+	fetcher_init(&g->fetcher, c->client);
+	code = cli_iri(c, c->argv[0], &g->iri);
+	if (code == 0 && !options_on(c->options, OPT_OFFLINE))
+		code = discover(c, c->argv[0]);
+	if (code == 0)
+		code = resolve(g, c->argv[0]);
+	if (code == 0)
+		code = load_commit(g, c->argv[0]);
+	default_target(&g->iri, target, sizeof(target));
+	if (code == 0)
+		code = write_object(g, options_text(c->options, OPT_OUTPUT) != NULL ?
+					       options_text(c->options, OPT_OUTPUT) :
+					       target);
+	fetcher_fini(&g->fetcher);
+	mem_free(g->commit);
+	mem_free(g);
+	return code;
+}

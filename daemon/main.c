@@ -1,0 +1,218 @@
+/* The one program: `peerscope VERB`. The verb table is all there is to it. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/cli.h"
+#include "daemon/daemon.h"
+
+/* A verb that reads what strangers made needs a bound, too; far above what honest objects need. */
+enum { CLI_MEMORY_MAX = INT32_MAX };
+
+struct verb_def {
+	const char *name;
+	int (*run)(struct cli *c);
+	const char *args;
+	const char *help;
+	const char *more;
+	bool needs_daemon;
+};
+
+static int cli_version(struct cli *c);
+static int cli_help(struct cli *c);
+
+static const struct verb_def verbs[VERB_COUNT] = {
+	[VERB_DAEMON] = { "daemon", cli_daemon, "", "run the daemon, in the foreground",
+			  "Settings come from flags, PEERSCOPE_… variables and a configuration "
+			  "file, in this order.\n"
+			  "SIGTERM or Ctrl-C once: end orderly, at most 25 s; twice: at once.",
+			  false },
+	[VERB_PUBLISH] = { "publish", cli_publish, "PATH",
+			   "publish a file or folder as a new version of an object",
+			   "Prints the IRI and the version. The same content again changes "
+			   "nothing.",
+			   true },
+	[VERB_GET] = { "get", cli_get, "IRI", "bring an object here and write it to disk",
+		       "Nothing is written unless everything is here and checked. With ?v= in the "
+		       "IRI: that version.",
+		       true },
+	[VERB_DISCOVER] = { "discover", cli_discover, "IRI",
+			    "find an object and bring it here, without writing files",
+			    "Says how it was found; --trace shows where the time went.", true },
+	[VERB_LOG] = { "log", cli_log, "IRI", "versions of an object, newest first", NULL, true },
+	[VERB_OBJECTS] = { "objects", cli_objects, "[IRI]", "objects that are here", NULL, true },
+	[VERB_PEERS] = { "peers", cli_peers, "[add ADDRESS | rm PEER]", "known peers",
+			 "ADDRESS is a line of `listen` from the other end's status: "
+			 "/ip4/…/tcp/…/p2p/12D3KooW…",
+			 true },
+	[VERB_SUBSCRIBE] = { "subscribe", cli_subscribe, "IRI",
+			     "keep an object in sync from now on", NULL, true },
+	[VERB_UNSUBSCRIBE] = { "unsubscribe", cli_unsubscribe, "IRI", "stop that", NULL, true },
+	[VERB_SUBSCRIPTIONS] = { "subscriptions", cli_subscriptions, "", "what is kept in sync",
+				 NULL, true },
+	[VERB_STATUS] = { "status", cli_status, "", "how the daemon is doing", NULL, true },
+	[VERB_TRACE] = { "trace", cli_trace, "list [TEXT] | show ID",
+			 "where time went: traces as text",
+			 "TEXT is looked for in titles, marks and outcomes, e.g. an IRI.", true },
+	[VERB_WAIT] = { "wait", cli_wait, "[--ready TIME]", "wait until the daemon answers", NULL,
+			true },
+	[VERB_VERSION] = { "version", cli_version, "", "version of this program", NULL, false },
+	[VERB_HELP] = { "help", cli_help, "[VERB]", "this list, or one verb", NULL, false },
+};
+
+static int cli_version(struct cli *c)
+{
+	if (c->json)
+		cli_print_json(json_pack("{s:s}", "version", PEERSCOPE_VERSION));
+	else
+		printf("peerscope %s\n", PEERSCOPE_VERSION);
+	return EXIT_DONE;
+}
+
+static int find_verb(const char *name)
+{
+	for (int i = 0; i < VERB_COUNT; i++)
+		if (strcmp(verbs[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+static int unknown_verb(const char *name)
+{
+	const char *words[VERB_COUNT + 1] = { 0 }, *near;
+
+	for (int i = 0; i < VERB_COUNT; i++)
+		words[i] = verbs[i].name;
+	near = option_nearest(name, words);
+	if (near != NULL)
+		return cli_fail(EXIT_USAGE, "there is no verb \"%s\"; did you mean \"%s\"?", name,
+				near);
+	return cli_fail(EXIT_USAGE, "there is no verb \"%s\"; `peerscope help` lists them", name);
+}
+
+static void write_overview(struct buf *out)
+{
+	buf_write_str(out, "peerscope keeps signed, versioned objects in sync between peers, and "
+			   "can say where the time went.\n\n"
+			   "usage: peerscope VERB [options] [arguments]\n\n");
+	for (int i = 0; i < VERB_COUNT; i++)
+		buf_printf(out, "  %-14s %-24s %s\n", verbs[i].name, verbs[i].args, verbs[i].help);
+	buf_write_str(out, "\nEvery verb takes --data DIR, most take --json; `peerscope help VERB` "
+			   "lists the options of one.\n\nexit codes:\n");
+	for (int i = 0; i <= EXIT_CANCELLED; i++)
+		if (exit_text(i) != NULL)
+			buf_printf(out, "  %3d  %s\n", i, exit_text(i));
+}
+
+static int print_help(int verb)
+{
+	struct buf out;
+
+	buf_init(&out, 64 << 10);
+	if (verb < 0) {
+		write_overview(&out);
+	} else {
+		buf_printf(&out, "usage: peerscope %s [options] %s\n\n%s.\n", verbs[verb].name,
+			   verbs[verb].args, verbs[verb].help);
+		if (verbs[verb].more != NULL)
+			buf_printf(&out, "%s\n", verbs[verb].more);
+		buf_write_str(&out, "\noptions:\n");
+		options_help(&out, VERB_BIT(verb), verb == VERB_DAEMON);
+	}
+	fwrite(out.data, 1, out.len, stdout);
+	buf_fini(&out);
+	return EXIT_DONE;
+}
+
+static int cli_help(struct cli *c)
+{
+	int verb = c->argc > 0 ? find_verb(c->argv[0]) : -1;
+
+	if (c->argc > 0 && verb < 0)
+		return unknown_verb(c->argv[0]);
+	return print_help(verb);
+}
+
+static const char *from_environment(const char *name)
+{
+	return getenv(name);
+}
+
+/* Environment and file; flags are in already. */
+static int read_settings(struct options *o, char *why, size_t why_size)
+{
+	bool explicit = false;
+	CLEANUP(mem_freep) char *path = NULL;
+	int rc = options_parse_env(o, from_environment, why, why_size);
+
+	if (rc < 0)
+		return rc;
+	path = options_file(o, from_environment, &explicit);
+	if (path == NULL)
+		return 0;
+	rc = options_parse_file(o, path, why, why_size);
+	return rc == UV_ENOENT && !explicit ? 0 : rc;
+}
+
+static int run_verb(const struct options *o, int verb, int argc, char **argv)
+{
+	struct cli c = { .options = o,
+			 .argc = argc,
+			 .argv = argv,
+			 .json = options_on(o, OPT_JSON),
+			 .quiet = options_on(o, OPT_QUIET) };
+	int code;
+
+	c.data = options_text(o, OPT_DATA);
+	if (c.data == NULL && (verbs[verb].needs_daemon || verb == VERB_DAEMON))
+		return cli_fail(EXIT_USAGE,
+				"no data folder: there is no $HOME; give one with --data DIR");
+	if (verbs[verb].needs_daemon) {
+		mem_set_cap(CLI_MEMORY_MAX);
+		c.client = client_new(c.data);
+		if (c.client == NULL)
+			return cli_fail(EXIT_FAILED, "out of memory");
+	}
+	code = verbs[verb].run(&c);
+	client_free(c.client);
+	if (fflush(stdout) != 0 && code == EXIT_DONE)
+		return cli_fail(EXIT_FAILED, "cannot write the answer: %s", err_str(-errno));
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	char why[1024] = "";
+	int first = 0, verb, code = EXIT_USAGE, rc;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (base_init() < 0)
+		return cli_fail(EXIT_FAILED, "no source of randomness");
+	json_setup();
+	if (options_init(&o, from_environment) < 0)
+		return cli_fail(EXIT_FAILED, "out of memory");
+	rc = options_parse_flags(&o, argc, argv, &first, why, sizeof(why));
+	if (rc == 0)
+		rc = read_settings(&o, why, sizeof(why));
+	verb = rc == 0 && first < argc ? find_verb(argv[first]) : VERB_HELP;
+	if (rc == 0 && verb >= 0 && first < argc)
+		rc = options_check_verb(&o, (enum verb)verb, verbs[verb].name, why, sizeof(why));
+	if (rc < 0)
+		code = cli_fail(EXIT_USAGE, "%s", why);
+	else if (verb < 0)
+		code = unknown_verb(argv[first]);
+	else if (options_on(&o, OPT_HELP))
+		code = print_help(first < argc ? verb : -1);
+	else if (first >= argc)
+		(void)print_help(-1);
+	else
+		code = run_verb(&o, verb, argc - first - 1, argv + first + 1);
+	options_fini(&o);
+	return code;
+}

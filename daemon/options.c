@@ -1,0 +1,498 @@
+/* The table, and how a value gets from flag, environment and file into it. */
+#include "daemon/options.h"
+
+#include <confuse.h>
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "daemon/disk.h"
+
+enum { WHERE_MAX = 512, NAME_MAX_ = 64, LETTER_BASE = 1000, TIME_MAX_MS = 86400000 };
+
+#define B(v) VERB_BIT(VERB_##v)
+#define SETTING(name_, type_, fallback_, choices_, arg_, min_, max_, help_)                        \
+	{                                                                                          \
+		.name = name_, .type = type_, .fallback = fallback_, .choices = choices_,          \
+		.arg = arg_, .help = help_, .setting = true, .verbs = B(DAEMON), .min = min_,      \
+		.max = max_                                                                        \
+	}
+#define TIME(name_, fallback_, help_)                                                              \
+	SETTING(name_, OPTION_TIME, fallback_, NULL, "TIME", 1, TIME_MAX_MS, help_)
+#define FLAG(name_, letter_, type_, arg_, verbs_, help_)                                           \
+	{                                                                                          \
+		.name = name_, .letter = letter_, .type = type_, .arg = arg_, .verbs = verbs_,     \
+		.help = help_                                                                      \
+	}
+
+/* Verbs that can answer in JSON. */
+#define ANSWERS (VERB_ALL & ~(B(DAEMON) | B(HELP)))
+
+static const struct option_def table[OPT_COUNT] = {
+	[OPT_DATA] = { .name = "data",
+		       .type = OPTION_TEXT,
+		       .arg = "DIR",
+		       .setting = true,
+		       .verbs = VERB_ALL,
+		       .help = "data folder ($STATE_DIRECTORY, $XDG_STATE_HOME/peerscope, "
+			       "~/.local/state/peerscope)" },
+	[OPT_CONFIG] = FLAG("config", 0, OPTION_TEXT, "FILE", VERB_ALL, "configuration file"),
+	[OPT_LISTEN] =
+		SETTING("listen", OPTION_ADDRESS, "0.0.0.0:0", NULL, "ADDR:PORT", 0, 0,
+			"where peers connect; port 0: one is chosen and kept in the data folder"),
+	[OPT_DEBUG_LISTEN] = SETTING(
+		"debug-listen", OPTION_ADDRESS, "127.0.0.1:56001", "unix", "ADDR:PORT|unix:PATH", 0,
+		0, "debug pages; loopback or a unix socket only; port 0: any free one"),
+	[OPT_DHT] = SETTING("dht", OPTION_CHOICE, "on", "on|off|private", "on|off|private", 0, 0,
+			    "find peers in the DHT"),
+	[OPT_LAN] = SETTING("lan", OPTION_CHOICE, "on", "on|off", "on|off", 0, 0,
+			    "find peers in the local network"),
+	[OPT_LOG_LEVEL] = SETTING("log-level", OPTION_LEVELS, "info", NULL, "LEVEL[,PART=LEVEL]", 0,
+				  0, "error, warn, info or debug, also per part: info,store=debug"),
+	[OPT_TRACE_BUDGET] = SETTING("trace-budget", OPTION_SIZE, "16MiB", NULL, "SIZE", 128 << 10,
+				     1 << 30, "memory for traces, taken at the start"),
+	[OPT_DISCOVERY_TIMEOUT] = TIME("discovery-timeout", "600s", "one discovery in all"),
+	[OPT_LOCAL_TIMEOUT] =
+		TIME("local-timeout", "400s", "its part with hinted, known and local peers"),
+	[OPT_DHT_TIMEOUT] = TIME("dht-timeout", "200s", "its part in the DHT"),
+	[OPT_PEER_TIMEOUT] = TIME("peer-timeout", "120s", "one sync with one peer"),
+	[OPT_ROUND_TIMEOUT] = TIME("round-timeout", "15s", "one reconcile round"),
+	[OPT_FETCH_IDLE_TIMEOUT] =
+		TIME("fetch-idle-timeout", "10s", "a peer that sends nothing for so long is cut"),
+	[OPT_SUBSCRIPTION_INTERVAL] =
+		TIME("subscription-interval", "60s", "how often subscriptions are looked after"),
+	[OPT_CHECK_CONFIG] = FLAG("check-config", 0, OPTION_SWITCH, NULL, B(DAEMON),
+				  "print the settings and their origin, start nothing"),
+	[OPT_JSON] = FLAG("json", 'j', OPTION_SWITCH, NULL, ANSWERS, "answer in JSON"),
+	[OPT_QUIET] =
+		FLAG("quiet", 'q', OPTION_SWITCH, NULL, ANSWERS, "no progress on the terminal"),
+	[OPT_AS] = FLAG("as", 0, OPTION_TEXT, "/PATH", B(PUBLISH),
+			"path of the object in the space (default: /NAME of what is published)"),
+	[OPT_DELETE] = FLAG("delete", 0, OPTION_SWITCH, NULL, B(PUBLISH),
+			    "publish that the object of --as is deleted"),
+	[OPT_SKIP_UNREADABLE] = FLAG("skip-unreadable", 0, OPTION_SWITCH, NULL, B(PUBLISH),
+				     "leave out what cannot be read (exit code 4)"),
+	[OPT_OUTPUT] = FLAG("output", 'o', OPTION_TEXT, "PATH", B(GET),
+			    "where to write (default: the last segment of the IRI)"),
+	[OPT_FORCE] =
+		FLAG("force", 'f', OPTION_SWITCH, NULL, B(GET), "replace what is there already"),
+	[OPT_OFFLINE] =
+		FLAG("offline", 0, OPTION_SWITCH, NULL, B(GET), "only what is here: ask no peer"),
+	[OPT_RECURSIVE] = FLAG("recursive", 'r', OPTION_SWITCH, NULL,
+			       B(DISCOVER) | B(SUBSCRIBE) | B(UNSUBSCRIBE) | B(OBJECTS),
+			       "the object and everything below it"),
+	[OPT_CHILDREN] = FLAG("children", 0, OPTION_SWITCH, NULL,
+			      B(DISCOVER) | B(SUBSCRIBE) | B(UNSUBSCRIBE) | B(OBJECTS),
+			      "the object and those one segment below"),
+	[OPT_TIMEOUT] = { .name = "timeout",
+			  .letter = 't',
+			  .type = OPTION_TIME,
+			  .arg = "TIME",
+			  .verbs = B(DISCOVER) | B(GET) | B(PEERS),
+			  .min = 1,
+			  .max = TIME_MAX_MS,
+			  .help = "give up after" },
+	[OPT_TRACE] = FLAG("trace", 0, OPTION_SWITCH, NULL, B(DISCOVER) | B(GET),
+			   "end with the trace: where the time went"),
+	[OPT_LIMIT] = { .name = "limit",
+			.letter = 'n',
+			.type = OPTION_NUMBER,
+			.arg = "N",
+			.verbs = B(LOG) | B(OBJECTS) | B(TRACE),
+			.min = 1,
+			.max = 10000,
+			.help = "at most so many" },
+	[OPT_READY] = { .name = "ready",
+			.type = OPTION_TIME,
+			.arg = "TIME",
+			.verbs = B(WAIT),
+			.min = 1,
+			.max = TIME_MAX_MS,
+			.help = "how long to wait for the daemon (default 10s)" },
+	[OPT_HELP] = FLAG("help", 'h', OPTION_SWITCH, NULL, VERB_ALL, "this text"),
+};
+
+const struct option_def *option_def(enum option_id id)
+{
+	return &table[id];
+}
+
+const char *option_origin_name(enum option_origin o)
+{
+	static const char *const names[] = { "default", "file", "environment", "flag" };
+
+	return names[o];
+}
+
+static void value_clear(struct option_value *v)
+{
+	v->text = mem_free(v->text);
+	v->where = mem_free(v->where);
+}
+
+void options_fini(struct options *o)
+{
+	for (size_t i = 0; i < OPT_COUNT; i++)
+		value_clear(&o->values[i]);
+}
+
+/* A weaker origin never replaces a stronger one, in whatever order they come; but it is checked all
+ * the same. */
+static int set(struct options *o, enum option_id id, const char *text, enum option_origin origin,
+	       const char *where, char *ret_why, size_t why_size)
+{
+	struct option_value *v = &o->values[id], fresh = { .origin = origin };
+	char why[WHERE_MAX];
+
+	if (option_check(&table[id], text, &fresh.number, why, sizeof(why)) < 0) {
+		snprintf(ret_why, why_size, "%s: %s", where, why);
+		return ERR_MALFORMED;
+	}
+	if (v->text != NULL && v->origin > origin)
+		return 0;
+	fresh.text = mem_strdup(text);
+	fresh.where = mem_strdup(where);
+	if (fresh.text == NULL || fresh.where == NULL) {
+		value_clear(&fresh);
+		snprintf(ret_why, why_size, "out of memory");
+		return UV_ENOMEM;
+	}
+	value_clear(v);
+	*v = fresh;
+	return 0;
+}
+
+/* ---- Defaults ---- */
+
+/* Under systemd, $STATE_DIRECTORY may list several folders: the first is meant. */
+static char *dir_from(options_getenv_fn getenv_fn, const char *systemd, const char *xdg,
+		      const char *home_below)
+{
+	const char *dir = getenv_fn(systemd), *base = getenv_fn(xdg), *home = getenv_fn("HOME");
+
+	if (dir != NULL && dir[0] == '/')
+		return mem_strndup(dir, strcspn(dir, ":"));
+	if (base != NULL && base[0] == '/')
+		return mem_printf("%s/peerscope", base);
+	if (home != NULL && home[0] == '/')
+		return mem_printf("%s/%s/peerscope", home, home_below);
+	return NULL;
+}
+
+int options_init(struct options *o, options_getenv_fn getenv_fn)
+{
+	CLEANUP(mem_freep)
+	char *data = dir_from(getenv_fn, "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state");
+	char why[WHERE_MAX];
+	int rc = 0;
+
+	*o = (struct options){ 0 };
+	for (size_t i = 0; i < OPT_COUNT && rc == 0; i++) {
+		const char *text = i == OPT_DATA ? data : table[i].fallback;
+
+		if (text != NULL)
+			rc = set(o, (enum option_id)i, text, ORIGIN_DEFAULT, "default", why,
+				 sizeof(why));
+	}
+	if (rc < 0)
+		options_fini(o);
+	return rc;
+}
+
+char *options_file(const struct options *o, options_getenv_fn getenv_fn, bool *ret_explicit)
+{
+	CLEANUP(mem_freep) char *dir = NULL;
+
+	*ret_explicit = options_text(o, OPT_CONFIG) != NULL;
+	if (*ret_explicit)
+		return mem_strdup(options_text(o, OPT_CONFIG));
+	dir = dir_from(getenv_fn, "CONFIGURATION_DIRECTORY", "XDG_CONFIG_HOME", ".config");
+	return dir != NULL ? disk_path(dir, "peerscope.conf") : NULL;
+}
+
+/* ---- Flags ---- */
+
+static void fill_getopt(struct option *longs, char *shorts)
+{
+	for (size_t i = 0; i < OPT_COUNT; i++) {
+		bool has_arg = table[i].type != OPTION_SWITCH;
+
+		longs[i] = (struct option){ table[i].name,
+					    has_arg ? required_argument : no_argument, NULL,
+					    LETTER_BASE + (int)i };
+		if (table[i].letter == 0)
+			continue;
+		*shorts++ = table[i].letter;
+		if (has_arg)
+			*shorts++ = ':';
+	}
+	longs[OPT_COUNT] = (struct option){ 0 };
+	*shorts = '\0';
+}
+
+static int by_letter(int letter)
+{
+	for (int i = 0; i < OPT_COUNT; i++)
+		if (table[i].letter != 0 && table[i].letter == letter)
+			return i;
+	return -1;
+}
+
+static void say_unknown(const char *given, bool missing, char *ret_why, size_t why_size)
+{
+	const char *words[OPT_COUNT + 1] = { 0 }, *near;
+	char name[NAME_MAX_];
+
+	if (missing) {
+		snprintf(ret_why, why_size, "%.64s needs a value", given);
+		return;
+	}
+	for (size_t i = 0; i < OPT_COUNT; i++)
+		words[i] = table[i].name;
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(given + strspn(given, "-"), "="),
+		 given + strspn(given, "-"));
+	near = option_nearest(name, words);
+	if (near != NULL && strncmp(given, "--", 2) == 0)
+		snprintf(ret_why, why_size, "there is no flag %.64s; did you mean --%s?", given,
+			 near);
+	else
+		snprintf(ret_why, why_size, "there is no flag %.64s; `peerscope help` lists them",
+			 given);
+}
+
+int options_parse_flags(struct options *o, int argc, char **argv, int *ret_first, char *ret_why,
+			size_t why_size)
+{
+	struct option longs[OPT_COUNT + 1];
+	char shorts[2 * OPT_COUNT + 2], where[NAME_MAX_];
+	int c, rc = 0;
+
+	shorts[0] = ':';
+	fill_getopt(longs, shorts + 1);
+	optind = 0; /* glibc: forget an earlier run */
+	opterr = 0;
+	while (rc == 0 && (c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		int id = c >= LETTER_BASE ? c - LETTER_BASE : by_letter(c);
+
+		if (c == '?' || c == ':' || id < 0) {
+			char letter[3] = { '-', (char)optopt, '\0' };
+			bool is_long = optopt == 0 || optopt >= LETTER_BASE;
+
+			say_unknown(is_long ? argv[optind - 1] : letter, c == ':', ret_why,
+				    why_size);
+			return ERR_MALFORMED;
+		}
+		snprintf(where, sizeof(where), "--%s", table[id].name);
+		rc = set(o, (enum option_id)id, optarg != NULL ? optarg : "on", ORIGIN_FLAG, where,
+			 ret_why, why_size);
+	}
+	*ret_first = optind;
+	return rc;
+}
+
+int options_check_verb(const struct options *o, enum verb v, const char *verb_name, char *ret_why,
+		       size_t why_size)
+{
+	for (size_t i = 0; i < OPT_COUNT; i++) {
+		if (o->values[i].origin != ORIGIN_FLAG || (table[i].verbs & VERB_BIT(v)) != 0)
+			continue;
+		snprintf(ret_why, why_size,
+			 "`%s` does not take --%s; `peerscope help %s` lists what it takes",
+			 verb_name, table[i].name, verb_name);
+		return ERR_MALFORMED;
+	}
+	return 0;
+}
+
+/* ---- Environment ---- */
+
+static void env_name(const struct option_def *d, char ret[NAME_MAX_])
+{
+	size_t n = (size_t)snprintf(ret, NAME_MAX_, "PEERSCOPE_%s", d->name);
+
+	for (size_t i = 0; i < n; i++)
+		ret[i] = ret[i] == '-' ? '_' : (char)toupper((unsigned char)ret[i]);
+}
+
+int options_parse_env(struct options *o, options_getenv_fn getenv_fn, char *ret_why,
+		      size_t why_size)
+{
+	char name[NAME_MAX_];
+	const char *text;
+	int rc = 0;
+
+	for (size_t i = 0; i < OPT_COUNT && rc == 0; i++) {
+		if (!table[i].setting)
+			continue;
+		env_name(&table[i], name);
+		text = getenv_fn(name);
+		if (text != NULL && text[0] != '\0')
+			rc = set(o, (enum option_id)i, text, ORIGIN_ENV, name, ret_why, why_size);
+	}
+	return rc;
+}
+
+/* ---- File ---- */
+
+/* libconfuse calls back without a pointer of ours; the file is read once, before there are threads.
+ */
+static struct file_parse {
+	struct options *options;
+	char *why;
+	size_t why_size;
+	bool failed;
+} parse;
+
+static void say_unknown_key(const char *key)
+{
+	const char *words[OPT_COUNT + 1] = { 0 }, *near;
+	size_t n = 0, len = strlen(parse.why);
+
+	for (size_t i = 0; i < OPT_COUNT; i++)
+		if (table[i].setting)
+			words[n++] = table[i].name;
+	near = option_nearest(key, words);
+	if (near != NULL)
+		snprintf(parse.why + len, parse.why_size - len,
+			 "there is no setting \"%.64s\"; did you mean \"%s\"?", key, near);
+	else
+		snprintf(parse.why + len, parse.why_size - len, "there is no setting \"%.64s\"",
+			 key);
+}
+
+static void on_file_error(cfg_t *cfg, const char *fmt, va_list ap)
+{
+	static const char unknown[] = "no such option '";
+	char text[WHERE_MAX], *key;
+
+	if (parse.failed) /* the first one tells */
+		return;
+	parse.failed = true;
+	vsnprintf(text, sizeof(text), fmt, ap);
+	snprintf(parse.why, parse.why_size,
+		 "%s:%d: ", cfg != NULL && cfg->filename != NULL ? cfg->filename : "?",
+		 cfg != NULL ? cfg->line : 0);
+	key = strstr(text, unknown);
+	if (key != NULL) {
+		key += sizeof(unknown) - 1;
+		key[strcspn(key, "'")] = '\0';
+		say_unknown_key(key);
+		return;
+	}
+	snprintf(parse.why + strlen(parse.why), parse.why_size - strlen(parse.why), "%s", text);
+}
+
+static int on_file_value(cfg_t *cfg, cfg_opt_t *opt)
+{
+	const char *text = cfg_opt_getnstr(opt, 0);
+	char where[WHERE_MAX], why[WHERE_MAX];
+
+	for (size_t i = 0; i < OPT_COUNT; i++) {
+		if (!table[i].setting || strcmp(table[i].name, opt->name) != 0)
+			continue;
+		snprintf(where, sizeof(where), "%s:%d: %s", cfg->filename, cfg->line, opt->name);
+		if (set(parse.options, (enum option_id)i, text != NULL ? text : "", ORIGIN_FILE,
+			where, why, sizeof(why)) == 0)
+			return 0;
+		parse.failed = true;
+		snprintf(parse.why, parse.why_size, "%s", why);
+		return -1;
+	}
+	return 0;
+}
+
+int options_parse_file(struct options *o, const char *path, char *ret_why, size_t why_size)
+{
+	cfg_opt_t opts[OPT_COUNT + 1];
+	size_t n = 0;
+	cfg_t *cfg;
+	int rc;
+
+	if (access(path, R_OK) < 0) {
+		rc = -errno;
+		snprintf(ret_why, why_size, "cannot read the configuration file %s: %s", path,
+			 err_str(rc));
+		return rc;
+	}
+	for (size_t i = 0; i < OPT_COUNT; i++)
+		if (table[i].setting)
+			opts[n++] = (cfg_opt_t)CFG_STR(table[i].name, NULL, CFGF_NONE);
+	opts[n] = (cfg_opt_t)CFG_END();
+	cfg = cfg_init(opts, CFGF_NONE);
+	if (cfg == NULL)
+		return UV_ENOMEM;
+	parse = (struct file_parse){ .options = o, .why = ret_why, .why_size = why_size };
+	cfg_set_error_function(cfg, on_file_error);
+	for (size_t i = 0; i < n; i++)
+		cfg_set_validate_func(cfg, opts[i].name, on_file_value);
+	rc = cfg_parse(cfg, path) == CFG_SUCCESS && !parse.failed ? 0 : ERR_MALFORMED;
+	if (rc < 0 && !parse.failed)
+		snprintf(ret_why, why_size, "%s: cannot be parsed", path);
+	cfg_free(cfg);
+	return rc;
+}
+
+/* ---- Reading ---- */
+
+const char *options_text(const struct options *o, enum option_id id)
+{
+	return o->values[id].text;
+}
+
+uint64_t options_number(const struct options *o, enum option_id id)
+{
+	return o->values[id].number;
+}
+
+bool options_on(const struct options *o, enum option_id id)
+{
+	return o->values[id].text != NULL && strcmp(o->values[id].text, "on") == 0;
+}
+
+enum option_origin options_origin(const struct options *o, enum option_id id)
+{
+	return o->values[id].origin;
+}
+
+void options_help(struct buf *out, uint32_t verbs, bool with_env)
+{
+	char left[128], name[NAME_MAX_];
+
+	for (size_t i = 0; i < OPT_COUNT; i++) {
+		const struct option_def *d = &table[i];
+		int n = 0;
+
+		if ((d->verbs & verbs) == 0)
+			continue;
+		if (d->letter != 0)
+			n = snprintf(left, sizeof(left), "-%c, ", d->letter);
+		snprintf(left + n, sizeof(left) - (size_t)n, "--%s%s%s", d->name,
+			 d->arg != NULL ? " " : "", d->arg != NULL ? d->arg : "");
+		buf_printf(out, "  %-38s %s", left, d->help);
+		if (d->fallback != NULL)
+			buf_printf(out, " [%s]", d->fallback);
+		if (with_env && d->setting) {
+			env_name(d, name);
+			buf_printf(out, "\n  %-38s %s", "", name);
+		}
+		buf_write_u8(out, '\n');
+	}
+}
+
+void options_write_settings(const struct options *o, struct buf *out)
+{
+	for (size_t i = 0; i < OPT_COUNT; i++) {
+		const struct option_value *v = &o->values[i];
+
+		if (table[i].setting && v->text != NULL)
+			buf_printf(out, "%s = \"%s\" # %s\n", table[i].name, v->text,
+				   v->origin == ORIGIN_DEFAULT ? "default" : v->where);
+	}
+}

@@ -1,0 +1,102 @@
+/* status: one screen. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "daemon/cli.h"
+#include "daemon/progress.h"
+
+static uint64_t figure(const json_t *status, const char *part, const char *name)
+{
+	return json_count(json_object_get(status, part), name);
+}
+
+static void write_duration(struct buf *out, uint64_t s)
+{
+	if (s >= 86400)
+		buf_printf(out, "%" PRIu64 " d %" PRIu64 " h", s / 86400, s / 3600 % 24);
+	else if (s >= 3600)
+		buf_printf(out, "%" PRIu64 " h %" PRIu64 " min", s / 3600, s / 60 % 60);
+	else if (s >= 60)
+		buf_printf(out, "%" PRIu64 " min %" PRIu64 " s", s / 60, s % 60);
+	else
+		buf_printf(out, "%" PRIu64 " s", s);
+}
+
+static void write_identity(struct buf *out, const json_t *s)
+{
+	json_t *address;
+	size_t i;
+
+	buf_printf(out, "peerscope  %s, pid %" PRIu64 ", up ", json_text(s, "version"),
+		   json_count(s, "pid"));
+	write_duration(out, json_count(s, "uptime_s"));
+	buf_printf(out, "\ndata       %s\npeer       %s\nspace      %s\n", json_text(s, "data"),
+		   json_text(s, "peer_id"), json_text(s, "space"));
+	json_array_foreach(json_object_get(s, "listen"), i, address) buf_printf(
+		out, "%s  %s\n", i == 0 ? "listen   " : "         ", json_string_value(address));
+	buf_printf(out, "debug      %s\n", json_text(s, "debug"));
+}
+
+static void write_figures(struct buf *out, const json_t *s)
+{
+	buf_printf(out, "store      %" PRIu64 " objects, %" PRIu64 " versions, %" PRIu64 " blobs (",
+		   figure(s, "store", "objects"), figure(s, "store", "commits"),
+		   figure(s, "store", "blobs"));
+	progress_write_bytes(out, figure(s, "store", "blob_bytes"));
+	buf_printf(out, "), %" PRIu64 " missing, %" PRIu64 " conflicts\n",
+		   figure(s, "store", "wanted"), figure(s, "store", "conflicts"));
+	if (json_text(json_object_get(s, "store"), "last_error")[0] != '\0')
+		buf_printf(out, "           last error: %s\n",
+			   json_text(json_object_get(s, "store"), "last_error"));
+	buf_printf(out, "peers      %" PRIu64 " connected, %" PRIu64 " known; ",
+		   figure(s, "net", "conns"), figure(s, "store", "peers"));
+	progress_write_bytes(out, figure(s, "net", "received_bytes"));
+	buf_write_str(out, " received, ");
+	progress_write_bytes(out, figure(s, "net", "sent_bytes"));
+	buf_printf(out,
+		   " sent\nsync       %" PRIu64 " sessions, %" PRIu64 " ok, %" PRIu64
+		   " failed, %" PRIu64 " active; %" PRIu64 " blobs fetched, %" PRIu64 " served\n",
+		   figure(s, "sync", "sessions"), figure(s, "sync", "sessions_ok"),
+		   figure(s, "sync", "sessions_failed"), figure(s, "sync", "active_sessions"),
+		   figure(s, "sync", "blobs_fetched"), figure(s, "sync", "blobs_served"));
+	buf_printf(out,
+		   "discovery  %" PRIu64 " started, %" PRIu64 " active, %" PRIu64
+		   " subscriptions\n",
+		   figure(s, "discovery", "started"), figure(s, "discovery", "active"),
+		   figure(s, "discovery", "subscriptions"));
+	buf_printf(out, "traces     %" PRIu64 " kept, %" PRIu64 " active, ",
+		   figure(s, "trace", "kept_roots"), figure(s, "trace", "active_roots"));
+	progress_write_bytes(out, figure(s, "trace", "used_bytes"));
+	buf_write_str(out, " of ");
+	progress_write_bytes(out, figure(s, "trace", "budget_bytes"));
+	buf_printf(out, "\nlan        %s\ndht        %s\n",
+		   json_text(json_object_get(s, "lan"), "state"),
+		   json_text(json_object_get(s, "dht"), "state"));
+}
+
+int cli_status(struct cli *c)
+{
+	json_t *status = NULL;
+	struct buf text;
+	int rc;
+
+	if (c->argc != 0)
+		return cli_usage("status", "it takes no argument");
+	rc = client_json(c->client, "GET", "/v1/status", NULL, &status);
+	if (rc < 0)
+		return cli_client_failed(c, rc);
+	if (c->json) {
+		cli_print_json(status);
+		return EXIT_DONE;
+	}
+	buf_init(&text, 64 << 10);
+	write_identity(&text, status);
+	write_figures(&text, status);
+	if (buf_err(&text) == 0)
+		fwrite(text.data, 1, text.len, stdout);
+	buf_fini(&text);
+	json_decref(status);
+	return EXIT_DONE;
+}
