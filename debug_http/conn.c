@@ -270,7 +270,8 @@ static void read_on(struct conn *c);
 
 static void finish_reply(struct conn *c)
 {
-	bool again = c->keep_alive && !c->eof && !c->server->closing;
+	/* After the client's end there may still be requests that it had sent ahead. */
+	bool again = c->keep_alive && !c->server->closing && (!c->eof || c->in.len > 0);
 
 	c->served++;
 	if (!again) {
@@ -283,6 +284,8 @@ static void finish_reply(struct conn *c)
 	move(c, CONN_IDLE);
 	parse(c);
 	read_on(c);
+	if (c->eof && c->state <= CONN_BODY)
+		conn_drop(c);
 }
 
 void conn_reply_ended(struct conn *c)

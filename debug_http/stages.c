@@ -3,13 +3,15 @@
 
 #include "debug_http/traces.h"
 
-/* A stage keeps its colour on every page and, mostly, over restarts: the name's hash chooses one of sixteen; when another
- * stage has that one already, the next free. Colour-blind people can tell them apart as far as that goes for sixteen; names
- * stand beside them everywhere. */
+/* A stage keeps its colour on every page and, mostly, over restarts: the name's hash chooses one of the twelve vivid ones;
+ * when another stage has that one already, the next free, at last one of the four dull ones. Colour-blind people can tell
+ * them apart as far as that goes for so many; names stand beside them everywhere. */
+
+enum { PALETTE_VIVID = 12 };
 
 static unsigned name_hash(const char *name)
 {
-	uint32_t h = 2166136261u; /* FNV-1a */
+	uint32_t h = 106065; /* FNV-1a, from an offset that keeps the usual stages of a discovery and of a peer apart */
 
 	for (; *name != '\0'; name++)
 		h = (h ^ (uint8_t)*name) * 16777619u;
@@ -24,17 +26,25 @@ static bool is_taken(const struct palette *p, unsigned colour)
 	return false;
 }
 
+static unsigned choose_colour(const struct palette *p, unsigned preferred)
+{
+	for (unsigned i = 0; i < PALETTE_VIVID; i++)
+		if (!is_taken(p, (preferred + i) % PALETTE_VIVID))
+			return (preferred + i) % PALETTE_VIVID;
+	for (unsigned i = PALETTE_VIVID; i < PALETTE_COLOURS; i++)
+		if (!is_taken(p, i))
+			return i;
+	return preferred;
+}
+
 unsigned palette_colour(struct palette *p, const char *stage)
 {
-	unsigned preferred = name_hash(stage) % PALETTE_COLOURS, colour = preferred;
+	unsigned colour;
 
 	for (unsigned i = 0; i < p->count; i++)
 		if (strcmp(p->names[i], stage) == 0)
 			return p->colours[i];
-	for (unsigned i = 0; i < PALETTE_COLOURS && is_taken(p, colour); i++)
-		colour = (colour + 1) % PALETTE_COLOURS;
-	if (is_taken(p, colour))
-		colour = preferred;
+	colour = choose_colour(p, name_hash(stage) % PALETTE_VIVID);
 	if (p->count < TRACE_STAGES_MAX) {
 		p->names[p->count] = stage;
 		p->colours[p->count++] = (uint8_t)colour;

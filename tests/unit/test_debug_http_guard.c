@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include "debug_http/guard.h"
+
 static struct fixture f;
 static unsigned calls;
 
@@ -189,6 +191,25 @@ static void requests_through_a_proxy_are_refused(void **state)
 	assert_int_equal(403, get("Host: localhost\r\nX-Real-IP: 127.0.0.1\r\n"));
 }
 
+/* Cannot be had over loopback: a client with another address, past a firewall rule that lets it in. */
+static void a_client_of_another_machine_is_refused(void **state)
+{
+	static const char text[] = "GET /debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	struct guard_refusal refusal;
+	struct http_request r;
+	size_t used;
+
+	request_init(&r);
+	assert_int_equal(REQUEST_BODY, request_feed(&r, text, sizeof(text) - 1, &used));
+	assert_int_equal(sizeof(text) - 1, used);
+	r.peer_is_local = true;
+	assert_true(guard_allows(&r, &refusal));
+	r.peer_is_local = false;
+	assert_false(guard_allows(&r, &refusal));
+	assert_int_equal(403, refusal.status);
+	request_fini(&r);
+}
+
 static void a_preflight_gets_no_permission(void **state)
 {
 	struct client c;
@@ -289,6 +310,7 @@ int main(void)
 		T(forms_of_other_sites_change_nothing),
 		T(only_post_changes_state),
 		T(requests_through_a_proxy_are_refused),
+		T(a_client_of_another_machine_is_refused),
 		T(a_preflight_gets_no_permission),
 		T(every_reply_carries_the_protective_headers),
 		T(a_refusal_explains_itself),

@@ -40,6 +40,19 @@ static void on_close(void *data, struct http_request *r)
 	pending.r = NULL;
 }
 
+static void on_close_later(void *data, struct http_request *r)
+{
+	pending.closes++;
+}
+
+/* Goes on after its client has gone, as a handler does that waits for a thread. */
+static void on_stubborn(void *data, struct http_request *r)
+{
+	pending.r = r;
+	http_request_on_close(r, on_close_later, NULL);
+	http_reply_begin(r, 200, "text/plain");
+}
+
 static void on_late(void *data, struct http_request *r)
 {
 	pending.calls++;
@@ -100,6 +113,7 @@ static void route_all(struct http_server *s)
 {
 	CHECK_STATUS(0, http_route(s, HTTP_GET_ | HTTP_POST_, "/echo", NULL, on_echo, NULL));
 	CHECK_STATUS(0, http_route(s, HTTP_GET_, "/echo/*", NULL, on_echo, NULL));
+	CHECK_STATUS(0, http_route(s, HTTP_GET_, "/stubborn", NULL, on_stubborn, NULL));
 	CHECK_STATUS(0, http_route(s, HTTP_GET_, "/late", NULL, on_late, NULL));
 	CHECK_STATUS(0, http_route(s, HTTP_GET_, "/stream", NULL, on_stream, NULL));
 	CHECK_STATUS(0, http_route(s, HTTP_GET_, "/small", NULL, on_small_pieces, NULL));
@@ -182,6 +196,30 @@ static void what_is_sent_ahead_waits_until_the_reply_is_out(void **state)
 	http_server_stats(f.server, &stats);
 	assert_int_equal(2, stats.requests);
 	assert_int_equal(1, stats.open_connections);
+	client_close(&c);
+}
+
+static void a_client_may_not_send_ahead_without_end(void **state)
+{
+	static const char more[] = GET("/echo");
+	struct client c;
+	unsigned sent = 0;
+
+	client_open(&c, &f);
+	client_send(&c, GET("/late"));
+	for (int i = 0; i < 100000; i++) { /* until the socket takes no more */
+		if (i % 100 == 0)
+			fixture_turns(&f, 3);
+		if (send(c.fd, more, sizeof(more) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(more) - 1)
+			break;
+		sent++;
+	}
+	assert_true(sent > 1000);
+	assert_int_equal(1, pending.calls);
+	reply_text(pending.r, "first");
+	for (int i = 0; i < 200000 && pending.calls < sent + 1; i++)
+		client_pump(&c, SIZE_MAX);
+	assert_int_equal(sent + 1, pending.calls);
 	client_close(&c);
 }
 
@@ -312,6 +350,45 @@ static void a_client_that_leaves_is_told_to_the_handler_once(void **state)
 	assert_null(pending.r);
 }
 
+static void a_handler_may_go_on_after_its_client_left(void **state)
+{
+	struct http_server_stats stats;
+	struct client c;
+
+	client_open(&c, &f);
+	client_send(&c, GET("/stubborn"));
+	fixture_turns(&f, 5);
+	client_close(&c);
+	for (int i = 0; i < 10; i++) {
+		fixture_turns(&f, 3);
+		assert_false(http_reply_write(pending.r, "more", 4));
+		assert_int_equal(1, pending.closes);
+	}
+	assert_true(http_request_gone(pending.r));
+	http_server_stats(f.server, &stats);
+	assert_int_equal(0, stats.open_connections);
+	http_reply_end(pending.r);
+	fixture_turns(&f, 3);
+	assert_int_equal(1, pending.closes);
+}
+
+static void a_client_that_ends_its_side_and_then_leaves_is_noticed_by_writing(void **state)
+{
+	struct http_server_stats stats;
+	struct client c;
+
+	client_open(&c, &f);
+	client_send(&c, GET("/stream"));
+	assert_int_equal(0, shutdown(c.fd, SHUT_WR));
+	fixture_turns(&f, 10);
+	assert_true(pending.left > 0);
+	client_close(&c);
+	fixture_turns(&f, 20);
+	assert_int_equal(0, pending.left);
+	http_server_stats(f.server, &stats);
+	assert_int_equal(0, stats.open_connections);
+}
+
 static void a_client_that_leaves_during_a_stream_ends_it(void **state)
 {
 	struct client c;
@@ -326,15 +403,15 @@ static void a_client_that_leaves_during_a_stream_ends_it(void **state)
 	assert_null(pending.r);
 }
 
-static void a_client_that_ends_only_its_side_gets_its_reply(void **state)
+static void a_client_that_ends_only_its_side_gets_its_replies(void **state)
 {
 	struct client c;
 
 	client_open(&c, &f);
-	client_send(&c, GET("/echo"));
+	client_send(&c, GET("/echo") GET("/small") GET("/echo") "GET /ec");
 	assert_int_equal(0, shutdown(c.fd, SHUT_WR));
 	client_await_end(&c);
-	assert_int_equal(200, client_status(&c));
+	assert_int_equal(3, count_of(client_text(&c), "HTTP/1.1 200 OK"));
 	client_close(&c);
 }
 
@@ -537,8 +614,7 @@ static void nonsense_is_a_bad_request(void **state)
 		"GET /echo?q=%4 HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /echo#x HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
 		"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-		"GET /echo?1&2&3&4&5&6&7&8&9&10&11&12&13&14&15&16&17&18&19&20&21&22&23&24&25&26&27&28&29&30&31&32&33 "
-		"HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET /echo?1&2&3&4&5&6&7&8&9&0&1&2&3&4&5&6&7&8&9&0&1&2&3&4&5&6&7&8&9&0&1&2&3 HTTP/1.1\r\nHost: localhost\r\n\r\n",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
@@ -603,6 +679,19 @@ static void a_request_survives_oom_at_every_allocation(void **state)
 			fixture_turns(&f, 10);
 		});
 	}
+}
+
+static void a_server_begins_or_not_when_memory_is_short(void **state)
+{
+	struct http_server_config config = { .loop = &f.loop, .title = "t", .version = "1" };
+
+	FAULT_SWEEP({
+		struct http_server *s = http_server_new(&config);
+		int rc = s != NULL ? debug_http_index(s) : UV_ENOMEM;
+
+		CHECK_STATUS(mem_fault_hits() > 0 ? UV_ENOMEM : 0, rc);
+		http_server_free(s);
+	});
 }
 
 static void the_control_surface_takes_large_bodies_and_any_host(void **state)
@@ -671,6 +760,7 @@ int main(void)
 		T(a_connection_serves_one_request_after_the_other),
 		T(pipelined_requests_are_answered_in_order),
 		T(what_is_sent_ahead_waits_until_the_reply_is_out),
+		T(a_client_may_not_send_ahead_without_end),
 		T(a_request_may_arrive_byte_by_byte),
 		T(head_is_get_without_the_body),
 		T(unknown_pages_and_methods_are_told_apart),
@@ -679,8 +769,10 @@ int main(void)
 		T(a_slow_reader_makes_the_handler_wait),
 		T(a_client_that_stops_reading_is_dropped),
 		T(a_client_that_leaves_is_told_to_the_handler_once),
+		T(a_handler_may_go_on_after_its_client_left),
+		T(a_client_that_ends_its_side_and_then_leaves_is_noticed_by_writing),
 		T(a_client_that_leaves_during_a_stream_ends_it),
-		T(a_client_that_ends_only_its_side_gets_its_reply),
+		T(a_client_that_ends_only_its_side_gets_its_replies),
 		cmocka_unit_test_setup(closing_the_server_tells_handlers_and_lets_them_answer, setup),
 		T(long_headers_are_refused),
 		T(many_headers_are_refused),
@@ -695,6 +787,7 @@ int main(void)
 		T(reply_headers_cannot_be_split),
 		T(requests_are_traced_and_continue_a_foreign_trace),
 		T(a_request_survives_oom_at_every_allocation),
+		T(a_server_begins_or_not_when_memory_is_short),
 		cmocka_unit_test(the_control_surface_takes_large_bodies_and_any_host),
 		T(a_stale_socket_file_is_replaced),
 		T(a_taken_port_is_explained),
