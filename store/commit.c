@@ -266,12 +266,19 @@ int commit_accept(struct write *w, const struct commit *c, const struct hash *ha
 
 int commit_completed(struct db *db, int64_t id)
 {
-	CLEANUP(db_done) sqlite3_stmt *q = db_query(db, SQL_COMMIT_COMPLETE, ARGS(arg_int(id)));
-	int rc = db_row(db, q);
+	int64_t object = 0, head = 0;
+	int rc;
 
-	if (rc <= 0)
+	{
+		CLEANUP(db_done)
+		sqlite3_stmt *q = db_query(db, SQL_COMMIT_COMPLETE, ARGS(arg_int(id)));
+
+		while ((rc = db_row(db, q)) > 0) {
+			object = sqlite3_column_int64(q, 0);
+			head = sqlite3_column_int64(q, 1);
+		}
+	}
+	if (rc < 0 || head == 0)
 		return rc;
-	if (sqlite3_column_int64(q, 1) == 0)
-		return 0;
-	return db_run(db, SQL_OBJECT_HEAD_COMPLETE, ARGS(arg_int(sqlite3_column_int64(q, 0))));
+	return db_run(db, SQL_OBJECT_HEAD_COMPLETE, ARGS(arg_int(object)));
 }

@@ -54,6 +54,13 @@ int db_fail(struct db *db, int rc)
 	return db->error;
 }
 
+static int set_error(struct db *db, int code, const char *text)
+{
+	db->error = code;
+	(void)snprintf(db->error_text, sizeof(db->error_text), "%s", text);
+	return code;
+}
+
 /* ---- Statements ---- */
 
 static int bind_arg(sqlite3_stmt *q, int at, const struct sql_arg *a)
@@ -69,22 +76,35 @@ static int bind_arg(sqlite3_stmt *q, int at, const struct sql_arg *a)
 	return SQLITE_MISUSE;
 }
 
-sqlite3_stmt *db_query(struct db *db, enum db_sql sql, const struct sql_arg *args, size_t count)
+/* All of them at once: rolling back must not depend on memory that is lacking just then. */
+static int prepare_all(struct db *db)
 {
-	sqlite3_stmt **q = &db->stmts[sql];
 	int rc = SQLITE_OK;
 
-	if (*q == NULL)
-		rc = sqlite3_prepare_v3(db->sqlite, sql_texts[sql], -1, SQLITE_PREPARE_PERSISTENT,
-					q, NULL);
-	if (rc == SQLITE_OK)
-		REQUIRE(!sqlite3_stmt_busy(*q));
+	for (size_t i = 0; i < SQL_COUNT && rc == SQLITE_OK; i++)
+		rc = sqlite3_prepare_v3(db->sqlite, sql_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+					&db->stmts[i], NULL);
+	return rc == SQLITE_OK ? 0 : db_fail(db, rc);
+}
+
+sqlite3_stmt *db_query(struct db *db, enum db_sql sql, const struct sql_arg *args, size_t count)
+{
+	sqlite3_stmt *q = db->stmts[sql];
+	int rc = SQLITE_OK;
+
+	REQUIRE(q != NULL && !sqlite3_stmt_busy(q));
+	if (db->in_transaction && sqlite3_get_autocommit(db->sqlite)) {
+		/* SQLite has rolled back on its own; from here on each statement would commit by
+		 * itself. */
+		set_error(db, ERR_STORE, "the transaction was rolled back");
+		return NULL;
+	}
 	for (size_t i = 0; i < count && rc == SQLITE_OK; i++)
-		rc = bind_arg(*q, (int)i + 1, &args[i]);
+		rc = bind_arg(q, (int)i + 1, &args[i]);
 	if (rc == SQLITE_OK)
-		return *q;
+		return q;
 	(void)db_fail(db, rc);
-	db_done(&(sqlite3_stmt *){ *q });
+	db_done(&q);
 	return NULL;
 }
 
@@ -122,9 +142,12 @@ int db_int(struct db *db, enum db_sql sql, const struct sql_arg *args, size_t co
 	CLEANUP(db_done) sqlite3_stmt *q = db_query(db, sql, args, count);
 	int rc = db_row(db, q);
 
-	if (rc > 0)
-		*ret = sqlite3_column_int64(q, 0);
-	return rc;
+	if (rc <= 0)
+		return rc;
+	*ret = sqlite3_column_int64(q, 0);
+	/* To its end: a change with RETURNING may fail there. */
+	rc = db_row(db, q);
+	return rc < 0 ? rc : 1;
 }
 
 static int column_bytes(struct db *db, sqlite3_stmt *q, int column, void *ret, size_t size)
@@ -132,10 +155,7 @@ static int column_bytes(struct db *db, sqlite3_stmt *q, int column, void *ret, s
 	const void *p = sqlite3_column_blob(q, column);
 
 	if (p == NULL || (size_t)sqlite3_column_bytes(q, column) != size) {
-		db->error = ERR_CORRUPT;
-		(void)snprintf(db->error_text, sizeof(db->error_text),
-			       "a hash or key has the wrong size");
-		return ERR_CORRUPT;
+		return set_error(db, ERR_CORRUPT, "a hash or key has the wrong size");
 	}
 	memcpy(ret, p, size);
 	return 0;
@@ -182,7 +202,10 @@ static int totals_write(struct db *db)
 
 int db_begin(struct db *db)
 {
-	return db_run(db, SQL_BEGIN, NULL, 0);
+	int rc = db_run(db, SQL_BEGIN, NULL, 0);
+
+	db->in_transaction = rc == 0;
+	return rc;
 }
 
 int db_commit(struct db *db)
@@ -191,24 +214,30 @@ int db_commit(struct db *db)
 
 	if (rc == 0)
 		rc = db_run(db, SQL_COMMIT, NULL, 0);
-	if (rc < 0)
+	if (rc < 0) {
 		db_rollback(db);
-	else
-		db->written = db->totals;
-	return rc;
+		return rc;
+	}
+	db->in_transaction = false;
+	db->written = db->totals;
+	return 0;
 }
 
 void db_rollback(struct db *db)
 {
-	int error = db->error;
-
+	/* After some failures SQLite has done it already. The outcome is what the last line says.
+	 */
 	if (!sqlite3_get_autocommit(db->sqlite)) {
-		/* Prepared on the spot when out of memory took the cached one's place; exec needs
-		 * none to exist. */
-		if (db_run(db, SQL_ROLLBACK, NULL, 0) < 0 && !sqlite3_get_autocommit(db->sqlite))
+		sqlite3_stmt *q = db->stmts[SQL_ROLLBACK];
+
+		if (q != NULL) {
+			(void)sqlite3_step(q);
+			(void)sqlite3_reset(q);
+		} else {
 			(void)sqlite3_exec(db->sqlite, "ROLLBACK", NULL, NULL, NULL);
-		db->error = error;
+		}
 	}
+	db->in_transaction = false;
 	db->totals = db->written;
 	REQUIRE(sqlite3_get_autocommit(db->sqlite));
 }
@@ -370,6 +399,8 @@ static int open_steps(struct db *db, const char *dir, const char *path, char *de
 		return refine_open_error(db, dir, rc);
 	(void)sqlite3_wal_hook(db->sqlite, on_wal, db);
 	rc = schema_migrate(db, steps, count, version);
+	if (rc == 0)
+		rc = prepare_all(db);
 	if (rc == 0)
 		rc = totals_read(db);
 	if (rc == 0 && dir != NULL && !checkpoint(db, SQLITE_CHECKPOINT_TRUNCATE))

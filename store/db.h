@@ -44,6 +44,7 @@ struct db {
 	sqlite3 *sqlite;
 	sqlite3_stmt *stmts[SQL_COUNT];
 	struct db_totals totals, written;
+	bool in_transaction; /* begun by us, not ended by us */
 	uint64_t wal_bytes;
 	uint64_t checkpoint_at_bytes;
 	int error; /* the last failure, for statistics; never cleared */
@@ -103,6 +104,12 @@ int db_run(struct db *db, enum db_sql sql, const struct sql_arg *args, size_t co
 /** First column of the first row. 1 = found, 0 = no row, negative. */
 int db_int(struct db *db, enum db_sql sql, const struct sql_arg *args, size_t count,
 	   int64_t *ret) MUST_USE;
+
+/** "Found or not" is success. A function, since MIN would run its argument twice. */
+static inline int db_status(int rc)
+{
+	return rc < 0 ? rc : 0;
+}
 
 /** Column of exactly that size; ERR_CORRUPT otherwise. */
 int db_column_hash(struct db *db, sqlite3_stmt *q, int column, struct hash *ret);

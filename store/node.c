@@ -240,8 +240,8 @@ int node_make_public(struct write *w, struct node *n, enum object_kind kind)
 		if (rc == 0)
 			rc = note_twins(w, n->id);
 		if (rc == 0)
-			rc = MIN(db_int(w->db, SQL_NODE_PENDING, ARGS(arg_int(n->id)), &pending),
-				 0);
+			rc = db_status(
+				db_int(w->db, SQL_NODE_PENDING, ARGS(arg_int(n->id)), &pending));
 	}
 	if (rc == 0)
 		rc = db_run(w->db, SQL_NODE_PUBLIC, ARGS(arg_int(n->id), arg_int(pending)));

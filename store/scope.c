@@ -249,7 +249,7 @@ static int load_parents(struct db *db, int64_t id, struct store_log_entry *e)
 	CLEANUP(db_done) sqlite3_stmt *q = NULL;
 	int64_t count = 0;
 	size_t n = 0;
-	int rc = MIN(db_int(db, SQL_PARENT_COUNT, ARGS(arg_int(id)), &count), 0);
+	int rc = db_status(db_int(db, SQL_PARENT_COUNT, ARGS(arg_int(id)), &count));
 
 	if (rc < 0 || count == 0)
 		return rc;

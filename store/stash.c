@@ -73,7 +73,7 @@ static int make_room(struct write *w, size_t size, const struct public_key *from
 {
 	const int64_t *v = w->db->totals.v;
 	int64_t of_peer = 0;
-	int rc = MIN(db_int(w->db, SQL_STASH_PEER_COUNT, ARGS(arg_key(from)), &of_peer), 0);
+	int rc = db_status(db_int(w->db, SQL_STASH_PEER_COUNT, ARGS(arg_key(from)), &of_peer));
 
 	for (; rc >= 0 && of_peer >= STORE_STASH_PER_PEER_MAX; of_peer--)
 		rc = drop_first(w, SQL_STASH_PEER_OLDEST, ARGS(arg_key(from)));

@@ -150,7 +150,7 @@ static inline int fixture_wait(struct fixture *f)
 	({                                                                                         \
 		(o)->data = (f);                                                                   \
 		(f)->done = false;                                                                 \
-		type##_start((o), &(f)->env, (f)->store, __VA_ARGS__, type##_done);                \
+		type##_start((o), &(f)->env, (f)->store, ##__VA_ARGS__, type##_done);              \
 		fixture_wait(f);                                                                   \
 	})
 

@@ -1,0 +1,217 @@
+#include "store_util.h"
+
+static int setup(void **state)
+{
+	static struct fixture f;
+
+	fixture_init(&f, false);
+	*state = &f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	check_invariants(f);
+	fixture_fini(f);
+	return 0;
+}
+
+struct folder {
+	struct blob chunk, tree;
+};
+
+static struct folder folder_of(const char *text)
+{
+	struct folder d = { .chunk = chunk_of(text) };
+
+	d.tree = tree_of(&d.chunk, 1);
+	return d;
+}
+
+static void folder_fini(struct folder *d)
+{
+	blob_fini(&d->chunk);
+	blob_fini(&d->tree);
+}
+
+static void folder_put(struct fixture *f, const struct folder *d)
+{
+	CHECK_STATUS(0, put_one(f, &d->chunk, NULL));
+	CHECK_STATUS(0, put_one(f, &d->tree, NULL));
+}
+
+static void the_same_root_again_is_no_new_version(void **state)
+{
+	struct fixture *f = *state;
+	struct folder d = folder_of("x");
+	struct hash first, second;
+
+	folder_put(f, &d);
+	CHECK_STATUS(0, publish(f, "/a", &d.tree, &first));
+	clock_manual_advance(&f->loop.clock, 5 * NS_PER_SEC);
+	CHECK_STATUS(0, publish(f, "/a", &d.tree, &second));
+	assert_memory_equal(&first, &second, HASH_SIZE);
+	assert_int_equal(f->store->db.totals.v[TOTAL_COMMITS], 1);
+	folder_fini(&d);
+}
+
+static void a_new_version_names_the_old_one_and_is_later(void **state)
+{
+	struct fixture *f = *state;
+	struct folder one = folder_of("1"), two = folder_of("2");
+	struct iri iri = iri_of(&f->owner.pub, "/a");
+	struct hash first, second;
+	struct store_log l;
+
+	folder_put(f, &one);
+	folder_put(f, &two);
+	CHECK_STATUS(0, publish(f, "/a", &one.tree, &first));
+	CHECK_STATUS(0, publish(f, "/a", &two.tree, &second));
+	CHECK_STATUS(0, RUN(store_log, &l, f, &iri, 10));
+	assert_memory_equal(&l.entries[0].hash, &second, HASH_SIZE);
+	assert_memory_equal(&l.entries[0].parents[0], &first, HASH_SIZE);
+	assert_int_equal(l.entries[0].time_s, l.entries[1].time_s + 1);
+	store_log_fini(&l);
+	folder_fini(&one);
+	folder_fini(&two);
+}
+
+static void publishing_what_is_not_all_here_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct folder d = folder_of("x");
+
+	CHECK_STATUS(ERR_MISSING, publish(f, "/a", &d.tree, NULL));
+	CHECK_STATUS(0, put_one(f, &d.tree, NULL));
+	CHECK_STATUS(ERR_MISSING, publish(f, "/a", &d.tree, NULL));
+	assert_false(readable(f, &d.tree.hash, true));
+	assert_int_equal(count_sql(f, "SELECT count(*) FROM object"), 0);
+	CHECK_STATUS(0, put_one(f, &d.chunk, NULL));
+	CHECK_STATUS(0, publish(f, "/a", &d.tree, NULL));
+	folder_fini(&d);
+}
+
+static void a_tombstone_ends_the_object(void **state)
+{
+	struct fixture *f = *state;
+	struct folder d = folder_of("x");
+	struct store_resolve r;
+	struct hash first, again;
+
+	folder_put(f, &d);
+	CHECK_STATUS(0, publish(f, "/a", &d.tree, NULL));
+	CHECK_STATUS(0, publish(f, "/a", NULL, &first));
+	r = resolve(f, &f->owner.pub, "/a", SCOPE_EXACT);
+	assert_true(r.tombstone && r.resolved);
+	CHECK_STATUS(0, publish(f, "/a", NULL, &again));
+	assert_memory_equal(&first, &again, HASH_SIZE);
+	CHECK_STATUS(0, publish(f, "/a", &d.tree, NULL));
+	assert_false(resolve(f, &f->owner.pub, "/a", SCOPE_EXACT).tombstone);
+	folder_fini(&d);
+}
+
+static int publish_as(struct fixture *f, const struct key *author, const uint8_t secret[64],
+		      const struct blob *root, const struct hash *capability)
+{
+	struct commit *c = mem_alloc(sizeof(*c));
+	struct store_publish p;
+	int rc;
+
+	c->space = f->owner.pub;
+	c->author = author->pub;
+	c->root = root->hash;
+	c->root_kind = OBJECT_TREE;
+	c->has_capability = capability != NULL;
+	if (capability != NULL)
+		c->capability = *capability;
+	rc = RUN(store_publish, &p, f, c, secret);
+	store_publish_fini(&p);
+	for (size_t i = 0; i < sizeof(p.secret); i++)
+		assert_int_equal(p.secret[i], 0);
+	mem_free(c);
+	return rc;
+}
+
+static void only_who_may_write_can_publish(void **state)
+{
+	struct fixture *f = *state;
+	struct folder d = folder_of("x");
+	struct blob cap = capability_of(&f->owner, &f->guest.pub, ""),
+		    other = capability_of(&f->owner, &f->peer.pub, "");
+
+	folder_put(f, &d);
+	assert_true(publish_as(f, &f->guest, f->guest.secret, &d.tree, NULL) < 0);
+	CHECK_STATUS(ERR_UNAUTHORIZED, publish_as(f, &f->owner, f->guest.secret, &d.tree, NULL));
+	CHECK_STATUS(ERR_MISSING, publish_as(f, &f->guest, f->guest.secret, &d.tree, &cap.hash));
+	CHECK_STATUS(0, put_one(f, &other, NULL));
+	CHECK_STATUS(ERR_UNAUTHORIZED,
+		     publish_as(f, &f->guest, f->guest.secret, &d.tree, &other.hash));
+	assert_false(readable(f, &d.chunk.hash, true));
+	CHECK_STATUS(0, put_one(f, &cap, NULL));
+	CHECK_STATUS(0, publish_as(f, &f->guest, f->guest.secret, &d.tree, &cap.hash));
+	assert_true(readable(f, &cap.hash, true));
+	folder_fini(&d);
+	blob_fini(&cap);
+	blob_fini(&other);
+}
+
+/* The rest of a half-synced object was here all along. */
+static void publishing_completes_what_was_synced_in_part(void **state)
+{
+	struct fixture *f = *state;
+	struct folder d = folder_of("x");
+	struct blob theirs = commit_of(&f->guest, &f->guest.pub, "/t", &d.tree, 100, NULL, 0, NULL);
+
+	CHECK_STATUS(0, put_one(f, &theirs, &f->peer.pub));
+	CHECK_STATUS(0, put_one(f, &d.tree, &f->peer.pub));
+	CHECK_STATUS(0, put_one(f, &d.chunk, NULL));
+	assert_false(resolve(f, &f->guest.pub, "/t", SCOPE_EXACT).resolved);
+	CHECK_STATUS(0, publish(f, "/mine", &d.tree, NULL));
+	assert_true(resolve(f, &f->owner.pub, "/mine", SCOPE_EXACT).resolved);
+	assert_true(resolve(f, &f->guest.pub, "/t", SCOPE_EXACT).resolved);
+	blob_fini(&theirs);
+	folder_fini(&d);
+}
+
+static void changed_authorities_are_a_new_version(void **state)
+{
+	struct fixture *f = *state;
+	struct folder d = folder_of("x");
+	struct commit *c = mem_alloc(sizeof(*c));
+	struct store_publish p;
+
+	folder_put(f, &d);
+	CHECK_STATUS(0, publish(f, "", &d.tree, NULL));
+	c->space = c->author = f->owner.pub;
+	c->root = d.tree.hash;
+	c->root_kind = OBJECT_TREE;
+	c->authority_count = 1;
+	c->authorities[0].peer = f->peer.pub;
+	CHECK_STATUS(0, RUN(store_publish, &p, f, c, f->owner.secret));
+	assert_false(p.unchanged);
+	store_publish_fini(&p);
+	CHECK_STATUS(0, RUN(store_publish, &p, f, c, f->owner.secret));
+	assert_true(p.unchanged);
+	store_publish_fini(&p);
+	mem_free(c);
+	folder_fini(&d);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(the_same_root_again_is_no_new_version),
+		TEST(a_new_version_names_the_old_one_and_is_later),
+		TEST(publishing_what_is_not_all_here_changes_nothing),
+		TEST(a_tombstone_ends_the_object),
+		TEST(only_who_may_write_can_publish),
+		TEST(publishing_completes_what_was_synced_in_part),
+		TEST(changed_authorities_are_a_new_version),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
