@@ -318,33 +318,12 @@ static int start_net(struct daemon *d)
 	return 0;
 }
 
-/* sync is made before discovery, and discovery is what listens to it. */
-static void on_commits(void *data, const struct store_new_commit *commits, size_t count,
-		       const struct public_key *from)
-{
-	struct daemon *d = data;
-
-	if (d->discovery != NULL)
-		discovery_sync_listener()->on_commits(d->discovery, commits, count, from);
-}
-
-static void on_announced(void *data, const struct public_key *peer, const struct scope *scope)
-{
-	struct daemon *d = data;
-
-	if (d->discovery != NULL)
-		discovery_sync_listener()->on_announced(d->discovery, peer, scope);
-}
-
 static int start_sync(struct daemon *d)
 {
-	static const struct sync_listener listener = { on_commits, on_announced };
 	struct sync_config config = { .runner = &d->loop.runner,
 				      .net = d->net,
 				      .store = d->store,
-				      .trace = d->trace,
-				      .listener = &listener,
-				      .listener_data = d };
+				      .trace = d->trace };
 
 	config.peer_timeout_ms = options_number(d->options, OPT_PEER_TIMEOUT);
 	config.round_timeout_ms = options_number(d->options, OPT_ROUND_TIMEOUT);
@@ -372,6 +351,7 @@ static int start_discovery(struct daemon *d)
 	if (d->discovery == NULL)
 		return fail(EXIT_FAILED, "out of memory");
 	d->step = STEP_DISCOVERY;
+	sync_set_listener(d->sync, discovery_sync_listener(), d->discovery);
 	discovery_start_subscriptions(d->discovery);
 	return 0;
 }
