@@ -358,11 +358,13 @@ static void a_handler_may_go_on_after_its_client_left(void **state)
 	client_open(&c, &f);
 	client_send(&c, GET("/stubborn"));
 	fixture_turns(&f, 5);
-	client_close(&c);
-	for (int i = 0; i < 10; i++) {
+	assert_int_equal(0, shutdown(c.fd, SHUT_WR));
+	for (int i = 0; i < 20; i++) {
 		fixture_turns(&f, 3);
 		assert_false(http_reply_write(pending.r, "more", 4));
 		assert_int_equal(1, pending.closes);
+		if (i == 10)
+			client_close(&c);
 	}
 	assert_true(http_request_gone(pending.r));
 	http_server_stats(f.server, &stats);
@@ -408,8 +410,11 @@ static void a_client_that_ends_only_its_side_gets_its_replies(void **state)
 	struct client c;
 
 	client_open(&c, &f);
-	client_send(&c, GET("/echo") GET("/small") GET("/echo") "GET /ec");
+	client_send(&c, GET("/stubborn") GET("/small") GET("/echo") "GET /ec");
 	assert_int_equal(0, shutdown(c.fd, SHUT_WR));
+	fixture_turns(&f, 10);
+	assert_int_equal(1, pending.closes);
+	http_reply_end(pending.r);
 	client_await_end(&c);
 	assert_int_equal(3, count_of(client_text(&c), "HTTP/1.1 200 OK"));
 	client_close(&c);
