@@ -53,20 +53,14 @@ static void on_closed(void *data)
 	stop_next(d);
 }
 
-static void on_transport_closed(void *data)
+/* The transport is shut down by then. */
+static void on_net_closed(void *data)
 {
 	struct daemon *d = data;
 
 	d->net = net_free(d->net);
 	d->tcp = net_tcp_free(d->tcp);
 	on_closed(d);
-}
-
-static void on_net_closed(void *data)
-{
-	struct daemon *d = data;
-
-	d->tcp->shutdown(d->tcp, on_transport_closed, d);
 }
 
 static void on_signal_closed(uv_handle_t *handle)
@@ -157,7 +151,8 @@ static void give_up(struct daemon *d, const char *why)
 	static const char *const names[] = { "signals",	  "store", "net",  "sync",
 					     "discovery", "http",  "ready" };
 
-	log_error(LOG_DAEMON, "msg=\"%s\" waiting_for=%s", why, names[MIN((unsigned)d->step, 6u)]);
+	log_error(LOG_DAEMON, "msg=\"%s\" waiting_for=%s", why,
+		  names[MIN((unsigned)d->step + 1, 6u)]);
 	op_print_all(&d->loop.runner, STDERR_FILENO);
 	_exit(EXIT_FAILED);
 }
@@ -320,10 +315,9 @@ static int start_net(struct daemon *d)
 
 static int start_sync(struct daemon *d)
 {
-	struct sync_config config = { .runner = &d->loop.runner,
-				      .net = d->net,
-				      .store = d->store,
-				      .trace = d->trace };
+	struct sync_config config = {
+		.runner = &d->loop.runner, .net = d->net, .store = d->store, .trace = d->trace
+	};
 
 	config.peer_timeout_ms = options_number(d->options, OPT_PEER_TIMEOUT);
 	config.round_timeout_ms = options_number(d->options, OPT_ROUND_TIMEOUT);
