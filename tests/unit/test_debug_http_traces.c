@@ -2,6 +2,7 @@
 #include "debug_http_client.h"
 
 #include "../browser/trace_scene.h"
+#include "debug_http/traces.h"
 
 enum { TAG_DEPTH_MAX = 64, TAG_NAME_MAX = 16 };
 
@@ -426,6 +427,21 @@ static void a_trace_evicted_while_its_page_is_written_is_said_to_be(void **state
 	client_close(&c);
 }
 
+static void a_place_taken_by_another_trace_is_recognised(void **state)
+{
+	struct span s = trace_root(f.trace, "sync.discover", "x", 1, NULL);
+	struct traces_page p = { .trace = f.trace };
+	struct trace_span_view root;
+	struct trace_context context;
+
+	assert_true(trace_context_of(s, &context));
+	assert_int_equal(1, trace_search(f.trace, &p.query, p.roots, 1, NULL, NULL));
+	memcpy(p.span_ids[0], context.span_id, sizeof(context.span_id));
+	assert_true(traces_root(&p, 0, &root));
+	p.span_ids[0][0] ^= 1;
+	assert_false(traces_root(&p, 0, &root));
+}
+
 static void a_client_that_leaves_a_page_costs_nothing_more(void **state)
 {
 	struct http_server_stats stats;
@@ -493,6 +509,7 @@ int main(void)
 		T(pages_are_small),
 		T(a_slow_reader_gets_the_whole_of_a_large_trace),
 		T(a_trace_evicted_while_its_page_is_written_is_said_to_be),
+		T(a_place_taken_by_another_trace_is_recognised),
 		T(a_client_that_leaves_a_page_costs_nothing_more),
 		T(a_page_survives_oom_at_every_allocation),
 		T(assets_are_served_with_their_type),
