@@ -8,13 +8,14 @@
 	"o.space = ?1 AND o.path >= ?2 AND o.path < ?3 AND (o.path = ?2 OR o.path >= ?4)"          \
 	" AND (?5 = 0 OR o.path = ?2 OR instr(substr(o.path, ?5), '/') = 0)"
 
-/* What is not complete below the nodes in the temporary table start; pending < 0 = absent. */
+/* What is not complete below the nodes in the temporary table start; pending < 0 = absent. Bounded, since a peer may have made
+ * us want millions: counts beyond it are "at least". */
 #define SQL_WALK                                                                                   \
 	"WITH RECURSIVE walk(id, pending, history) AS ("                                           \
 	" SELECT s.id, b.pending, s.history FROM start s CROSS JOIN blob b ON b.id = s.id"         \
 	" UNION SELECT l.target, b.pending, w.history FROM walk w"                                 \
 	" CROSS JOIN link l ON l.source = w.id CROSS JOIN blob b ON b.id = l.target"               \
-	" WHERE w.pending > 0 AND b.pending <> 0) "
+	" WHERE w.pending > 0 AND b.pending <> 0 LIMIT 1000000) "
 
 #define SQL_MAP(X)                                                                                 \
 	X(SQL_BEGIN, "BEGIN IMMEDIATE")                                                            \

@@ -219,7 +219,8 @@ struct store_has {
 	void *data;
 	const struct hash *hashes; /* borrowed until the callback */
 	size_t count;
-	bool *present; /* result; also true for what was refused when `or_refused` */
+	/* Result: stored and not wanted; with `or_refused` also what is known to be bad. A stashed commit is neither. */
+	bool *present;
 	/* private */
 	store_has_cb cb;
 	struct store_request request;
@@ -270,7 +271,7 @@ struct store_resolve {
 	size_t heads_total; /* may exceed STORE_HEADS_MAX */
 	uint64_t objects;   /* known in the scope */
 	uint64_t commits;   /* of the scope */
-	uint64_t missing;   /* blobs wanted for the asked version(s) */
+	uint64_t missing;   /* blobs wanted for the asked version(s); from 10^6 on "at least" */
 	bool tombstone;	    /* the exact object has one head and it is a tombstone */
 	/* private */
 	store_resolve_cb cb;
