@@ -148,7 +148,7 @@ static bool check_stages(void *data, const struct trace_span_view *s)
 	}
 	if (s->stage_count > 0)
 		assert_int_equal(sum, s->duration_ns);
-	if (strcmp(s->category, "sync.peer") == 0)
+	if (strcmp(s->category, "sync.peer") == 0 && s->duration_ns > 0)
 		assert_true(s->stage_count > 0);
 	return true;
 }
@@ -327,23 +327,34 @@ static struct op_env host_env(struct host *h)
 	return (struct op_env){ .runner = r, .deadline_ms = runner_now_ms(r) + WAIT_MAX_MS };
 }
 
-void host_put(struct host *h, const struct piece *p)
+static void put(struct host *h, const struct piece *p, const struct public_key *from)
 {
 	struct op_env env = host_env(h);
 	struct store_blob blob = { .hash = p->hash, .kind = p->kind, .len = p->len };
 	struct put_wait wait = { 0 };
-	struct store_put put = { .data = &wait };
-	struct public_key from = { { 7 } };
+	struct store_put put = { 0 };
 
 	blob.data = mem_dup(p->data, p->len);
 	assert_non_null(blob.data);
-	store_put_start(&put, &env, h->store, &blob, 1, &from, NULL, on_put);
+	store_put_start(&put, &env, h->store, &blob, 1, from, NULL, on_put);
 	put.data = &wait;
 	wait_for(h->world, &wait.done);
 	store_put_fini(&put);
 	CHECK_STATUS(0, wait.status);
 	if (blob.status != ERR_MISSING)
 		CHECK_STATUS(0, blob.status);
+}
+
+void host_put(struct host *h, const struct piece *p)
+{
+	const struct public_key from = { { 7 } };
+
+	put(h, p, &from);
+}
+
+void host_put_private(struct host *h, const struct piece *p)
+{
+	put(h, p, NULL);
 }
 
 void host_put_part(struct host *h, const struct thing *t, size_t first, size_t count)

@@ -69,6 +69,8 @@ void thing_fini(struct thing *t);
 /** Put pieces into a host's store, as if they came from a peer. Asserts that each is stored or
  * stashed. */
 void host_put(struct host *h, const struct piece *p);
+/** As the host's own user, unpublished. */
+void host_put_private(struct host *h, const struct piece *p);
 void host_put_thing(struct host *h, const struct thing *t);
 /** The same, only chunks [first, first + count). */
 void host_put_part(struct host *h, const struct thing *t, size_t first, size_t count);

@@ -2,36 +2,374 @@
  * memory left, and stages that sum (sync_world_fini). */
 #include "tests/sim/sync_world.h"
 
-static void two_nodes_full_object(void **state)
-{
+struct scene {
 	struct sync_world w;
-	struct host *a, *b;
+	struct host *a, *b, *c;
 	struct thing t;
+	struct scope scope;
 	struct run r;
+};
+
+static void scene_init(struct scene *s, uint64_t seed, size_t chunks, size_t chunk_bytes)
+{
+	sync_world_init(&s->w, seed);
+	thing_init(&s->t, &s->w, "/doc", 1000, chunks, chunk_bytes, NULL);
+	s->a = sync_world_host(&s->w);
+	s->b = sync_world_host(&s->w);
+	s->c = sync_world_host(&s->w);
+	s->scope = sync_world_scope(&s->w, "/doc", SCOPE_EXACT);
+}
+
+static void scene_fini(struct scene *s)
+{
+	thing_fini(&s->t);
+	sync_world_fini(&s->w);
+}
+
+static void a_peer_gives_a_whole_object(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_init(&s, 1, 5, 100000);
+	host_put_thing(s.a, &s.t);
+	CHECK_STATUS(0, run_sync(&s.r, s.b, &s.scope, &s.a, 1));
+	assert_true(host_has_thing(s.b, &s.t));
+	assert_int_equal(s.r.progress.outstanding, 0);
+	assert_int_equal(s.r.progress.blobs_downloaded, 7);
+	assert_int_equal(s.r.progress.bytes_downloaded, s.t.commit.len + s.t.file.len + 500000);
+	assert_int_equal(s.r.settled, STORE_WANT_HISTORY);
+	assert_int_equal(s.b->commits_heard, 1);
+	assert_int_equal(sync_world_spans(&s.w, "sync.serve"), 2);
+	assert_true(sync_world_marked(&s.w, "sync.peer", "dial ok (reused=0)"));
+	assert_true(sync_world_marked(&s.w, "sync.peer", "round 1: "));
+	scene_fini(&s);
+}
+
+/* 20 bytes there and one back: what polling costs. */
+static void in_sync_peers_need_one_round(void **state)
+{
+	struct scene s;
+	struct thing more;
+
+	(void)state;
+	scene_init(&s, 2, 1, 1000);
+	host_put_thing(s.a, &s.t);
+	host_put_thing(s.b, &s.t);
+	for (uint64_t i = 0; i < 10; i++) {
+		thing_init(&more, &s.w, "/doc", 2000 + i, 0, 0, NULL);
+		host_put(s.a, &more.commit);
+		host_put(s.b, &more.commit);
+		thing_fini(&more);
+	}
+	CHECK_STATUS(0, run_sync(&s.r, s.b, &s.scope, &s.a, 1));
+	assert_int_equal(s.r.progress.rounds, 1);
+	assert_int_equal(s.r.progress.blobs_downloaded, 0);
+	assert_true(sync_world_marked(&s.w, "sync.peer", "round 1: 20 B sent, 1 B received"));
+	CHECK_STATUS(0, run_sync(&s.r, s.b, &s.scope, &s.a, 1));
+	assert_true(run_outcome(&s.r, s.a)->reused);
+	scene_fini(&s);
+}
+
+static void halves_from_two_peers_make_a_whole(void **state)
+{
+	struct scene s;
+	struct host *peers[2];
+
+	(void)state;
+	scene_init(&s, 3, 20, 100000);
+	peers[0] = s.a;
+	peers[1] = s.b;
+	host_put_part(s.a, &s.t, 0, 10);
+	host_put_part(s.b, &s.t, 10, 10);
+	CHECK_STATUS(0, run_sync(&s.r, s.c, &s.scope, peers, 2));
+	assert_true(host_has_thing(s.c, &s.t));
+	CHECK_STATUS(0, run_outcome(&s.r, s.a)->status);
+	CHECK_STATUS(0, run_outcome(&s.r, s.b)->status);
+	assert_int_equal(s.r.progress.outstanding, 0);
+	scene_fini(&s);
+}
+
+/* A carries half of a large object when its network goes black: B delivers the rest. */
+static void when_one_is_cut_another_finishes(void **state)
+{
+	struct scene s;
+	struct host *peers[2];
+	struct sync_stats stats;
+
+	(void)state;
+	scene_init(&s, 4, 40, 250000);
+	peers[0] = s.a;
+	peers[1] = s.b;
+	host_put_thing(s.a, &s.t);
+	host_put_thing(s.b, &s.t);
+	simnet_set_default(s.w.simnet,
+			   &(struct simnet_path){ .latency_ms = 5, .bandwidth = 2000000 });
+	run_start(&s.r, s.c, &s.scope, STORE_WANT_HISTORY, peers, 2, 600000);
+	sync_world_run_ms(&s.w, 1500);
+	assert_true(s.r.wave.progress.blobs_downloaded > 0 && !s.r.done);
+	assert_int_equal(
+		simnet_set_path(s.w.simnet, s.a->ip, s.c->ip, &(struct simnet_path){ .cut = true }),
+		0);
+	run_wait(&s.r);
+	CHECK_STATUS(0, s.r.status);
+	CHECK_STATUS(UV_ETIMEDOUT, run_outcome(&s.r, s.a)->status);
+	CHECK_STATUS(0, run_outcome(&s.r, s.b)->status);
+	assert_true(host_has_thing(s.c, &s.t));
+	assert_true(sync_world_stage_ms(&s.w, "sync.peer", "wait") >= 0);
+	sync_stats(s.c->sync, &stats);
+	assert_int_equal(stats.duplicates, 0);
+	scene_fini(&s);
+}
+
+static void a_reset_connection_is_told_and_another_finishes(void **state)
+{
+	struct scene s;
+	struct host *peers[2];
+
+	(void)state;
+	scene_init(&s, 5, 40, 250000);
+	peers[0] = s.a;
+	peers[1] = s.b;
+	host_put_thing(s.a, &s.t);
+	host_put_thing(s.b, &s.t);
+	simnet_set_default(s.w.simnet,
+			   &(struct simnet_path){ .latency_ms = 5, .bandwidth = 2000000 });
+	run_start(&s.r, s.c, &s.scope, STORE_WANT_HISTORY, peers, 2, 600000);
+	sync_world_run_ms(&s.w, 1500);
+	simnet_reset(s.w.simnet, s.a->ip, s.c->ip);
+	run_wait(&s.r);
+	CHECK_STATUS(0, s.r.status);
+	CHECK_STATUS(ERR_CLOSED, run_outcome(&s.r, s.a)->status);
+	assert_true(host_has_thing(s.c, &s.t));
+	scene_fini(&s);
+}
+
+/* Two waves want the same large object at the same time: each blob crosses the network once. */
+static void two_waves_fetch_each_blob_once(void **state)
+{
+	struct scene s;
+	struct run other;
+	struct scope all;
+	struct sync_stats stats;
+
+	(void)state;
+	scene_init(&s, 6, 20, 100000);
+	host_put_thing(s.a, &s.t);
+	all = sync_world_scope(&s.w, "", SCOPE_RECURSIVE);
+	run_start(&s.r, s.b, &s.scope, STORE_WANT_HISTORY, &s.a, 1, 600000);
+	run_start(&other, s.b, &all, STORE_WANT_HISTORY, &s.a, 1, 600000);
+	run_wait(&s.r);
+	run_wait(&other);
+	CHECK_STATUS(0, s.r.status);
+	CHECK_STATUS(0, other.status);
+	assert_true(host_has_thing(s.b, &s.t));
+	sync_stats(s.a->sync, &stats);
+	assert_int_equal(stats.blobs_served, 22);
+	scene_fini(&s);
+}
+
+/* What was interrupted is continued: the commit is here already, so no peer lists it as missing. */
+static void what_was_interrupted_is_continued(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_init(&s, 7, 10, 100000);
+	host_put_thing(s.a, &s.t);
+	host_put_part(s.b, &s.t, 0, 4);
+	CHECK_STATUS(0, run_sync(&s.r, s.b, &s.scope, &s.a, 1));
+	assert_true(host_has_thing(s.b, &s.t));
+	assert_int_equal(s.r.progress.blobs_downloaded, 6);
+	scene_fini(&s);
+}
+
+/* A timeout must not throw away what had arrived. */
+static void a_deadline_keeps_what_arrived(void **state)
+{
+	struct scene s;
+	size_t here = 0;
+
+	(void)state;
+	scene_init(&s, 8, 40, 250000);
+	host_put_thing(s.a, &s.t);
+	simnet_set_default(s.w.simnet,
+			   &(struct simnet_path){ .latency_ms = 5, .bandwidth = 2000000 });
+	run_start(&s.r, s.b, &s.scope, STORE_WANT_HISTORY, &s.a, 1, 2000);
+	run_wait(&s.r);
+	CHECK_STATUS(UV_ETIMEDOUT, s.r.status);
+	assert_int_equal(run_outcome(&s.r, s.a)->cut, SYNC_CUT_DEADLINE);
+	for (size_t i = 0; i < s.t.chunk_count; i++)
+		here += host_has(s.b, &s.t.chunks[i].hash) ? 1 : 0;
+	assert_true(here >= 8);
+	assert_int_equal(s.r.progress.blobs_downloaded, here + 2);
+	scene_fini(&s);
+}
+
+static void a_cut_session_says_why(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_init(&s, 9, 40, 250000);
+	host_put_thing(s.a, &s.t);
+	simnet_set_default(s.w.simnet,
+			   &(struct simnet_path){ .latency_ms = 5, .bandwidth = 2000000 });
+	run_start(&s.r, s.b, &s.scope, STORE_WANT_HISTORY, &s.a, 1, 600000);
+	sync_world_run_ms(&s.w, 500);
+	sync_wave_cut(&s.r.wave, SYNC_CUT_STRAGGLER);
+	run_wait(&s.r);
+	CHECK_STATUS(UV_ECANCELED, s.r.status);
+	assert_int_equal(run_outcome(&s.r, s.a)->cut, SYNC_CUT_STRAGGLER);
+	assert_int_equal(s.r.progress.peers_cut, 1);
+	assert_true(s.r.progress.outstanding > 0);
+	assert_true(sync_world_marked(&s.w, "sync.peer", "cut: straggler"));
+	scene_fini(&s);
+}
+
+static void a_wave_without_targets_finds_nothing(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_init(&s, 10, 0, 0);
+	CHECK_STATUS(ERR_NOT_FOUND, run_sync(&s.r, s.b, &s.scope, NULL, 0));
+	scene_fini(&s);
+}
+
+/* Everybody failed: nothing is outstanding, and still it is no success. */
+static void all_failed_is_not_in_sync(void **state)
+{
+	struct scene s;
+	struct host *peers[2];
+
+	(void)state;
+	scene_init(&s, 11, 1, 1000);
+	peers[0] = s.a;
+	peers[1] = s.b;
+	simnet_set_default(s.w.simnet, &(struct simnet_path){ .latency_ms = 5, .refuse = true });
+	CHECK_STATUS(UV_ECONNREFUSED, run_sync(&s.r, s.c, &s.scope, peers, 2));
+	assert_int_equal(s.r.progress.peers_synced_ok, 0);
+	assert_int_equal(s.r.progress.peers_failed, 2);
+	scene_fini(&s);
+}
+
+static void a_host_does_not_sync_with_itself(void **state)
+{
+	struct scene s;
+	struct sync_target self;
+
+	(void)state;
+	scene_init(&s, 12, 0, 0);
+	self = (struct sync_target){ .peer = s.b->peer, .addrs = { s.b->addr }, .addr_count = 1 };
+	run_start(&s.r, s.b, &s.scope, STORE_WANT_HISTORY, NULL, 0, 1000);
+	s.r.wave.sealed = false;
+	CHECK_STATUS(ERR_SELF, sync_wave_add(&s.r.wave, &self));
+	self.any_peer = true;
+	CHECK_STATUS(0, sync_wave_add(&s.r.wave, &self));
+	CHECK_STATUS(0, sync_wave_add(&s.r.wave, &self));
+	sync_wave_seal(&s.r.wave);
+	run_wait(&s.r);
+	CHECK_STATUS(ERR_SELF, s.r.status);
+	assert_int_equal(s.r.outcome_count, 1);
+	scene_fini(&s);
+}
+
+/* What no commit reaches is neither listed nor given, and looks like what does not exist. */
+static void what_is_not_public_is_not_served(void **state)
+{
+	struct scene s;
+	struct sync_stats stats;
+
+	(void)state;
+	scene_init(&s, 13, 3, 1000);
+	host_put_part(s.b, &s.t, 0, 0);
+	host_put_private(s.a, &s.t.chunks[0]);
+	host_put(s.a, &s.t.commit);
+	CHECK_STATUS(ERR_MISSING, run_sync(&s.r, s.b, &s.scope, &s.a, 1));
+	assert_false(host_has(s.b, &s.t.chunks[0].hash));
+	sync_stats(s.a->sync, &stats);
+	assert_int_equal(stats.blobs_served, 0);
+	scene_fini(&s);
+}
+
+static void content_beyond_the_priority_is_left(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_init(&s, 14, 4, 100000);
+	host_put_thing(s.a, &s.t);
+	run_start(&s.r, s.b, &s.scope, STORE_WANT_TREE, &s.a, 1, 600000);
+	run_wait(&s.r);
+	CHECK_STATUS(0, s.r.status);
+	assert_true(host_has(s.b, &s.t.file.hash));
+	assert_false(host_has(s.b, &s.t.chunks[0].hash));
+	assert_int_equal(s.r.settled, STORE_WANT_TREE);
+	scene_fini(&s);
+}
+
+static void an_unknown_scope_leaves_no_state(void **state)
+{
+	struct scene s;
+	struct store_stats before, after;
 	struct scope scope;
 
 	(void)state;
-	sync_world_init(&w, 1);
-	a = sync_world_host(&w);
-	b = sync_world_host(&w);
-	thing_init(&t, &w, "/doc", 1000, 5, 100000, NULL);
-	host_put_thing(a, &t);
-	scope = sync_world_scope(&w, "/doc", SCOPE_EXACT);
-	CHECK_STATUS(0, run_sync(&r, b, &scope, &a, 1));
-	assert_true(host_has_thing(b, &t));
-	assert_int_equal(r.progress.outstanding, 0);
-	assert_int_equal(r.progress.blobs_downloaded, 7);
-	assert_int_equal(r.settled, STORE_WANT_HISTORY);
-	assert_true(sync_world_marked(&w, "sync.peer", "dial ok (reused=0)"));
-	assert_int_equal(sync_world_spans(&w, "sync.serve"), 2);
-	thing_fini(&t);
-	sync_world_fini(&w);
+	scene_init(&s, 15, 0, 0);
+	store_stats(s.a->store, &before);
+	scope = sync_world_scope(&s.w, "/nobody/knows", SCOPE_RECURSIVE);
+	CHECK_STATUS(0, run_sync(&s.r, s.b, &scope, &s.a, 1));
+	store_stats(s.a->store, &after);
+	assert_int_equal(before.objects, after.objects);
+	assert_int_equal(before.db_bytes, after.db_bytes);
+	scene_fini(&s);
+}
+
+/* Children before parents, whatever order the peer answers in: 60 commits of one object, each on
+ * top of the other. */
+static void a_chain_of_commits_arrives_whole(void **state)
+{
+	struct scene s;
+	struct thing chain[60];
+	struct hash da, db;
+
+	(void)state;
+	scene_init(&s, 16, 0, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(chain); i++) {
+		/* times run backwards, so the reconciled order is the wrong one */
+		thing_init(&chain[i], &s.w, "/doc", 5000 - i, 0, 0,
+			   i > 0 ? &chain[i - 1].commit.hash : NULL);
+		host_put(s.a, &chain[i].commit);
+	}
+	CHECK_STATUS(0, run_sync(&s.r, s.b, &s.scope, &s.a, 1));
+	assert_int_equal(host_items(s.a, &s.scope, &da), ARRAY_SIZE(chain));
+	assert_int_equal(host_items(s.b, &s.scope, &db), ARRAY_SIZE(chain));
+	assert_true(hash_eq(&da, &db));
+	for (size_t i = 0; i < ARRAY_SIZE(chain); i++)
+		thing_fini(&chain[i]);
+	scene_fini(&s);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(two_nodes_full_object),
+		cmocka_unit_test(a_peer_gives_a_whole_object),
+		cmocka_unit_test(in_sync_peers_need_one_round),
+		cmocka_unit_test(halves_from_two_peers_make_a_whole),
+		cmocka_unit_test(when_one_is_cut_another_finishes),
+		cmocka_unit_test(a_reset_connection_is_told_and_another_finishes),
+		cmocka_unit_test(two_waves_fetch_each_blob_once),
+		cmocka_unit_test(what_was_interrupted_is_continued),
+		cmocka_unit_test(a_deadline_keeps_what_arrived),
+		cmocka_unit_test(a_cut_session_says_why),
+		cmocka_unit_test(a_wave_without_targets_finds_nothing),
+		cmocka_unit_test(all_failed_is_not_in_sync),
+		cmocka_unit_test(a_host_does_not_sync_with_itself),
+		cmocka_unit_test(what_is_not_public_is_not_served),
+		cmocka_unit_test(content_beyond_the_priority_is_left),
+		cmocka_unit_test(an_unknown_scope_leaves_no_state),
+		cmocka_unit_test(a_chain_of_commits_arrives_whole),
 	};
 
 	REQUIRE(base_init() == 0);
