@@ -164,6 +164,12 @@ static struct op_env bounded_env(struct discovery_run *run, uint64_t since_ms, u
 	return env;
 }
 
+/* A version that was asked for may be an old one, whose content is history to the store. */
+static uint8_t wanted_priority(const struct discovery_run *run)
+{
+	return run_is_pinned(run) ? STORE_WANT_HISTORY : STORE_WANT_BULK;
+}
+
 /* Start the wave over the present tier; false when it has nobody. */
 bool run_start_tier(struct discovery_run *run)
 {
@@ -173,7 +179,7 @@ bool run_start_tier(struct discovery_run *run)
 		return false;
 	run->waving = true;
 	op_hold(&run->op);
-	sync_wave_start(&run->wave, &env, run->service->sync, &run->scope, STORE_WANT_BULK,
+	sync_wave_start(&run->wave, &env, run->service->sync, &run->scope, wanted_priority(run),
 			&wave_events, on_wave);
 	run->wave.data = run;
 	for (size_t i = 0; i < run->candidates.count; i++) {
@@ -223,7 +229,7 @@ static void on_provider(struct discovery_lookup *l, const struct sync_target *ta
 		run->dht_used = true;
 		op_hold(&run->op);
 		sync_wave_start(&run->dht_wave, &env, run->service->sync, &run->scope,
-				STORE_WANT_BULK, &wave_events, on_dht_wave);
+				wanted_priority(run), &wave_events, on_dht_wave);
 		run->dht_wave.data = run;
 	}
 	(void)sync_wave_add(&run->dht_wave, target);

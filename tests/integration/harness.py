@@ -27,7 +27,7 @@ START_SECONDS = 30
 STOP_SECONDS = 40
 
 # Exit codes, as the README lists them.
-OK, FAILED, USAGE, UNREACHABLE, PARTIAL, NOT_FOUND, TIMEOUT, BUSY = range(8)
+OK, FAILED, USAGE, UNREACHABLE, PARTIAL, NOT_FOUND, TIMEOUT, BUSY, CONFLICT, DISK_FULL, DENIED, NO_PEER = range(12)
 DAEMON_ERROR, DAEMON_CONFIG, DAEMON_LOCKED = 1, 2, 3
 
 
@@ -96,7 +96,7 @@ class Daemon:
 
     def address(self):
         """A multiaddr with /p2p, as another daemon takes it."""
-        addresses = [a for a in self.json("status")["addresses"] if "/127.0.0.1/" in a]
+        addresses = [a for a in self.json("status")["listen"] if "/127.0.0.1/" in a]
         return addresses[0]
 
     # ---- HTTP ----

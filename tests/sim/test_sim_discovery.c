@@ -177,6 +177,26 @@ static void older_content_follows_in_the_background(void **state)
 	world_fini(&w);
 }
 
+static void an_older_version_can_be_asked_for(void **state)
+{
+	static const struct world_file old[] = { { "a.txt", "only in the first version\n", 0 } };
+	struct world w;
+	struct node *a, *b;
+	struct discover d;
+	struct iri first;
+
+	world_init(&w, 16);
+	a = world_node(&w);
+	b = world_node(&w);
+	first = world_iri(a, "/notes", true);
+	first.heads[first.head_count++] = world_publish(a, "/notes", old, 1);
+	world_run_ms(&w, 2000);
+	world_publish(a, "/notes", notes, ARRAY_SIZE(notes));
+	CHECK_STATUS(0, world_discover(b, &first, SCOPE_EXACT, &d));
+	assert_true(world_resolves(b, &first, SCOPE_EXACT));
+	world_fini(&w);
+}
+
 struct pair_wait {
 	int done;
 	int status[2];
@@ -443,6 +463,7 @@ int main(void)
 		cmocka_unit_test(a_third_node_gets_it_from_the_second_when_the_first_is_gone),
 		cmocka_unit_test(an_edit_moves_only_what_changed),
 		cmocka_unit_test(older_content_follows_in_the_background),
+		cmocka_unit_test(an_older_version_can_be_asked_for),
 		cmocka_unit_test(identical_discoveries_are_one),
 		cmocka_unit_test(cancelling_one_asker_leaves_the_other),
 		cmocka_unit_test(a_discovery_may_be_cancelled_at_any_time),
