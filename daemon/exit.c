@@ -21,7 +21,6 @@ static const struct {
 	{ UV_EROFS, EXIT_DENIED },
 	{ UV_EACCES, EXIT_DENIED },
 	{ UV_EPERM, EXIT_DENIED },
-	{ UV_EEXIST, EXIT_DENIED },
 	{ UV_ECONNREFUSED, EXIT_PEER },
 	{ UV_ECONNRESET, EXIT_PEER },
 	{ UV_EHOSTUNREACH, EXIT_PEER },
@@ -58,7 +57,7 @@ const char *exit_text(int code)
 	case EXIT_BUSY: return "busy, try again later";
 	case EXIT_CONFLICT: return "several heads: choose one with ?v=";
 	case EXIT_DISK_FULL: return "the disk is full";
-	case EXIT_DENIED: return "read-only folder, missing permission, or the target exists";
+	case EXIT_DENIED: return "read-only folder or missing permission";
 	case EXIT_PEER: return "a peer cannot be reached";
 	case EXIT_DAMAGED: return "bytes do not match their hash or their format";
 	case EXIT_CANCELLED: return "cancelled";

@@ -14,7 +14,7 @@ enum exit_code {
 	EXIT_BUSY = 7,
 	EXIT_CONFLICT = 8, /* several heads: the user has to choose */
 	EXIT_DISK_FULL = 9,
-	EXIT_DENIED = 10,  /* read-only folder, missing permission, target exists */
+	EXIT_DENIED = 10,  /* read-only folder, missing permission */
 	EXIT_PEER = 11,	   /* a peer cannot be reached */
 	EXIT_DAMAGED = 12, /* bytes do not match their hash or their format */
 	EXIT_CANCELLED = 130

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -155,8 +156,10 @@ static int read_settings(struct options *o, char *why, size_t why_size)
 	path = options_file(o, from_environment, &explicit);
 	if (path == NULL)
 		return 0;
-	rc = options_parse_file(o, path, why, why_size);
-	return rc == UV_ENOENT && !explicit ? 0 : rc;
+	/* Nobody asked for it: that it is not there, or its folder is somebody else's, is fine. */
+	if (!explicit && access(path, F_OK) < 0)
+		return 0;
+	return options_parse_file(o, path, why, why_size);
 }
 
 static int run_verb(const struct options *o, int verb, int argc, char **argv)

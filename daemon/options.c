@@ -15,7 +15,13 @@
 #include "base/mem.h"
 #include "daemon/disk.h"
 
-enum { WHERE_MAX = 512, NAME_MAX_ = 64, LETTER_BASE = 1000, TIME_MAX_MS = 86400000 };
+enum {
+	WHERE_MAX = 512,
+	NAME_MAX_ = 64,
+	LETTER_BASE = 1000,
+	TIME_MAX_MS = 86400000,
+	CONFIG_BYTES_MAX = 64 << 10
+};
 
 #define B(v) VERB_BIT(VERB_##v)
 #define SETTING(name_, type_, fallback_, choices_, arg_, min_, max_, help_)                        \
@@ -77,6 +83,9 @@ static const struct option_def table[OPT_COUNT] = {
 			"path of the object in the space (default: /NAME of what is published)"),
 	[OPT_DELETE] = FLAG("delete", 0, OPTION_SWITCH, NULL, B(PUBLISH),
 			    "publish that the object of --as is deleted"),
+	[OPT_PARENT] = FLAG(
+		"parent", 0, OPTION_TEXT, "VERSION", B(PUBLISH),
+		"the version this one follows (default: the present one; several make a merge)"),
 	[OPT_SKIP_UNREADABLE] = FLAG("skip-unreadable", 0, OPTION_SWITCH, NULL, B(PUBLISH),
 				     "leave out what cannot be read (exit code 4)"),
 	[OPT_OUTPUT] = FLAG("output", 'o', OPTION_TEXT, "PATH", B(GET),
@@ -345,6 +354,7 @@ int options_parse_env(struct options *o, options_getenv_fn getenv_fn, char *ret_
  */
 static struct file_parse {
 	struct options *options;
+	const char *path;
 	char *why;
 	size_t why_size;
 	bool failed;
@@ -397,7 +407,7 @@ static int on_file_value(cfg_t *cfg, cfg_opt_t *opt)
 	for (size_t i = 0; i < OPT_COUNT; i++) {
 		if (!table[i].setting || strcmp(table[i].name, opt->name) != 0)
 			continue;
-		snprintf(where, sizeof(where), "%s:%d: %s", cfg->filename, cfg->line, opt->name);
+		snprintf(where, sizeof(where), "%s:%d: %s", parse.path, cfg->line, opt->name);
 		if (set(parse.options, (enum option_id)i, text != NULL ? text : "", ORIGIN_FILE,
 			where, why, sizeof(why)) == 0)
 			return 0;
@@ -408,19 +418,38 @@ static int on_file_value(cfg_t *cfg, cfg_opt_t *opt)
 	return 0;
 }
 
-int options_parse_file(struct options *o, const char *path, char *ret_why, size_t why_size)
+/* The whole file, comments blanked: libconfuse 3.3 counts each of them as three lines. */
+static int read_config(const char *path, struct buf *out)
+{
+	FILE *f = fopen(path, "re");
+	bool quoted = false, comment = false;
+	int c, before = 0;
+
+	if (f == NULL)
+		return -errno;
+	while ((c = getc(f)) != EOF) {
+		if (c == '\n')
+			comment = false;
+		else if (c == '"' && before != '\\' && !comment)
+			quoted = !quoted;
+		else if (c == '#' && !quoted)
+			comment = true;
+		buf_write_u8(out, comment ? ' ' : (uint8_t)c);
+		before = c;
+	}
+	c = ferror(f) != 0 ? UV_EIO : buf_err(out);
+	fclose(f);
+	return c;
+}
+
+static int parse_text(struct options *o, const char *path, const char *text, char *ret_why,
+		      size_t why_size)
 {
 	cfg_opt_t opts[OPT_COUNT + 1];
 	size_t n = 0;
 	cfg_t *cfg;
 	int rc;
 
-	if (access(path, R_OK) < 0) {
-		rc = -errno;
-		snprintf(ret_why, why_size, "cannot read the configuration file %s: %s", path,
-			 err_str(rc));
-		return rc;
-	}
 	for (size_t i = 0; i < OPT_COUNT; i++)
 		if (table[i].setting)
 			opts[n++] = (cfg_opt_t)CFG_STR(table[i].name, NULL, CFGF_NONE);
@@ -428,15 +457,32 @@ int options_parse_file(struct options *o, const char *path, char *ret_why, size_
 	cfg = cfg_init(opts, CFGF_NONE);
 	if (cfg == NULL)
 		return UV_ENOMEM;
-	parse = (struct file_parse){ .options = o, .why = ret_why, .why_size = why_size };
+	parse = (struct file_parse){
+		.options = o, .path = path, .why = ret_why, .why_size = why_size
+	};
 	cfg_set_error_function(cfg, on_file_error);
 	for (size_t i = 0; i < n; i++)
 		cfg_set_validate_func(cfg, opts[i].name, on_file_value);
-	rc = cfg_parse(cfg, path) == CFG_SUCCESS && !parse.failed ? 0 : ERR_MALFORMED;
+	rc = cfg_parse_buf(cfg, text) == CFG_SUCCESS && !parse.failed ? 0 : ERR_MALFORMED;
 	if (rc < 0 && !parse.failed)
 		snprintf(ret_why, why_size, "%s: cannot be parsed", path);
 	cfg_free(cfg);
 	return rc;
+}
+
+int options_parse_file(struct options *o, const char *path, char *ret_why, size_t why_size)
+{
+	CLEANUP(buf_fini) struct buf text;
+	int rc;
+
+	buf_init(&text, CONFIG_BYTES_MAX);
+	rc = read_config(path, &text);
+	if (rc < 0) {
+		snprintf(ret_why, why_size, "cannot read the configuration file %s: %s", path,
+			 err_str(rc));
+		return rc;
+	}
+	return text.len > 0 ? parse_text(o, path, (const char *)text.data, ret_why, why_size) : 0;
 }
 
 /* ---- Reading ---- */

@@ -98,11 +98,34 @@ static int check_path(struct cli *c, const char *given, char *ret)
 	return rc;
 }
 
+/* --parent A.B as the list of CIDs that the daemon takes. */
+static int add_parents(struct cli *c, json_t *request)
+{
+	const char *text = options_text(c->options, OPT_PARENT);
+	struct hash heads[OBJECT_PARENTS_MAX];
+	size_t count = 0;
+
+	if (text == NULL)
+		return 0;
+	if (version_parse(text, strlen(text), heads, ARRAY_SIZE(heads), &count) < 0 || count == 0)
+		return cli_fail(EXIT_USAGE,
+				"--parent: \"%s\" is not a version as `peerscope log` prints it",
+				text);
+	json_object_set_new(request, "parents", json_cids(heads, count));
+	return 0;
+}
+
 static int publish_root(struct cli *c, json_t *request, json_t **ret)
 {
-	int rc = request != NULL ? client_json(c->client, "POST", "/v1/publish", request, ret) :
-				   UV_ENOMEM;
+	int code = request != NULL ? add_parents(c, request) : 0;
+	int rc = UV_ENOMEM;
 
+	if (code != 0) {
+		json_decref(request);
+		return code;
+	}
+	if (request != NULL)
+		rc = client_json(c->client, "POST", "/v1/publish", request, ret);
 	json_decref(request);
 	return rc < 0 ? cli_client_failed(c, rc) : 0;
 }
@@ -159,7 +182,8 @@ static int walk_failed(struct publishing *p, const struct walk *w, int rc)
 		return cli_fail(EXIT_CANCELLED, "cancelled; what was handed over already is kept, "
 						"so the next run is shorter");
 	if (!readable)
-		return cli_fail((enum exit_code)exit_of(rc), "%s. Nothing was published%s", w->why,
+		return cli_fail(rc == UV_ENOENT ? EXIT_FAILED : (enum exit_code)exit_of(rc),
+				"%s. Nothing was published%s", w->why,
 				rc == UV_EACCES || rc == UV_EPERM ?
 					"; --skip-unreadable leaves out what cannot be read" :
 					"");
