@@ -386,9 +386,7 @@ static void on_file_error(cfg_t *cfg, const char *fmt, va_list ap)
 		return;
 	parse.failed = true;
 	vsnprintf(text, sizeof(text), fmt, ap);
-	snprintf(parse.why, parse.why_size,
-		 "%s:%d: ", cfg != NULL && cfg->filename != NULL ? cfg->filename : "?",
-		 cfg != NULL ? cfg->line : 0);
+	snprintf(parse.why, parse.why_size, "%s:%d: ", parse.path, cfg != NULL ? cfg->line : 0);
 	key = strstr(text, unknown);
 	if (key != NULL) {
 		key += sizeof(unknown) - 1;
