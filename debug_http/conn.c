@@ -9,16 +9,18 @@
 
 /* Life of a connection:
  *
- *   IDLE --byte--> HEAD --head complete, guard, route--> BODY --complete--> REPLY --ended--> FLUSH --+
- *    ^                \____________ refused: the reply comes without reading the body ______/        |
- *    +------------------------------- keep-alive ----------------------------------------------------+
- *                                                       else LINGER --client's end, 2 s--> CLOSED
+ *   IDLE --byte--> HEAD --guard, route--> BODY --complete--> REPLY --ended--> FLUSH --+
+ *    ^                \______ refused: the reply comes without the body _______/       |
+ *    +---------------------------------- keep-alive -----------------------------------+
+ *                                          else LINGER --client's end, 2 s--> CLOSED
  *
- * Each state has its deadline (arm). A drop is possible in every state. The struct is freed when the handle is closed,
- * no reply is owed and no handler is on the stack: a handler may hold its request long after the client went away.
+ * Each state has its deadline (arm). A drop is possible in every state. The struct is freed when
+ * the handle is closed, no reply is owed and no handler is on the stack: a handler may hold its
+ * request long after the client went away.
  *
- * Reading goes on while a reply is owed, to notice the client's end; only what it sends ahead is bounded. An end of
- * stream tells the handler (on_close), yet what it still writes is sent: a client may have shut down only its side. */
+ * Reading goes on while a reply is owed, to notice the client's end; only what it sends ahead is
+ * bounded. An end of stream tells the handler (on_close), yet what it still writes is sent: a
+ * client may have shut down only its side. */
 
 struct write {
 	uv_write_t req;
@@ -96,12 +98,8 @@ static void arm(struct conn *c)
 	case CONN_IDLE:
 		arm_after(c, c->served == 0 ? HTTP_HEADER_TIMEOUT_MS : HTTP_IDLE_TIMEOUT_MS);
 		break;
-	case CONN_HEAD:
-		arm_after(c, HTTP_HEADER_TIMEOUT_MS);
-		break;
-	case CONN_BODY:
-		arm_after(c, HTTP_BODY_TIMEOUT_MS);
-		break;
+	case CONN_HEAD: arm_after(c, HTTP_HEADER_TIMEOUT_MS); break;
+	case CONN_BODY: arm_after(c, HTTP_BODY_TIMEOUT_MS); break;
 	case CONN_REPLY:
 	case CONN_FLUSH:
 		if (c->server->closing) {
@@ -115,11 +113,8 @@ static void arm(struct conn *c)
 			runner_timer_stop(runner_of(c), &c->timer);
 		}
 		break;
-	case CONN_LINGER:
-		arm_after(c, HTTP_LINGER_MS);
-		break;
-	case CONN_CLOSED:
-		break;
+	case CONN_LINGER: arm_after(c, HTTP_LINGER_MS); break;
+	case CONN_CLOSED: break;
 	}
 }
 
@@ -215,7 +210,8 @@ static void on_written(uv_write_t *req, int status)
 	put(c);
 }
 
-void conn_send(struct conn *c, const void *prefix, size_t prefix_len, uint8_t *data, size_t len, const char *suffix)
+void conn_send(struct conn *c, const void *prefix, size_t prefix_len, uint8_t *data, size_t len,
+	       const char *suffix)
 {
 	struct write *w = NULL;
 	uv_buf_t bufs[3];
@@ -238,7 +234,8 @@ void conn_send(struct conn *c, const void *prefix, size_t prefix_len, uint8_t *d
 	if (len > 0)
 		bufs[count++] = uv_buf_init((char *)data, (unsigned)len);
 	if (suffix[0] != '\0')
-		bufs[count++] = uv_buf_init((char *)suffix, (unsigned)strlen(suffix)); /* static, only read */
+		bufs[count++] = uv_buf_init((char *)suffix,
+					    (unsigned)strlen(suffix)); /* static, only read */
 	c->queued_total += prefix_len + len + strlen(suffix);
 	if (uv_write(&w->req, &c->uv.stream, bufs, count, on_written) < 0) {
 		mem_free(w->data);
@@ -313,7 +310,8 @@ static void begin_span(struct conn *c)
 	struct http_request *r = &c->request;
 	const char *parent = http_request_header(r, "traceparent");
 	struct trace_context context;
-	bool has_parent = parent != NULL && trace_context_parse(parent, strlen(parent), &context) == 0;
+	bool has_parent = parent != NULL &&
+			  trace_context_parse(parent, strlen(parent), &context) == 0;
 	char *title;
 
 	if (c->server->trace == NULL || is_untraced(http_request_path(r)))
@@ -321,7 +319,8 @@ static void begin_span(struct conn *c)
 	title = mem_printf("%s %s", request_method_name(r), http_request_path(r));
 	if (title == NULL)
 		return;
-	r->span = trace_root(c->server->trace, "http", title, strlen(title), has_parent ? &context : NULL);
+	r->span = trace_root(c->server->trace, "http", title, strlen(title),
+			     has_parent ? &context : NULL);
 	trace_stage(r->span, "read");
 	mem_free(title);
 }
@@ -332,7 +331,8 @@ static bool route(struct conn *c)
 	char methods[64];
 	unsigned allowed;
 
-	r->route = router_find(&c->server->router, http_request_path(r), http_request_method(r), &allowed);
+	r->route = router_find(&c->server->router, http_request_path(r), http_request_method(r),
+			       &allowed);
 	if (r->route != NULL) {
 		r->tail = r->route->is_prefix ? r->route->len : strlen(http_request_path(r));
 		return true;
@@ -343,7 +343,8 @@ static bool route(struct conn *c)
 	}
 	router_format_methods(allowed, methods, sizeof(methods));
 	http_reply_header(r, "Allow", methods);
-	reply_refuse(r, 405, "This page is not for that method; the Allow header names those it is for.");
+	reply_refuse(r, 405,
+		     "This page is not for that method; the Allow header names those it is for.");
 	return false;
 }
 
@@ -352,11 +353,13 @@ static void send_continue(struct conn *c)
 	static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	const char *expect = http_request_header(&c->request, "expect");
 
-	if (expect != NULL && strcasecmp(expect, "100-continue") == 0 && c->request.parser.http_minor >= 1)
+	if (expect != NULL && strcasecmp(expect, "100-continue") == 0 &&
+	    c->request.parser.http_minor >= 1)
 		conn_send(c, line, sizeof(line) - 1, NULL, 0, "");
 }
 
-/* The head is complete. Everything is decided here that needs no body, so that none is read in vain. */
+/* The head is complete. Everything is decided here that needs no body, so that none is read in
+ * vain. */
 static void on_head(struct conn *c)
 {
 	struct http_request *r = &c->request;
@@ -369,8 +372,10 @@ static void on_head(struct conn *c)
 	if (!guard_allows(r, &refusal)) {
 		s->stats.refused_guard++;
 		if (refusal.status == 405)
-			http_reply_header(r, "Allow", s->surface == HTTP_DEBUG ? "GET, HEAD, POST" :
-									 "GET, HEAD, POST, PUT, DELETE");
+			http_reply_header(r, "Allow",
+					  s->surface == HTTP_DEBUG ?
+						  "GET, HEAD, POST" :
+						  "GET, HEAD, POST, PUT, DELETE");
 		reply_refuse(r, refusal.status, refusal.what);
 		return;
 	}
@@ -414,7 +419,8 @@ static void parse(struct conn *c)
 
 		if (c->state == CONN_IDLE)
 			move(c, CONN_HEAD);
-		phase = request_feed(&c->request, c->in.len > 0 ? (void *)c->in.data : "", c->in.len, &used);
+		phase = request_feed(&c->request, c->in.len > 0 ? (void *)c->in.data : "",
+				     c->in.len, &used);
 		buf_consume(&c->in, used);
 		progress = used > 0 || phase != before;
 		if (phase == REQUEST_BROKEN)
@@ -498,7 +504,8 @@ static bool peer_is_local(struct conn *c, bool is_unix)
 	if (is_unix)
 		return true;
 	return uv_tcp_getpeername(&c->uv.tcp, (struct sockaddr *)&address, &len) == 0 &&
-	       multiaddr_from_sockaddr((struct sockaddr *)&address, &peer) == 0 && multiaddr_is_loopback(&peer);
+	       multiaddr_from_sockaddr((struct sockaddr *)&address, &peer) == 0 &&
+	       multiaddr_is_loopback(&peer);
 }
 
 static int open_stream(struct conn *c, struct listener *l)
@@ -529,7 +536,8 @@ struct conn *http_conn_accept(struct listener *l)
 	request_init(&c->request);
 	c->request.conn = c;
 	c->request.surface = s->surface;
-	c->request.body_max = s->surface == HTTP_CONTROL ? HTTP_CONTROL_BODY_MAX : HTTP_DEBUG_BODY_MAX;
+	c->request.body_max = s->surface == HTTP_CONTROL ? HTTP_CONTROL_BODY_MAX :
+							   HTTP_DEBUG_BODY_MAX;
 	buf_init(&c->request.body, c->request.body_max);
 	list_push_back(&s->conns, &c->node);
 	s->conn_count++;

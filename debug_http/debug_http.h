@@ -90,8 +90,8 @@ enum http_format http_request_format(const struct http_request *r);
 
 /* ---- Replies ---- */
 
-/** The whole answer. Takes the content of `body` (left empty; may be NULL). A body that failed becomes an error reply. The request is
- *  no longer valid afterwards. */
+/** The whole answer. Takes the content of `body` (left empty; may be NULL). A body that failed becomes an error reply. The
+ *  request is no longer valid afterwards. */
 void http_reply(struct http_request *r, int status, const char *content_type, struct buf *body);
 /** A short text; for JSON clients {"error": "..."}; HTML clients get a page. */
 void http_reply_error(struct http_request *r, int status, const char *fmt, ...) PRINTF_LIKE(3, 4);

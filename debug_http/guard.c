@@ -5,23 +5,26 @@
 
 #include "base/err.h"
 
-/* The debug pages have no password: whoever reaches the port may read. What must be kept out is other people's code
- * that runs on this machine, above all web pages in the user's own browser. One function looks at every request,
- * whatever its path, before it is routed:
+/* The debug pages have no password: whoever reaches the port may read. What must be kept out is
+ * other people's code that runs on this machine, above all web pages in the user's own browser. One
+ * function looks at every request, whatever its path, before it is routed:
  *
- *   R1  we listen on loopback or a unix socket only                      (server.c refuses other addresses)
+ *   R1  we listen on loopback or a unix socket only (server.c refuses other addresses)
  *   R2  the client's address is loopback
- *   R3  Host names this machine: localhost, *.localhost, 127/8, ::1      against DNS rebinding; the port is ignored, so
- *       exactly one Host; an absolute target agrees with it              that `ssh -L` to another port works
- *   R4  Origin, if there is one, is http:// + Host                       against cross-site fetches and forms
- *   R5  Sec-Fetch-Site, if there is one, is same-origin or none          the same, where browsers send it
- *   R6  Referer, if it is all there is of R4 to R6, has the same host    against <img> and links
- *   R7  only GET, HEAD and POST; a browser's POST carries an Origin      (the router answers 405 to a GET on a POST path)
- *   R8  no header of a proxy                                             a proxy on this machine would make us public
- *   R9  never an Access-Control-* header                                 (reply.c drops them)
+ *   R3  exactly one Host, and it names this machine: localhost, *.localhost, 127/8, ::1; an
+ *       absolute target agrees with it. This is what stops DNS rebinding. The port is ignored, so
+ *       that `ssh -L` to another port works
+ *   R4  Origin, if there is one, is http:// + Host: against cross-site fetches and forms
+ *   R5  Sec-Fetch-Site, if there is one, is same-origin or none: the same, where browsers send it
+ *   R6  Referer, if it is all there is of R4 to R6, has the same host: against <img> and links
+ *   R7  only GET, HEAD and POST, and a browser's POST carries an Origin (the router answers 405 to
+ *       a GET on a path that changes something)
+ *   R8  no header of a proxy: one on this machine would make us public
+ *   R9  never an Access-Control-* header (reply.c drops them)
  *   R10 to R13 concern replies and limits: reply.c, server.c
  *
- * Header values are compared as a whole and without regard to case. A header that comes twice must pass twice. */
+ * Header values are compared as a whole and without regard to case. A header that comes twice must
+ * pass twice. */
 
 enum { HOST_MAX = 255 };
 
@@ -37,7 +40,8 @@ static const char *header_value(const struct http_request *r, unsigned i)
 
 /* ---- Host ---- */
 
-/* Splits "name[:port]" or "[v6][:port]"; yields the length of the name, brackets included. False when malformed. */
+/* Splits "name[:port]" or "[v6][:port]"; yields the length of the name, brackets included. False
+ * when malformed. */
 static bool split_host(const char *host, size_t *ret_name_len)
 {
 	size_t len = strlen(host), name_len, port_len;
@@ -66,7 +70,8 @@ static bool split_host(const char *host, size_t *ret_name_len)
 static bool is_name(const char *s, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", s[i]) == NULL)
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.",
+			   s[i]) == NULL)
 			return false;
 	return true;
 }
@@ -98,7 +103,8 @@ static bool is_local_address(const char *name, size_t len)
 		return uv_inet_pton(AF_INET, text, ip) == 0 && ip[0] == 127;
 	text[len - 1] = '\0';
 	return strchr(text, '%') == NULL && uv_inet_pton(AF_INET6, text + 1, ip) == 0 &&
-	       (memcmp(ip, v6_loopback, sizeof(ip)) == 0 || memcmp(ip, v4_mapped, sizeof(v4_mapped)) == 0);
+	       (memcmp(ip, v6_loopback, sizeof(ip)) == 0 ||
+		memcmp(ip, v4_mapped, sizeof(v4_mapped)) == 0);
 }
 
 static bool refuse(struct guard_refusal *ret, int status, const char *what)
@@ -144,10 +150,13 @@ static bool host_is_well_formed(const struct http_request *r, const char *host, 
 		return refuse(ret, 400, "The request has more than one Host header.");
 	if (count == 0 && r->parser.http_minor >= 1)
 		return refuse(ret, 400, "The request has no Host header, which HTTP/1.1 requires.");
-	if (count == 1 && (!split_host(host, &name_len) || (host[0] != '[' && !is_name(host, name_len))))
+	if (count == 1 &&
+	    (!split_host(host, &name_len) || (host[0] != '[' && !is_name(host, name_len))))
 		return refuse(ret, 400, "The Host header is malformed.");
 	if (!target_agrees(r, host))
-		return refuse(ret, 400, "The request target is neither a path nor a URL that agrees with the Host header.");
+		return refuse(ret, 400,
+			      "The request target is neither a path nor a URL that agrees with the "
+			      "Host header.");
 	return true;
 }
 
@@ -182,10 +191,12 @@ static bool is_proxy_header(const char *name)
 
 static bool is_browser(const char *agent)
 {
-	return agent != NULL && (strncasecmp(agent, "mozilla/", 8) == 0 || strncasecmp(agent, "opera/", 6) == 0);
+	return agent != NULL &&
+	       (strncasecmp(agent, "mozilla/", 8) == 0 || strncasecmp(agent, "opera/", 6) == 0);
 }
 
-static bool headers_are_ours(const struct http_request *r, const char *host, struct guard_refusal *ret)
+static bool headers_are_ours(const struct http_request *r, const char *host,
+			     struct guard_refusal *ret)
 {
 	bool has_origin = false, has_site = false;
 
@@ -193,23 +204,31 @@ static bool headers_are_ours(const struct http_request *r, const char *host, str
 		const char *value = header_value(r, i);
 
 		if (is_proxy_header(request_text(r, r->headers[i].name)))
-			return refuse(ret, 403, "The request came through a proxy, and the debug surface is not for proxies.");
+			return refuse(ret, 403,
+				      "The request came through a proxy, and the debug surface is "
+				      "not for proxies.");
 		if (header_is(r, i, "origin")) {
 			has_origin = true;
 			if (!has_origin_of(value, host, true))
-				return refuse(ret, 403, "The Origin header names another site: a web page tried to reach the daemon.");
+				return refuse(ret, 403,
+					      "The Origin header names another site: a web page "
+					      "tried to reach the daemon.");
 		}
 		if (header_is(r, i, "sec-fetch-site")) {
 			has_site = true;
 			if (strcasecmp(value, "same-origin") != 0 && strcasecmp(value, "none") != 0)
-				return refuse(ret, 403, "The Sec-Fetch-Site header says that another site started this request.");
+				return refuse(ret, 403,
+					      "The Sec-Fetch-Site header says that another site "
+					      "started this request.");
 		}
 	}
 	for (unsigned i = 0; i < r->header_count && !has_origin && !has_site; i++)
 		if (header_is(r, i, "referer") && !has_origin_of(header_value(r, i), host, false))
 			return refuse(ret, 403, "The Referer header names another site.");
-	if (http_request_method(r) == HTTP_POST_ && !has_origin && is_browser(http_request_header(r, "user-agent")))
-		return refuse(ret, 403, "A browser's POST without an Origin header is not accepted.");
+	if (http_request_method(r) == HTTP_POST_ && !has_origin &&
+	    is_browser(http_request_header(r, "user-agent")))
+		return refuse(ret, 403,
+			      "A browser's POST without an Origin header is not accepted.");
 	return true;
 }
 
@@ -231,6 +250,8 @@ bool guard_allows(const struct http_request *r, struct guard_refusal *ret)
 	if (!host_is_well_formed(r, host, host_count, ret))
 		return false;
 	if (host != NULL && !host_is_local(host))
-		return refuse(ret, 403, "The Host header does not name this machine (localhost, 127.0.0.1 or [::1]).");
+		return refuse(ret, 403,
+			      "The Host header does not name this machine (localhost, 127.0.0.1 or "
+			      "[::1]).");
 	return headers_are_ours(r, host != NULL ? host : "", ret);
 }

@@ -12,7 +12,8 @@ static void write_html(struct http_request *r, const struct http_server *s, stru
 {
 	http_page_begin(r, out, "/debug/");
 	buf_write_str(out, "<h1>What is going on inside</h1>\n"
-			   "<table class=\"pages\">\n<thead><tr><th scope=\"col\">Page</th><th scope=\"col\">Use it when"
+			   "<table class=\"pages\">\n<thead><tr><th scope=\"col\">Page</th><th "
+			   "scope=\"col\">Use it when"
 			   "</th></tr></thead>\n<tbody>\n");
 	for (unsigned i = 0; i < s->router.count; i++) {
 		const struct route *route = &s->router.routes[i];
@@ -27,7 +28,8 @@ static void write_html(struct http_request *r, const struct http_server *s, stru
 		page_write_text(out, route->help);
 		buf_write_str(out, "</td></tr>\n");
 	}
-	buf_write_str(out, "</tbody>\n</table>\n<p>Every page is plain text for curl, and JSON with <code>?json</code>. "
+	buf_write_str(out, "</tbody>\n</table>\n<p>Every page is plain text for curl, and JSON "
+			   "with <code>?json</code>. "
 			   "From another machine: <code>");
 	page_write_text(out, s->tunnel);
 	buf_write_str(out, "</code></p>\n");

@@ -4,8 +4,8 @@
 
 #include "debug_http/traces.h"
 
-/* The list: what there is per category, a form to ask for less, and a row per trace whose bar shows at a glance which
- * stage took the time. */
+/* The list: what there is per category, a form to ask for less, and a row per trace whose bar shows
+ * at a glance which stage took the time. */
 
 static void write_counts(struct traces_page *p)
 {
@@ -13,20 +13,25 @@ static void write_counts(struct traces_page *p)
 	struct buf *out = &p->out;
 
 	trace_counts(p->trace, &c);
-	buf_printf(out, "<p class=\"quiet\">%" PRIu64 " traces recorded since start · %" PRIu64 " active · %" PRIu64
-			" kept · %" PRIu64 " evicted · ", c.created, c.active_roots, c.kept_roots, c.evicted);
+	buf_printf(out,
+		   "<p class=\"quiet\">%" PRIu64 " traces recorded since start · %" PRIu64
+		   " active · %" PRIu64 " kept · %" PRIu64 " evicted · ",
+		   c.created, c.active_roots, c.kept_roots, c.evicted);
 	page_write_bytes(out, c.used_bytes);
 	buf_write_str(out, " of ");
 	page_write_bytes(out, c.budget_bytes);
 	if (c.dropped_spans + c.dropped_marks + c.dropped_parts > 0)
-		buf_printf(out, " · <b>not recorded: %" PRIu64 " spans, %" PRIu64 " marks, %" PRIu64 " details</b>",
+		buf_printf(out,
+			   " · <b>not recorded: %" PRIu64 " spans, %" PRIu64 " marks, %" PRIu64
+			   " details</b>",
 			   c.dropped_spans, c.dropped_marks, c.dropped_parts);
 	buf_write_str(out, "</p>\n");
 }
 
 /* ---- Categories ---- */
 
-static void write_category_link(struct buf *out, const char *category, const char *more, const char *attributes)
+static void write_category_link(struct buf *out, const char *category, const char *more,
+				const char *attributes)
 {
 	buf_write_str(out, "<a href=\"/debug/traces?category=");
 	page_write_query(out, category, strlen(category));
@@ -67,7 +72,8 @@ static void write_category(struct traces_page *p, const struct trace_stats *s)
 	bool is_chosen = p->query.category != NULL && strcmp(p->query.category, s->category) == 0;
 	struct buf *out = &p->out;
 
-	buf_write_str(out, is_chosen ? "<tr class=\"chosen\"><th scope=\"row\">" : "<tr><th scope=\"row\">");
+	buf_write_str(out, is_chosen ? "<tr class=\"chosen\"><th scope=\"row\">" :
+				       "<tr><th scope=\"row\">");
 	write_category_link(out, s->category, "", is_chosen ? " aria-current=\"true\"" : "");
 	page_write_text(out, s->category);
 	buf_write_str(out, "</a></th>");
@@ -87,17 +93,21 @@ static void write_category(struct traces_page *p, const struct trace_stats *s)
 
 static void write_categories(struct traces_page *p, const struct trace_stats *stats, size_t count)
 {
-	static const char *const heads[] = { "active", "finished", "errored", "p10", "p50", "p90", "p99", "max", "window" };
+	static const char *const heads[] = { "active", "finished", "errored", "p10",   "p50",
+					     "p90",    "p99",	   "max",     "window" };
 	struct buf *out = &p->out;
 
-	buf_write_str(out, "<div class=\"scroll\" role=\"region\" aria-label=\"Categories\" tabindex=\"0\">\n"
-			   "<table class=\"categories\">\n<thead><tr><th scope=\"col\">category</th>");
+	buf_write_str(
+		out,
+		"<div class=\"scroll\" role=\"region\" aria-label=\"Categories\" tabindex=\"0\">\n"
+		"<table class=\"categories\">\n<thead><tr><th scope=\"col\">category</th>");
 	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
 		buf_printf(out, "<th scope=\"col\" class=\"n\">%s</th>", heads[i]);
 	buf_write_str(out, "</tr></thead>\n<tbody>\n");
 	for (size_t i = 0; i < count; i++)
 		write_category(p, &stats[i]);
-	buf_write_str(out, "</tbody>\n</table>\n</div>\n<p class=\"hint\">Percentiles are exact, over the finished spans "
+	buf_write_str(out, "</tbody>\n</table>\n</div>\n<p class=\"hint\">Percentiles are exact, "
+			   "over the finished spans "
 			   "kept without error; window is how far back they reach.</p>\n");
 }
 
@@ -114,16 +124,19 @@ static void write_option(struct buf *out, const char *value, const char *label, 
 
 static void write_box(struct buf *out, const char *name, bool is_checked)
 {
-	buf_printf(out, "<label class=\"box\"><input type=\"checkbox\" name=\"%s\" value=\"1\"%s/> %s</label>\n", name,
-		   is_checked ? " checked=\"checked\"" : "", name);
+	buf_printf(out,
+		   "<label class=\"box\"><input type=\"checkbox\" name=\"%s\" value=\"1\"%s/> "
+		   "%s</label>\n",
+		   name, is_checked ? " checked=\"checked\"" : "", name);
 }
 
 static void write_input(struct traces_page *p, const char *name, const char *type, const char *hint)
 {
 	const char *value = http_request_param(p->r, name);
 
-	buf_printf(&p->out, "<input type=\"%s\" id=\"f-%s\" name=\"%s\" placeholder=\"%s\" value=\"", type, name, name,
-		   hint);
+	buf_printf(&p->out,
+		   "<input type=\"%s\" id=\"f-%s\" name=\"%s\" placeholder=\"%s\" value=\"", type,
+		   name, name, hint);
 	page_write_text(&p->out, value != NULL ? value : "");
 	buf_write_str(&p->out, "\"/></label>\n");
 }
@@ -135,8 +148,10 @@ static void write_form(struct traces_page *p, const struct trace_stats *stats, s
 	struct buf *out = &p->out;
 	char number[16];
 
-	buf_write_str(out, "<form class=\"filter\" role=\"search\" method=\"get\" action=\"/debug/traces\">\n"
-			   "<label class=\"wide\"><span>contains</span>");
+	buf_write_str(
+		out,
+		"<form class=\"filter\" role=\"search\" method=\"get\" action=\"/debug/traces\">\n"
+		"<label class=\"wide\"><span>contains</span>");
 	write_input(p, "q", "search", "IRI, peer, text of a mark");
 	buf_write_str(out, "<label><span>category</span><select name=\"category\">");
 	write_option(out, "", "all", q->category == NULL);
@@ -156,7 +171,8 @@ static void write_form(struct traces_page *p, const struct trace_stats *stats, s
 	buf_write_str(out, "</select></label>\n");
 	write_box(out, "active", q->active);
 	write_box(out, "errored", q->errored);
-	buf_write_str(out, "<button type=\"submit\">Filter</button>\n<a href=\"/debug/traces\">reset</a>\n</form>\n");
+	buf_write_str(out, "<button type=\"submit\">Filter</button>\n<a "
+			   "href=\"/debug/traces\">reset</a>\n</form>\n");
 }
 
 /* ---- Head ---- */
@@ -191,8 +207,11 @@ void list_write_head(struct traces_page *p)
 	if (count > 0)
 		write_categories(p, stats, count);
 	write_form(p, stats, count);
-	buf_printf(out, "<div class=\"bar-of-list\"><h2>%zu of %" PRIu64 " matching traces, %s first</h2>\n<p>", p->count,
-		   p->matched, p->query.sort == TRACE_SORT_SLOWEST ? "slowest" : "newest");
+	buf_printf(out,
+		   "<div class=\"bar-of-list\"><h2>%zu of %" PRIu64
+		   " matching traces, %s first</h2>\n<p>",
+		   p->count, p->matched,
+		   p->query.sort == TRACE_SORT_SLOWEST ? "slowest" : "newest");
 	if (http_request_param(p->r, "refresh") != NULL)
 		write_other_view(p, "", "stop refreshing");
 	else
@@ -203,14 +222,19 @@ void list_write_head(struct traces_page *p)
 	write_other_view(p, "text", "text");
 	buf_write_str(out, "</p></div>\n");
 	if (p->count == 0) {
-		buf_write_str(out, p->total == 0 ? "<p class=\"empty\">Nothing has been recorded yet.</p>\n" :
-						   "<p class=\"empty\">No trace matches. <a href=\"/debug/traces\">Show all"
-						   "</a></p>\n");
+		buf_write_str(out,
+			      p->total == 0 ?
+				      "<p class=\"empty\">Nothing has been recorded yet.</p>\n" :
+				      "<p class=\"empty\">No trace matches. <a "
+				      "href=\"/debug/traces\">Show all"
+				      "</a></p>\n");
 		return;
 	}
-	buf_write_str(out, "<table class=\"traces\">\n<thead><tr><th scope=\"col\">trace</th><th scope=\"col\">outcome</th>"
-			   "<th scope=\"col\" class=\"n\">age</th><th scope=\"col\" class=\"n\">took</th>"
-			   "<th scope=\"col\">where the time went</th></tr></thead>\n<tbody>\n");
+	buf_write_str(
+		out, "<table class=\"traces\">\n<thead><tr><th scope=\"col\">trace</th><th "
+		     "scope=\"col\">outcome</th>"
+		     "<th scope=\"col\" class=\"n\">age</th><th scope=\"col\" class=\"n\">took</th>"
+		     "<th scope=\"col\">where the time went</th></tr></thead>\n<tbody>\n");
 }
 
 /* ---- Rows ---- */
@@ -264,7 +288,9 @@ void list_write_tail(struct traces_page *p)
 
 	if (p->count == 0)
 		return;
-	buf_write_str(out, "</tbody>\n</table>\n<p class=\"legend\" aria-label=\"Colours of the stages\">");
+	buf_write_str(
+		out,
+		"</tbody>\n</table>\n<p class=\"legend\" aria-label=\"Colours of the stages\">");
 	for (unsigned i = 0; i < p->palette->count; i++) {
 		buf_write_str(out, "<span>");
 		stage_write_name(out, p->palette, p->palette->names[i]);

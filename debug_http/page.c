@@ -14,10 +14,12 @@ void page_write_text(struct buf *out, const char *s)
 	buf_write_html(out, s, strlen(s));
 }
 
-/* Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX 9): a title must not read backwards. */
+/* Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX 9): a title
+ * must not read backwards. */
 static bool is_bidi_control(uint32_t c)
 {
-	return c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+	return c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) ||
+	       (c >= 0x2066 && c <= 0x2069);
 }
 
 void page_write_foreign(struct buf *out, const char *s, size_t len)
@@ -40,7 +42,8 @@ void page_write_foreign(struct buf *out, const char *s, size_t len)
 
 void page_write_query(struct buf *out, const char *s, size_t len)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
 
 	for (size_t i = 0; i < len; i++) {
 		if (s[i] != '\0' && strchr(plain, s[i]) != NULL)
@@ -77,7 +80,8 @@ void page_write_duration(struct buf *out, uint64_t ns)
 	else if (s < 86400)
 		buf_printf(out, "%u h %u min", (unsigned)(s / 3600), (unsigned)(s % 3600 / 60));
 	else
-		buf_printf(out, "%llu d %u h", (unsigned long long)(s / 86400), (unsigned)(s % 86400 / 3600));
+		buf_printf(out, "%llu d %u h", (unsigned long long)(s / 86400),
+			   (unsigned)(s % 86400 / 3600));
 }
 
 void page_write_bytes(struct buf *out, uint64_t bytes)
@@ -98,7 +102,8 @@ void page_write_utc(struct buf *out, uint64_t wall_ns)
 	char text[32];
 	struct tm tm;
 
-	if (gmtime_r(&t, &tm) != NULL && strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
+	if (gmtime_r(&t, &tm) != NULL &&
+	    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
 		buf_write_str(out, text);
 }
 
@@ -110,7 +115,8 @@ void page_write_hex(struct buf *out, const uint8_t *bytes, size_t len)
 
 /* ---- The frame ---- */
 
-/* "/debug/traces" and "/debug/pprof/" are in the navigation, what is deeper only on the list of pages. */
+/* "/debug/traces" and "/debug/pprof/" are in the navigation, what is deeper only on the list of
+ * pages. */
 static const char *nav_name(const struct route *route, size_t *ret_len)
 {
 	const char *name = route->path + strlen("/debug/");
@@ -131,8 +137,10 @@ static void write_nav(const struct http_request *r, struct buf *out)
 	const struct http_server *s = r->conn->server;
 	const char *path = http_request_path(r);
 
-	buf_write_str(out, "<a class=\"skip\" href=\"#main\">Skip to the content</a>\n<header class=\"top\">\n"
-			   "<a class=\"brand\" href=\"/debug/\">");
+	buf_write_str(
+		out,
+		"<a class=\"skip\" href=\"#main\">Skip to the content</a>\n<header class=\"top\">\n"
+		"<a class=\"brand\" href=\"/debug/\">");
 	page_write_text(out, s->title);
 	buf_write_str(out, "</a>\n<nav aria-label=\"Pages\">\n");
 	for (unsigned i = 0; i < s->router.count; i++) {
@@ -144,7 +152,9 @@ static void write_nav(const struct http_request *r, struct buf *out)
 			continue;
 		buf_write_str(out, "<a href=\"");
 		page_write_text(out, route->path);
-		buf_write_str(out, strncmp(path, route->path, 7 + len) == 0 ? "\" aria-current=\"page\">" : "\">");
+		buf_write_str(out, strncmp(path, route->path, 7 + len) == 0 ?
+					   "\" aria-current=\"page\">" :
+					   "\">");
 		buf_write_html(out, name, len);
 		buf_write_str(out, "</a>\n");
 	}
@@ -162,9 +172,10 @@ static void write_refresh(const struct http_request *r, struct buf *out)
 
 void http_page_begin(struct http_request *r, struct buf *out, const char *title)
 {
-	buf_write_str(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-			   "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-			   "<meta name=\"color-scheme\" content=\"light dark\"/>\n");
+	buf_write_str(out,
+		      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+		      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
+		      "<meta name=\"color-scheme\" content=\"light dark\"/>\n");
 	write_refresh(r, out);
 	buf_write_str(out, "<title>");
 	page_write_text(out, title);
@@ -172,7 +183,8 @@ void http_page_begin(struct http_request *r, struct buf *out, const char *title)
 	page_write_text(out, r->conn->server->title);
 	buf_write_str(out, "</title>\n<link rel=\"icon\" href=\"data:,\"/>\n"
 			   "<link rel=\"stylesheet\" href=\"/debug/assets/page.css\"/>\n"
-			   "<script src=\"/debug/assets/page.js\" defer=\"defer\"></script>\n</head>\n<body>\n");
+			   "<script src=\"/debug/assets/page.js\" "
+			   "defer=\"defer\"></script>\n</head>\n<body>\n");
 	write_nav(r, out);
 	buf_write_str(out, "<main id=\"main\">\n");
 }
@@ -194,7 +206,8 @@ void http_page_end(struct http_request *r, struct buf *out)
 	page_write_duration(out, clock_now_ns(clock) - s->started_ns);
 	buf_write_str(out, " · ");
 	page_write_utc(out, wall_ns);
-	if (localtime_r(&now, &tm) != NULL && strftime(local, sizeof(local), "%H:%M:%S %z", &tm) > 0)
+	if (localtime_r(&now, &tm) != NULL &&
+	    strftime(local, sizeof(local), "%H:%M:%S %z", &tm) > 0)
 		buf_printf(out, " (here %s)", local);
 	buf_write_str(out, "</footer>\n</body>\n</html>\n");
 }

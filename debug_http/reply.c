@@ -9,14 +9,16 @@
 #include "debug_http/page.h"
 #include "debug_http/server.h"
 
-/* Replies have a Content-Length when they come as a whole and are chunked when they come in pieces; an HTTP/1.0
- * client gets its pieces bare and the end of the connection as their end. Nothing is cached, framed, sniffed or
- * shared with another origin, whatever the handler says (rule R10); a handler cannot add Access-Control-* (R9). */
+/* Replies have a Content-Length when they come as a whole and are chunked when they come in pieces;
+ * an HTTP/1.0 client gets its pieces bare and the end of the connection as their end. Nothing is
+ * cached, framed, sniffed or shared with another origin, whatever the handler says (rule R10); a
+ * handler cannot add Access-Control-* (R9). */
 
 enum { HEAD_MAX = 8 << 10, ERROR_TEXT_MAX = 2048, ERROR_PAGE_MAX = 64 << 10 };
 
 static const char fixed_headers[] =
-	"Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+	"Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src "
+	"'self' data:; "
 	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'\r\n"
 	"X-Frame-Options: DENY\r\n"
 	"X-Content-Type-Options: nosniff\r\n"
@@ -31,14 +33,31 @@ static const char *reason(int status)
 		int status;
 		const char *text;
 	} reasons[] = {
-		{ 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 204, "No Content" },
-		{ 302, "Found" }, { 303, "See Other" }, { 304, "Not Modified" }, { 308, "Permanent Redirect" },
-		{ 400, "Bad Request" }, { 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" },
-		{ 408, "Request Timeout" }, { 409, "Conflict" }, { 413, "Content Too Large" },
-		{ 422, "Unprocessable Content" }, { 429, "Too Many Requests" },
-		{ 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" },
-		{ 501, "Not Implemented" }, { 502, "Bad Gateway" }, { 503, "Service Unavailable" },
-		{ 504, "Gateway Timeout" }, { 505, "HTTP Version Not Supported" }, { 507, "Insufficient Storage" },
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 202, "Accepted" },
+		{ 204, "No Content" },
+		{ 302, "Found" },
+		{ 303, "See Other" },
+		{ 304, "Not Modified" },
+		{ 308, "Permanent Redirect" },
+		{ 400, "Bad Request" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 408, "Request Timeout" },
+		{ 409, "Conflict" },
+		{ 413, "Content Too Large" },
+		{ 422, "Unprocessable Content" },
+		{ 429, "Too Many Requests" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 500, "Internal Server Error" },
+		{ 501, "Not Implemented" },
+		{ 502, "Bad Gateway" },
+		{ 503, "Service Unavailable" },
+		{ 504, "Gateway Timeout" },
+		{ 505, "HTTP Version Not Supported" },
+		{ 507, "Insufficient Storage" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
@@ -49,7 +68,9 @@ static const char *reason(int status)
 
 static bool is_token(const char *s)
 {
-	return *s != '\0' && s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")] == '\0';
+	return *s != '\0' &&
+	       s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")] ==
+		       '\0';
 }
 
 static bool is_field_value(const char *s)
@@ -76,12 +97,14 @@ static void write_date(struct buf *out, const struct clock *clock)
 	char text[64];
 	struct tm tm;
 
-	if (gmtime_r(&now, &tm) != NULL && strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm) > 0)
+	if (gmtime_r(&now, &tm) != NULL &&
+	    strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm) > 0)
 		buf_printf(out, "Date: %s\r\n", text);
 }
 
 /* length UINT64_MAX: it comes in pieces. False: out of memory, the connection is dropped. */
-static bool write_head(struct http_request *r, int status, const char *content_type, uint64_t length, struct buf *out)
+static bool write_head(struct http_request *r, int status, const char *content_type,
+		       uint64_t length, struct buf *out)
 {
 	struct conn *c = r->conn;
 
@@ -145,8 +168,9 @@ void http_reply(struct http_request *r, int status, const char *content_type, st
 		bool too_long = buf_err(body) == ERR_LIMIT;
 
 		buf_fini(body);
-		http_reply_error(r, too_long ? 500 : 503, "%s", too_long ? "The answer is too long; ask for less." :
-									   "The daemon is out of memory.");
+		http_reply_error(r, too_long ? 500 : 503, "%s",
+				 too_long ? "The answer is too long; ask for less." :
+					    "The daemon is out of memory.");
 		return;
 	}
 	if (body != NULL) {
@@ -233,13 +257,15 @@ void http_reply_abort(struct http_request *r)
 	end(r);
 }
 
-void http_request_on_drain(struct http_request *r, void (*on_drain)(void *data, struct http_request *r), void *data)
+void http_request_on_drain(struct http_request *r,
+			   void (*on_drain)(void *data, struct http_request *r), void *data)
 {
 	r->on_drain = on_drain;
 	r->on_drain_data = data;
 }
 
-void http_request_on_close(struct http_request *r, void (*on_close)(void *data, struct http_request *r), void *data)
+void http_request_on_close(struct http_request *r,
+			   void (*on_close)(void *data, struct http_request *r), void *data)
 {
 	r->on_close = on_close;
 	r->on_close_data = data;
@@ -293,9 +319,7 @@ static void reply_text(struct http_request *r, int status, const char *text)
 		type = "text/html; charset=utf-8";
 		write_error_html(r, status, text, &out);
 		break;
-	case HTTP_TEXT:
-		buf_printf(&out, "%s\n", text);
-		break;
+	case HTTP_TEXT: buf_printf(&out, "%s\n", text); break;
 	}
 	if (buf_err(&out) != 0) {
 		buf_clear(&out);
@@ -334,9 +358,12 @@ void reply_refuse(struct http_request *r, int status, const char *why)
 	r->open = true;
 	r->conn->keep_alive = false;
 	if (status == 403 && is_guard)
-		http_reply_error(r, status, "%s\nThe debug pages have no password and are for programs and people on this "
-					    "machine only, under the names localhost, 127.0.0.1 and [::1].\n"
-					    "From another machine, open a tunnel and browse through it: %s", why, s->tunnel);
+		http_reply_error(r, status,
+				 "%s\nThe debug pages have no password and are for programs and "
+				 "people on this "
+				 "machine only, under the names localhost, 127.0.0.1 and [::1].\n"
+				 "From another machine, open a tunnel and browse through it: %s",
+				 why, s->tunnel);
 	else
 		http_reply_error(r, status, "%s", why);
 }

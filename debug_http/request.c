@@ -10,8 +10,9 @@
  *
  *   target \0 name \0 value \0 name \0 value \0 ...  then, decoded: path \0 param \0 value \0 ...
  *
- * Offsets, not pointers, since the buffer moves while it grows. llhttp is asked to pause at the end of the head and
- * at the end of the message: nothing of a later request is looked at before this one is answered. */
+ * Offsets, not pointers, since the buffer moves while it grows. llhttp is asked to pause at the end
+ * of the head and at the end of the message: nothing of a later request is looked at before this
+ * one is answered. */
 
 const char *request_text(const struct http_request *r, uint32_t offset)
 {
@@ -74,7 +75,8 @@ static int on_header_field(llhttp_t *parser, const char *at, size_t len)
 		r->headers[r->header_count++] = (struct request_pair){ (uint32_t)r->text.len, 0 };
 	}
 	for (size_t i = 0; i < len; i++)
-		buf_write_u8(&r->text, (uint8_t)(at[i] >= 'A' && at[i] <= 'Z' ? at[i] | 0x20 : at[i]));
+		buf_write_u8(&r->text,
+			     (uint8_t)(at[i] >= 'A' && at[i] <= 'Z' ? at[i] | 0x20 : at[i]));
 	return check_text(r);
 }
 
@@ -182,7 +184,8 @@ void request_reset(struct http_request *r)
 	buf_init(&r->body, r->body_max);
 }
 
-enum request_phase request_feed(struct http_request *r, const void *data, size_t len, size_t *ret_used)
+enum request_phase request_feed(struct http_request *r, const void *data, size_t len,
+				size_t *ret_used)
 {
 	enum request_phase before = r->phase;
 	size_t n = len;
@@ -237,8 +240,9 @@ static bool is_clean_utf8(const char *s, size_t len, bool allow_controls)
 	return true;
 }
 
-/* RFC 3986 percent-decoding of text[start, start+len) to the end of text; '+' is a space in a query (as forms send
- * it). Yields the offset, 0 on failure: the target is at 0, so no decoded string is. */
+/* RFC 3986 percent-decoding of text[start, start+len) to the end of text; '+' is a space in a query
+ * (as forms send it). Yields the offset, 0 on failure: the target is at 0, so no decoded string
+ * is. */
 static uint32_t decode(struct http_request *r, size_t start, size_t len, bool is_query)
 {
 	size_t at = r->text.len;
@@ -292,7 +296,8 @@ static bool decode_params(struct http_request *r, size_t start, size_t end)
 	return true;
 }
 
-/* Offset where the path of the target starts; an absolute target ("http://host/path") is cut behind its authority. */
+/* Offset where the path of the target starts; an absolute target ("http://host/path") is cut behind
+ * its authority. */
 static size_t path_start(const char *target)
 {
 	const char *slash;
@@ -312,7 +317,9 @@ bool request_decode(struct http_request *r)
 
 	for (size_t i = 0; i < end; i++) {
 		if (target[i] <= ' ' || target[i] >= 0x7f || target[i] == '#') {
-			break_off(r, 400, "The request target has a character that must be percent-encoded.");
+			break_off(
+				r, 400,
+				"The request target has a character that must be percent-encoded.");
 			return false;
 		}
 	}
@@ -331,7 +338,9 @@ bool request_decode(struct http_request *r)
 		return false;
 	}
 	if (path_end < end && !decode_params(r, path_end + 1, end)) {
-		break_off(r, 400, "The query is not valid percent-encoded UTF-8, or has too many parameters.");
+		break_off(r, 400,
+			  "The query is not valid percent-encoded UTF-8, or has too many "
+			  "parameters.");
 		return false;
 	}
 	if (check_text(r) != 0)
@@ -350,7 +359,8 @@ uint64_t request_body_announced(const struct http_request *r)
 
 bool request_keeps_alive(const struct http_request *r)
 {
-	return r->phase == REQUEST_COMPLETE && !r->parser.upgrade && llhttp_should_keep_alive(&r->parser);
+	return r->phase == REQUEST_COMPLETE && !r->parser.upgrade &&
+	       llhttp_should_keep_alive(&r->parser);
 }
 
 bool request_is_head(const struct http_request *r)
@@ -367,22 +377,18 @@ enum http_method http_request_method(const struct http_request *r)
 {
 	switch (r->parser.method) {
 	case HTTP_GET:
-	case HTTP_HEAD:
-		return HTTP_GET_;
-	case HTTP_POST:
-		return HTTP_POST_;
-	case HTTP_PUT:
-		return HTTP_PUT_;
-	case HTTP_DELETE:
-		return HTTP_DELETE_;
-	default:
-		return 0;
+	case HTTP_HEAD: return HTTP_GET_;
+	case HTTP_POST: return HTTP_POST_;
+	case HTTP_PUT: return HTTP_PUT_;
+	case HTTP_DELETE: return HTTP_DELETE_;
+	default: return 0;
 	}
 }
 
 const char *http_request_path(const struct http_request *r)
 {
-	return r->path != 0 ? request_text(r, r->path) : "/"; /* the head may be broken before it is decoded */
+	return r->path != 0 ? request_text(r, r->path) :
+			      "/"; /* the head may be broken before it is decoded */
 }
 
 const char *http_request_tail(const struct http_request *r)
@@ -398,7 +404,8 @@ const char *http_request_param(const struct http_request *r, const char *name)
 	return NULL;
 }
 
-bool http_request_param_at(const struct http_request *r, size_t i, const char **ret_name, const char **ret_value)
+bool http_request_param_at(const struct http_request *r, size_t i, const char **ret_name,
+			   const char **ret_value)
 {
 	if (i >= r->param_count)
 		return false;
@@ -441,7 +448,8 @@ static bool range_is(const char *range, size_t len, const char *type)
 {
 	size_t n = strlen(type);
 
-	return len >= n && strncasecmp(range, type, n) == 0 && (len == n || strchr("; \t", range[n]) != NULL);
+	return len >= n && strncasecmp(range, type, n) == 0 &&
+	       (len == n || strchr("; \t", range[n]) != NULL);
 }
 
 static enum http_format accepted(const char *accept)

@@ -23,7 +23,8 @@ int router_add(struct router *t, const struct route *route)
 	added.is_prefix = route->path[len - 1] == '*';
 	added.len = len - (added.is_prefix ? 1 : 0);
 	for (unsigned i = 0; i < t->count; i++)
-		if (strcmp(t->routes[i].path, route->path) == 0 && t->routes[i].methods & route->methods)
+		if (strcmp(t->routes[i].path, route->path) == 0 &&
+		    t->routes[i].methods & route->methods)
 			return UV_EEXIST;
 	if (t->count == HTTP_ROUTES_MAX)
 		return ERR_LIMIT;
@@ -34,7 +35,8 @@ int router_add(struct router *t, const struct route *route)
 	return 0;
 }
 
-/* How well a route fits: an exact path before any prefix, a longer prefix before a shorter one. 0 = not at all. */
+/* How well a route fits: an exact path before any prefix, a longer prefix before a shorter one. 0 =
+ * not at all. */
 static size_t fit(const struct route *route, const char *path)
 {
 	if (!route->is_prefix)

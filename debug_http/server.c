@@ -14,16 +14,20 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-/* At most HTTP_CONNS_MAX connections. One more pushes out the one that has been idle longest; when none is idle it gets
- * a short 503, written at once from a handle that every listener has in reserve, so that refusing needs no memory.
- * While that handle closes, libuv keeps the next connection in the kernel's queue. */
+/* At most HTTP_CONNS_MAX connections. One more pushes out the one that has been idle longest; when
+ * none is idle it gets a short 503, written at once from a handle that every listener has in
+ * reserve, so that refusing needs no memory. While that handle closes, libuv keeps the next
+ * connection in the kernel's queue. */
 
-static const char busy_reply[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
-				 "Content-Length: 50\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
-				 "All connections are in use. Try again in a second\n";
-_Static_assert(sizeof("All connections are in use. Try again in a second\n") - 1 == 50, "Content-Length of busy_reply");
+static const char busy_reply[] =
+	"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
+	"Content-Length: 50\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+	"All connections are in use. Try again in a second\n";
+_Static_assert(sizeof("All connections are in use. Try again in a second\n") - 1 == 50,
+	       "Content-Length of busy_reply");
 
-/* libuv writes without MSG_NOSIGNAL: a client that goes away at the wrong moment would end the process. */
+/* libuv writes without MSG_NOSIGNAL: a client that goes away at the wrong moment would end the
+ * process. */
 static void ignore_sigpipe(void)
 {
 	struct sigaction action;
@@ -71,10 +75,14 @@ void http_server_stats(const struct http_server *s, struct http_server_stats *re
 		ret->open_connections += list_entry(node, struct conn, node)->state != CONN_CLOSED;
 }
 
-int http_route(struct http_server *s, unsigned methods, const char *path, const char *help, http_handler_fn handler,
-	       void *data)
+int http_route(struct http_server *s, unsigned methods, const char *path, const char *help,
+	       http_handler_fn handler, void *data)
 {
-	struct route route = { .methods = methods, .path = (char *)path, .help = help, .handler = handler, .data = data };
+	struct route route = { .methods = methods,
+			       .path = (char *)path,
+			       .help = help,
+			       .handler = handler,
+			       .data = data };
 
 	return router_add(&s->router, &route);
 }
@@ -146,7 +154,8 @@ void http_server_close(struct http_server *s, void (*closed)(void *data), void *
 
 static int init_stream(struct http_server *s, union stream *uv, bool is_unix)
 {
-	return is_unix ? uv_pipe_init(&s->loop->uv, &uv->pipe, 0) : uv_tcp_init(&s->loop->uv, &uv->tcp);
+	return is_unix ? uv_pipe_init(&s->loop->uv, &uv->pipe, 0) :
+			 uv_tcp_init(&s->loop->uv, &uv->tcp);
 }
 
 static void refuse_connection(struct listener *l)
@@ -251,8 +260,8 @@ static int bound_address(struct listener *l, struct multiaddr *ret)
 	return rc < 0 ? rc : multiaddr_from_sockaddr((struct sockaddr *)&address, ret);
 }
 
-int http_listen_tcp(struct http_server *s, const struct multiaddr *addr, struct multiaddr *ret_bound, char *ret_why,
-		    size_t why_size)
+int http_listen_tcp(struct http_server *s, const struct multiaddr *addr,
+		    struct multiaddr *ret_bound, char *ret_why, size_t why_size)
 {
 	struct sockaddr_storage address;
 	char text[MULTIADDR_TEXT_SIZE];
@@ -262,17 +271,20 @@ int http_listen_tcp(struct http_server *s, const struct multiaddr *addr, struct 
 
 	multiaddr_format(addr, text);
 	if (s->surface == HTTP_CONTROL)
-		return explain(UV_EACCES, ret_why, why_size, "The control API listens on a unix socket only, not on %s.",
-			       text);
+		return explain(UV_EACCES, ret_why, why_size,
+			       "The control API listens on a unix socket only, not on %s.", text);
 	if (!multiaddr_is_loopback(addr))
 		return explain(UV_EACCES, ret_why, why_size,
-			       "Refusing to listen on %s: the debug pages have no password, so they are served on "
-			       "127.0.0.1, [::1] or a unix socket only. To read them from another machine: ssh -L "
-			       "%u:localhost:%u THIS-HOST", text, addr->port, addr->port);
+			       "Refusing to listen on %s: the debug pages have no password, so "
+			       "they are served on "
+			       "127.0.0.1, [::1] or a unix socket only. To read them from another "
+			       "machine: ssh -L "
+			       "%u:localhost:%u THIS-HOST",
+			       text, addr->port, addr->port);
 	l = new_listener(s, false);
 	if (l == NULL)
-		return explain(ERR_LIMIT, ret_why, why_size, "Too many debug addresses (at most %d).",
-			       HTTP_LISTENERS_MAX);
+		return explain(ERR_LIMIT, ret_why, why_size,
+			       "Too many debug addresses (at most %d).", HTTP_LISTENERS_MAX);
 	multiaddr_to_sockaddr(addr, &address);
 	rc = uv_tcp_bind(&l->uv.tcp, (struct sockaddr *)&address, 0);
 	if (rc == 0)
@@ -280,9 +292,14 @@ int http_listen_tcp(struct http_server *s, const struct multiaddr *addr, struct 
 	if (rc == 0)
 		rc = bound_address(l, &bound);
 	if (rc < 0)
-		return give_up(l, explain(rc, ret_why, why_size, "Cannot listen on %s: %s%s.", text, err_str(rc),
-					  rc == UV_EADDRINUSE ? "; is another daemon running? Port 0 takes a free one" : ""));
-	(void)snprintf(s->tunnel, sizeof(s->tunnel), "ssh -L %u:localhost:%u THIS-HOST", bound.port, bound.port);
+		return give_up(
+			l, explain(rc, ret_why, why_size, "Cannot listen on %s: %s%s.", text,
+				   err_str(rc),
+				   rc == UV_EADDRINUSE ?
+					   "; is another daemon running? Port 0 takes a free one" :
+					   ""));
+	(void)snprintf(s->tunnel, sizeof(s->tunnel), "ssh -L %u:localhost:%u THIS-HOST", bound.port,
+		       bound.port);
 	*ret_bound = bound;
 	return 0;
 }
@@ -301,13 +318,15 @@ static int remove_stale(const char *path, char *why, size_t why_size)
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return explain(-errno, why, why_size, "Cannot look at %s: %s.", path, err_str(-errno));
+		return explain(-errno, why, why_size, "Cannot look at %s: %s.", path,
+			       err_str(-errno));
 	rc = connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
 	(void)close(fd);
 	if (rc == 0 || rc == UV_EAGAIN)
 		return explain(UV_EADDRINUSE, why, why_size, "Another daemon listens on %s.", path);
 	if (unlink(path) < 0)
-		return explain(-errno, why, why_size, "Cannot remove the stale socket %s: %s.", path, err_str(-errno));
+		return explain(-errno, why, why_size, "Cannot remove the stale socket %s: %s.",
+			       path, err_str(-errno));
 	return 0;
 }
 
@@ -317,14 +336,15 @@ int http_listen_unix(struct http_server *s, const char *path, char *ret_why, siz
 	int rc;
 
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
-		return explain(UV_ENAMETOOLONG, ret_why, why_size, "The path of the socket is too long: %s", path);
+		return explain(UV_ENAMETOOLONG, ret_why, why_size,
+			       "The path of the socket is too long: %s", path);
 	rc = remove_stale(path, ret_why, why_size);
 	if (rc < 0)
 		return rc;
 	l = new_listener(s, true);
 	if (l == NULL)
-		return explain(ERR_LIMIT, ret_why, why_size, "Too many debug addresses (at most %d).",
-			       HTTP_LISTENERS_MAX);
+		return explain(ERR_LIMIT, ret_why, why_size,
+			       "Too many debug addresses (at most %d).", HTTP_LISTENERS_MAX);
 	rc = uv_pipe_bind(&l->uv.pipe, path);
 	/* Between bind and listen nobody can connect: the mode is right before the first client. */
 	if (rc == 0 && chmod(path, 0600) < 0)
@@ -332,7 +352,8 @@ int http_listen_unix(struct http_server *s, const char *path, char *ret_why, siz
 	if (rc == 0)
 		rc = uv_listen(&l->uv.stream, HTTP_BACKLOG, on_connection);
 	if (rc < 0)
-		return give_up(l, explain(rc, ret_why, why_size, "Cannot listen on %s: %s.", path, err_str(rc)));
+		return give_up(l, explain(rc, ret_why, why_size, "Cannot listen on %s: %s.", path,
+					  err_str(rc)));
 	if (s->tunnel[0] == '\0')
 		(void)snprintf(s->tunnel, sizeof(s->tunnel), "ssh -L 56001:%s THIS-HOST", path);
 	return 0;

@@ -3,15 +3,17 @@
 
 #include "debug_http/traces.h"
 
-/* A stage keeps its colour on every page and, mostly, over restarts: the name's hash chooses one of the twelve vivid ones;
- * when another stage has that one already, the next free, at last one of the four dull ones. Colour-blind people can tell
- * them apart as far as that goes for so many; names stand beside them everywhere. */
+/* A stage keeps its colour on every page and, mostly, over restarts: the name's hash chooses one of
+ * the twelve vivid ones; when another stage has that one already, the next free, at last one of the
+ * four dull ones. Colour-blind people can tell them apart as far as that goes for so many; names
+ * stand beside them everywhere. */
 
 enum { PALETTE_VIVID = 12 };
 
 static unsigned name_hash(const char *name)
 {
-	uint32_t h = 106065; /* FNV-1a, from an offset that keeps the usual stages of a discovery and of a peer apart */
+	uint32_t h = 106065; /* FNV-1a, from an offset that keeps the usual stages of a discovery
+				and of a peer apart */
 
 	for (; *name != '\0'; name++)
 		h = (h ^ (uint8_t)*name) * 16777619u;
@@ -66,7 +68,8 @@ void stage_sort(struct stage_sum *sums, size_t count)
 	}
 }
 
-size_t stage_sums(struct trace *t, const struct trace_span_view *s, struct stage_sum ret[STAGE_SUMS_MAX])
+size_t stage_sums(struct trace *t, const struct trace_span_view *s,
+		  struct stage_sum ret[STAGE_SUMS_MAX])
 {
 	struct trace_stage_view stage;
 	size_t count = 0;
@@ -79,7 +82,8 @@ size_t stage_sums(struct trace *t, const struct trace_span_view *s, struct stage
 		if (k == STAGE_SUMS_MAX)
 			continue;
 		if (k == count)
-			ret[count++] = (struct stage_sum){ .category = s->category, .name = stage.name };
+			ret[count++] =
+				(struct stage_sum){ .category = s->category, .name = stage.name };
 		ret[k].ns += stage.duration_ns;
 		ret[k].max_ns = MAX(ret[k].max_ns, stage.duration_ns);
 		ret[k].count++;
@@ -105,13 +109,14 @@ static double share(const struct axis *axis, uint64_t ns)
 	return axis->length_ns == 0 ? 0 : (double)ns * 100 / (double)axis->length_ns;
 }
 
-void axis_write_percent(struct buf *out, const char *attribute, const struct axis *axis, uint64_t ns)
+void axis_write_percent(struct buf *out, const char *attribute, const struct axis *axis,
+			uint64_t ns)
 {
 	buf_printf(out, " %s=\"%.2f%%\"", attribute, share(axis, ns));
 }
 
-static void write_segment(struct buf *out, struct palette *p, const struct axis *axis, uint64_t start_ns,
-			  const char *name, uint64_t ns, uint64_t whole_ns)
+static void write_segment(struct buf *out, struct palette *p, const struct axis *axis,
+			  uint64_t start_ns, const char *name, uint64_t ns, uint64_t whole_ns)
 {
 	if (share(axis, ns) < 0.05)
 		return; /* narrower than a pixel: the table has it */
@@ -127,8 +132,8 @@ static void write_segment(struct buf *out, struct palette *p, const struct axis 
 	buf_write_str(out, ")</title></rect>");
 }
 
-void stage_write_bar(struct buf *out, struct trace *t, struct palette *p, const struct trace_span_view *s,
-		     const struct axis *axis)
+void stage_write_bar(struct buf *out, struct trace *t, struct palette *p,
+		     const struct trace_span_view *s, const struct axis *axis)
 {
 	struct stage_sum sums[STAGE_SUMS_MAX];
 	struct trace_stage_view stage;
@@ -136,8 +141,8 @@ void stage_write_bar(struct buf *out, struct trace *t, struct palette *p, const 
 
 	if (s->stage_count <= STAGE_SEGMENTS_MAX && !s->stages_folded) {
 		for (uint32_t i = 0; trace_stage_at(t, s, i, &stage); i++)
-			write_segment(out, p, axis, s->start_ns + stage.start_ns, stage.name, stage.duration_ns,
-				      s->duration_ns);
+			write_segment(out, p, axis, s->start_ns + stage.start_ns, stage.name,
+				      stage.duration_ns, s->duration_ns);
 		return;
 	}
 	for (size_t i = 0, count = stage_sums(t, s, sums); i < count; i++) {
@@ -152,7 +157,8 @@ void stage_write_name(struct buf *out, struct palette *p, const char *name)
 	page_write_text(out, name);
 }
 
-bool stage_write_longest(struct buf *out, struct trace *t, struct palette *p, const struct trace_span_view *s)
+bool stage_write_longest(struct buf *out, struct trace *t, struct palette *p,
+			 const struct trace_span_view *s)
 {
 	struct stage_sum sums[STAGE_SUMS_MAX];
 
@@ -167,7 +173,8 @@ bool stage_write_longest(struct buf *out, struct trace *t, struct palette *p, co
 	return true;
 }
 
-void stage_write_now(struct buf *out, struct trace *t, struct palette *p, const struct trace_span_view *s)
+void stage_write_now(struct buf *out, struct trace *t, struct palette *p,
+		     const struct trace_span_view *s)
 {
 	struct stage_sum sums[STAGE_SUMS_MAX];
 	struct trace_stage_view now;

@@ -5,12 +5,12 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-/* A page is written root by root (list) or span by span (waterfall): at most TRACES_SLICE_NS of work, then the loop has
- * its turn; when the client reads slowly, the next slice waits until the socket has drained. The store goes on
- * meanwhile. What was found at the beginning may be evicted: then its row is left out and the page says so. */
+/* A page is written root by root (list) or span by span (waterfall): at most TRACES_SLICE_NS of
+ * work, then the loop has its turn; when the client reads slowly, the next slice waits until the
+ * socket has drained. The store goes on meanwhile. What was found at the beginning may be evicted:
+ * then its row is left out and the page says so. */
 
 enum { TRACES_TEXT_MAX = 48 << 20, WHY_MAX = 200 };
-
 
 static bool visit_root(void *data, const struct trace_span_view *s)
 {
@@ -22,7 +22,8 @@ bool traces_root(struct traces_page *p, size_t i, struct trace_span_view *ret)
 {
 	*ret = (struct trace_span_view){ 0 };
 	trace_walk(p->trace, p->roots[i], visit_root, ret);
-	return ret->category != NULL && memcmp(ret->span_id, p->span_ids[i], sizeof(ret->span_id)) == 0;
+	return ret->category != NULL &&
+	       memcmp(ret->span_id, p->span_ids[i], sizeof(ret->span_id)) == 0;
 }
 
 static void end(struct traces_page *p, bool complete)
@@ -121,7 +122,8 @@ static bool read_query(struct http_request *r, struct trace_query *q)
 	char why[WHY_MAX] = "";
 
 	for (size_t i = 0; http_request_param_at(r, i, &name, &value); i++) {
-		if (is_own_param(name) || trace_query_set(q, name, value, why, sizeof(why)) != ERR_MALFORMED)
+		if (is_own_param(name) ||
+		    trace_query_set(q, name, value, why, sizeof(why)) != ERR_MALFORMED)
 			continue;
 		http_reply_error(r, 400, "Bad parameter %s: %s.", name, why);
 		return false;
@@ -138,10 +140,15 @@ static void reply_page(struct http_server *s, struct http_request *r, const stru
 		http_reply_error(r, 503, "The daemon is out of memory.");
 		return;
 	}
-	*p = (struct traces_page){ .r = r, .trace = s->shown_trace, .palette = &s->palette, .query = *q,
-				   .runner = &s->loop->runner, .task.run = on_turn };
+	*p = (struct traces_page){ .r = r,
+				   .trace = s->shown_trace,
+				   .palette = &s->palette,
+				   .query = *q,
+				   .runner = &s->loop->runner,
+				   .task.run = on_turn };
 	buf_init(&p->out, TRACES_ITEM_MAX);
-	p->count = trace_search(p->trace, q, p->roots, ARRAY_SIZE(p->roots), &p->matched, &p->total);
+	p->count =
+		trace_search(p->trace, q, p->roots, ARRAY_SIZE(p->roots), &p->matched, &p->total);
 	for (size_t i = 0; i < p->count; i++) {
 		trace_walk(p->trace, p->roots[i], visit_root, &root);
 		memcpy(p->span_ids[i], root.span_id, sizeof(root.span_id));
@@ -173,8 +180,10 @@ static void on_traces(void *data, struct http_request *r)
 	if (!read_query(r, &q))
 		return;
 	if (q.has_id && trace_search(s->shown_trace, &q, &root, 1, NULL, NULL) == 0)
-		http_reply_error(r, 404, "No trace with this id is kept. It may have been evicted, or belong to another "
-					 "daemon.");
+		http_reply_error(r, 404,
+				 "No trace with this id is kept. It may have been evicted, or "
+				 "belong to another "
+				 "daemon.");
 	else if (http_request_format(r) == HTTP_HTML)
 		reply_page(s, r, &q);
 	else
@@ -184,6 +193,7 @@ static void on_traces(void *data, struct http_request *r)
 int debug_http_traces(struct http_server *s, struct trace *trace)
 {
 	s->shown_trace = trace;
-	return http_route(s, HTTP_GET_, "/debug/traces", "something was slow: which stage of which operation took the time",
+	return http_route(s, HTTP_GET_, "/debug/traces",
+			  "something was slow: which stage of which operation took the time",
 			  on_traces, s);
 }

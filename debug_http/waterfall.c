@@ -3,15 +3,18 @@
 
 #include "debug_http/traces.h"
 
-/* One trace: a sentence that names the eater, the root's stages, then every span as a row on one time axis.
+/* One trace: a sentence that names the eater, the root's stages, then every span as a row on one
+ * time axis.
  *
- * The axis reaches from the root's start to the end of whatever ended last, since spans may outlive the root. Its lines are
- * drawn once (#grid) and used in every row. A trace too large for one slice goes on behind the span drawn last. */
+ * The axis reaches from the root's start to the end of whatever ended last, since spans may outlive
+ * the root. Its lines are drawn once (#grid) and used in every row. A trace too large for one slice
+ * goes on behind the span drawn last. */
 
 enum {
 	TICKS_ON_AXIS_MAX = 6,
 	TITLE_IN_SENTENCE = 40, /* bytes */
-	TITLE_IN_ROW = 24	/* a longer one may be cut off by the row's width, so that the details repeat it */
+	TITLE_IN_ROW = 24 /* a longer one may be cut off by the row's width, so that the details
+			     repeat it */
 };
 
 /* ---- Measuring ---- */
@@ -38,7 +41,8 @@ struct culprit {
 static bool measure_overlap(void *data, const struct trace_span_view *s)
 {
 	struct culprit *c = data;
-	uint64_t start = MAX(s->start_ns, c->start_ns), end = MIN(s->start_ns + s->duration_ns, c->end_ns);
+	uint64_t start = MAX(s->start_ns, c->start_ns),
+		 end = MIN(s->start_ns + s->duration_ns, c->end_ns);
 
 	if (s->depth == 1 && end > start && end - start > c->overlap_ns) {
 		c->overlap_ns = end - start;
@@ -116,7 +120,9 @@ static void write_verdict(struct traces_page *p)
 	struct buf *out = &p->out;
 
 	buf_write_str(out, "<p class=\"verdict\">");
-	buf_write_str(out, !s->finished ? "Running for <b>" : s->status == 0 ? "Took <b>" : "Failed after <b>");
+	buf_write_str(out, !s->finished	  ? "Running for <b>" :
+			   s->status == 0 ? "Took <b>" :
+					    "Failed after <b>");
 	page_write_duration(out, s->duration_ns);
 	buf_write_str(out, "</b>");
 	if (s->stage_count > 0) {
@@ -150,11 +156,13 @@ static void write_attrs(struct traces_page *p, const struct trace_span_view *s)
 		buf_write_str(out, "</dd></div>\n");
 	}
 	if (s->items > 0 || s->bytes > 0) {
-		buf_printf(out, "<div><dt>moved</dt><dd>%" PRIu64 " item%s, ", s->items, s->items == 1 ? "" : "s");
+		buf_printf(out, "<div><dt>moved</dt><dd>%" PRIu64 " item%s, ", s->items,
+			   s->items == 1 ? "" : "s");
 		page_write_bytes(out, s->bytes);
 		if (s->bytes > 0 && s->duration_ns > NS_PER_MS) {
 			buf_write_str(out, ", ");
-			page_write_bytes(out, (uint64_t)((double)s->bytes * 1e9 / (double)s->duration_ns));
+			page_write_bytes(
+				out, (uint64_t)((double)s->bytes * 1e9 / (double)s->duration_ns));
 			buf_write_str(out, "/s");
 		}
 		buf_write_str(out, "</dd></div>\n");
@@ -184,10 +192,12 @@ static void write_links(struct traces_page *p, const struct trace_span_view *s)
 	page_write_hex(out, s->parent_id, sizeof(s->parent_id));
 	buf_write_str(out, "\">span ");
 	page_write_hex(out, s->parent_id, sizeof(s->parent_id));
-	buf_write_str(out, s->depth == 0 ? "</a>, here or in another daemon</dd></div>\n" : "</a></dd></div>\n");
+	buf_write_str(out, s->depth == 0 ? "</a>, here or in another daemon</dd></div>\n" :
+					   "</a></dd></div>\n");
 }
 
-static void write_mark(struct traces_page *p, const struct trace_span_view *s, uint32_t i, struct buf *text)
+static void write_mark(struct traces_page *p, const struct trace_span_view *s, uint32_t i,
+		       struct buf *text)
 {
 	struct trace_mark_view mark;
 	struct buf *out = &p->out;
@@ -195,7 +205,8 @@ static void write_mark(struct traces_page *p, const struct trace_span_view *s, u
 	buf_clear(text);
 	if (!trace_mark_at(p->trace, s, i, &mark, text))
 		return;
-	buf_write_str(out, mark.is_error ? "<li class=\"bad\"><span class=\"at\">+" : "<li><span class=\"at\">+");
+	buf_write_str(out, mark.is_error ? "<li class=\"bad\"><span class=\"at\">+" :
+					   "<li><span class=\"at\">+");
 	page_write_duration(out, mark.at_ns);
 	buf_write_str(out, mark.is_error ? "</span> <span><b>error</b> " : "</span> <span>");
 	if (text->len > 0)
@@ -215,14 +226,18 @@ static void write_marks(struct traces_page *p, const struct trace_span_view *s)
 	buf_write_str(out, "<ol class=\"marks\">\n");
 	for (uint32_t i = 0; i < s->mark_count; i++) {
 		if (hidden > 0 && i == TRACES_MARKS_MAX / 2) {
-			buf_printf(out, "<li class=\"gap\"><span class=\"at\"></span> %" PRIu32
-					" marks are not listed here; the JSON has them</li>\n", hidden);
+			buf_printf(out,
+				   "<li class=\"gap\"><span class=\"at\"></span> %" PRIu32
+				   " marks are not listed here; the JSON has them</li>\n",
+				   hidden);
 			i += hidden;
 		}
 		write_mark(p, s, i, &text);
 		if (s->marks_dropped > 0 && i + 1 == s->marks_before_gap)
-			buf_printf(out, "<li class=\"gap\"><span class=\"at\"></span> %" PRIu32
-					" marks came here and were not kept</li>\n", s->marks_dropped);
+			buf_printf(out,
+				   "<li class=\"gap\"><span class=\"at\"></span> %" PRIu32
+				   " marks came here and were not kept</li>\n",
+				   s->marks_dropped);
 	}
 	buf_write_str(out, "</ol>\n");
 	buf_fini(&text);
@@ -271,7 +286,9 @@ static void write_facts(struct traces_page *p, const struct trace_span_view *s)
 	write_attrs(p, s);
 	write_links(p, s);
 	if (s->children_dropped > 0)
-		buf_printf(out, "<div><dt>not recorded</dt><dd>%" PRIu32 " child spans</dd></div>\n", s->children_dropped);
+		buf_printf(out,
+			   "<div><dt>not recorded</dt><dd>%" PRIu32 " child spans</dd></div>\n",
+			   s->children_dropped);
 	if (s->depth == 0)
 		buf_write_str(out, "<div><dt>trace</dt><dd><code>");
 	else
@@ -303,8 +320,11 @@ static void write_axis(struct traces_page *p)
 	uint64_t step = MAX(axis_step(p->axis.length_ns), UINT64_C(1));
 	struct buf *out = &p->out;
 
-	buf_printf(out, "<div class=\"row axis\" aria-hidden=\"true\"><span class=\"name\">span</span><span>outcome</span>"
-			"<span class=\"n\">took</span><svg class=\"lane\"><defs><g id=\"grid%zu\">", p->next);
+	buf_printf(out,
+		   "<div class=\"row axis\" aria-hidden=\"true\"><span "
+		   "class=\"name\">span</span><span>outcome</span>"
+		   "<span class=\"n\">took</span><svg class=\"lane\"><defs><g id=\"grid%zu\">",
+		   p->next);
 	for (uint64_t at = 0; at <= p->axis.length_ns; at += step) {
 		buf_write_str(out, "<line class=\"grid\" y1=\"0\" y2=\"100%\"");
 		axis_write_percent(out, "x1", &p->axis, at);
@@ -315,8 +335,9 @@ static void write_axis(struct traces_page *p)
 	for (uint64_t at = 0; at <= p->axis.length_ns; at += step) {
 		bool at_edge = at > 0 && (double)at > 0.94 * (double)p->axis.length_ns;
 
-		buf_write_str(out, at == 0 ? "<text y=\"11\"" : at_edge ? "<text class=\"last\" y=\"11\"" :
-									  "<text class=\"mid\" y=\"11\"");
+		buf_write_str(out, at == 0 ? "<text y=\"11\"" :
+				   at_edge ? "<text class=\"last\" y=\"11\"" :
+					     "<text class=\"mid\" y=\"11\"");
 		axis_write_percent(out, "x", &p->axis, at);
 		buf_write_u8(out, '>');
 		if (at == 0)
@@ -344,8 +365,9 @@ static void write_ticks(struct traces_page *p, const struct trace_span_view *s)
 		at_ns = s->start_ns - p->axis.start_ns + mark.at_ns;
 		if (drawn > 0 && at_ns - last_ns < apart_ns && !mark.is_error)
 			continue;
-		buf_write_str(&p->out, mark.is_error ? "<line class=\"tick bad\" y1=\"0\" y2=\"100%\"" :
-						       "<line class=\"tick\" y1=\"55%\" y2=\"100%\"");
+		buf_write_str(&p->out, mark.is_error ?
+					       "<line class=\"tick bad\" y1=\"0\" y2=\"100%\"" :
+					       "<line class=\"tick\" y1=\"55%\" y2=\"100%\"");
 		axis_write_percent(&p->out, "x1", &p->axis, at_ns);
 		axis_write_percent(&p->out, "x2", &p->axis, at_ns);
 		buf_write_str(&p->out, "/>");
@@ -358,7 +380,10 @@ static void write_lane(struct traces_page *p, const struct trace_span_view *s)
 {
 	struct buf *out = &p->out;
 
-	buf_printf(out, "<svg class=\"lane\" aria-hidden=\"true\"><use href=\"#grid%zu\"/><rect class=\"base\"", p->next);
+	buf_printf(out,
+		   "<svg class=\"lane\" aria-hidden=\"true\"><use href=\"#grid%zu\"/><rect "
+		   "class=\"base\"",
+		   p->next);
 	axis_write_percent(out, "x", &p->axis, s->start_ns - p->axis.start_ns);
 	axis_write_percent(out, "width", &p->axis, s->duration_ns);
 	buf_write_str(out, "/>");
@@ -375,12 +400,14 @@ static void add_sums(struct traces_page *p, const struct trace_span_view *s)
 	for (size_t i = 0; i < count; i++) {
 		size_t k = 0;
 
-		while (k < p->sum_count && (p->sums[k].name != sums[i].name || p->sums[k].category != sums[i].category))
+		while (k < p->sum_count &&
+		       (p->sums[k].name != sums[i].name || p->sums[k].category != sums[i].category))
 			k++;
 		if (k == CATEGORY_SUMS_MAX)
 			return;
 		if (k == p->sum_count)
-			p->sums[p->sum_count++] = (struct stage_sum){ .category = s->category, .name = sums[i].name };
+			p->sums[p->sum_count++] =
+				(struct stage_sum){ .category = s->category, .name = sums[i].name };
 		p->sums[k].ns += sums[i].ns;
 		p->sums[k].max_ns = MAX(p->sums[k].max_ns, sums[i].ns);
 		p->sums[k].count++;
@@ -428,14 +455,19 @@ static void begin_root(struct traces_page *p)
 	buf_write_str(out, "</h1>\n");
 	write_verdict(p);
 	buf_write_str(out, "<svg class=\"stack big\" aria-hidden=\"true\">");
-	stage_write_bar(out, p->trace, p->palette, s, &(struct axis){ s->start_ns, s->duration_ns });
+	stage_write_bar(out, p->trace, p->palette, s,
+			&(struct axis){ s->start_ns, s->duration_ns });
 	buf_write_str(out, "</svg>\n");
 	write_stages(p, s);
 	write_facts(p, s);
-	buf_printf(out, "<h2>%" PRIu32 " span%s, %" PRIu32 " failed, %" PRIu32 " open</h2>\n<div class=\"waterfall\">\n", p->spans,
-		   p->spans == 1 ? "" : "s", p->failed, p->open);
+	buf_printf(out,
+		   "<h2>%" PRIu32 " span%s, %" PRIu32 " failed, %" PRIu32
+		   " open</h2>\n<div class=\"waterfall\">\n",
+		   p->spans, p->spans == 1 ? "" : "s", p->failed, p->open);
 	write_axis(p);
-	buf_write_str(out, "<ol class=\"spans\" aria-label=\"Spans, nested; each opens to its details\">\n");
+	buf_write_str(
+		out,
+		"<ol class=\"spans\" aria-label=\"Spans, nested; each opens to its details\">\n");
 }
 
 static void write_sums(struct traces_page *p)
@@ -447,11 +479,15 @@ static void write_sums(struct traces_page *p)
 	if (p->sum_count == 0 || p->drawn < 2)
 		return;
 	axis.length_ns = p->sums[0].ns;
-	buf_write_str(out, "<h2>Stages of all spans, added up</h2>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" "
-			   "aria-label=\"Stages of all spans\">\n<table class=\"sums\">\n<thead><tr>"
-			   "<th scope=\"col\">category</th><th scope=\"col\">stage</th><th scope=\"col\" class=\"n\">spans</th>"
-			   "<th scope=\"col\" class=\"n\">together</th><th scope=\"col\" class=\"n\">longest</th>"
-			   "<th scope=\"col\"></th></tr></thead>\n<tbody>\n");
+	buf_write_str(out,
+		      "<h2>Stages of all spans, added up</h2>\n<div class=\"scroll\" "
+		      "role=\"region\" tabindex=\"0\" "
+		      "aria-label=\"Stages of all spans\">\n<table class=\"sums\">\n<thead><tr>"
+		      "<th scope=\"col\">category</th><th scope=\"col\">stage</th><th "
+		      "scope=\"col\" class=\"n\">spans</th>"
+		      "<th scope=\"col\" class=\"n\">together</th><th scope=\"col\" "
+		      "class=\"n\">longest</th>"
+		      "<th scope=\"col\"></th></tr></thead>\n<tbody>\n");
 	for (size_t i = 0; i < p->sum_count; i++) {
 		const struct stage_sum *sum = &p->sums[i];
 
@@ -459,11 +495,14 @@ static void write_sums(struct traces_page *p)
 		page_write_text(out, sum->category);
 		buf_write_str(out, "</td><td>");
 		stage_write_name(out, p->palette, sum->name);
-		buf_printf(out, "</td><td class=\"n\">%" PRIu32 "</td><td class=\"n\">", sum->count);
+		buf_printf(out, "</td><td class=\"n\">%" PRIu32 "</td><td class=\"n\">",
+			   sum->count);
 		page_write_duration(out, sum->ns);
 		buf_write_str(out, "</td><td class=\"n\">");
 		page_write_duration(out, sum->max_ns);
-		buf_printf(out, "</td><td class=\"meter\"><svg class=\"stack\" aria-hidden=\"true\"><rect class=\"c%u\"",
+		buf_printf(out,
+			   "</td><td class=\"meter\"><svg class=\"stack\" "
+			   "aria-hidden=\"true\"><rect class=\"c%u\"",
 			   palette_colour(p->palette, sum->name));
 		axis_write_percent(out, "width", &axis, sum->ns);
 		buf_write_str(out, "/></svg></td></tr>\n");
@@ -477,9 +516,12 @@ static void end_root(struct traces_page *p, bool is_there)
 
 	buf_write_str(out, "</ol>\n</div>\n");
 	if (!is_there)
-		buf_write_str(out, "<p class=\"error\">The trace was evicted while this page was written.</p>\n");
+		buf_write_str(out, "<p class=\"error\">The trace was evicted while this page was "
+				   "written.</p>\n");
 	else if (p->drawn < p->spans)
-		buf_printf(out, "<p class=\"hint\">The first %" PRIu32 " of %" PRIu32 " spans are drawn; the JSON has all.</p>\n",
+		buf_printf(out,
+			   "<p class=\"hint\">The first %" PRIu32 " of %" PRIu32
+			   " spans are drawn; the JSON has all.</p>\n",
 			   p->drawn, p->spans);
 	if (is_there && p->root.mark_count > 0) {
 		buf_write_str(out, "<h2>Marks</h2>\n");
@@ -545,7 +587,8 @@ void waterfall_write_head(struct traces_page *p)
 	struct buf *out = &p->out;
 
 	http_page_begin(p->r, out, "trace");
-	buf_write_str(out, "<p class=\"trail\"><a href=\"/debug/traces\">All traces</a> · this one as <a href=\"/debug/traces?id=");
+	buf_write_str(out, "<p class=\"trail\"><a href=\"/debug/traces\">All traces</a> · this one "
+			   "as <a href=\"/debug/traces?id=");
 	page_write_hex(out, p->query.id, sizeof(p->query.id));
 	buf_write_str(out, "&amp;text\">text</a> or <a href=\"/debug/traces?id=");
 	page_write_hex(out, p->query.id, sizeof(p->query.id));
@@ -554,6 +597,7 @@ void waterfall_write_head(struct traces_page *p)
 
 void waterfall_write_tail(struct traces_page *p)
 {
-	buf_write_str(&p->out, "<p class=\"hint\">A row opens to its stages, marks and attributes. Small ticks on a bar are marks; "
+	buf_write_str(&p->out, "<p class=\"hint\">A row opens to its stages, marks and attributes. "
+			       "Small ticks on a bar are marks; "
 			       "tall ones are errors.</p>\n");
 }

@@ -1,5 +1,5 @@
-/* Serves the trace pages over a made-up store, to look at in a browser: trace_page [PORT]. Prints the address; ends with the
- * process. */
+/* Serves the trace pages over a made-up store, to look at in a browser: trace_page [PORT]. Prints
+ * the address; ends with the process. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,7 +16,8 @@ static struct shifted_clock running;
 
 static uint64_t shifted_now(const struct clock *c)
 {
-	return clock_now_ns(&clock_system) + ((const struct shifted_clock *)(const void *)c)->shift_ns;
+	return clock_now_ns(&clock_system) +
+	       ((const struct shifted_clock *)(const void *)c)->shift_ns;
 }
 
 static uint64_t shifted_wall(const struct clock *c)
@@ -41,7 +42,9 @@ static uint64_t switch_wall(const struct clock *c)
 int main(int argc, char **argv)
 {
 	static const struct clock clock = { switch_now, switch_wall };
-	struct http_server_config config = { .surface = HTTP_DEBUG, .title = "peerscope pid 4242", .version = "0.1.0" };
+	struct http_server_config config = { .surface = HTTP_DEBUG,
+					     .title = "peerscope pid 4242",
+					     .version = "0.1.0" };
 	struct multiaddr any, bound;
 	char why[512] = "", address[32];
 	struct loop loop;
@@ -59,8 +62,9 @@ int main(int argc, char **argv)
 	config.surface = HTTP_DEBUG;
 	struct http_server *s = http_server_new(&config);
 	(void)snprintf(address, sizeof(address), "127.0.0.1:%s", argc > 1 ? argv[1] : "0");
-	if (s == NULL || multiaddr_parse_hostport(address, strlen(address), &any) < 0 || debug_http_index(s) < 0 ||
-	    debug_http_traces(s, config.trace) < 0 || http_listen_tcp(s, &any, &bound, why, sizeof(why)) < 0) {
+	if (s == NULL || multiaddr_parse_hostport(address, strlen(address), &any) < 0 ||
+	    debug_http_index(s) < 0 || debug_http_traces(s, config.trace) < 0 ||
+	    http_listen_tcp(s, &any, &bound, why, sizeof(why)) < 0) {
 		fprintf(stderr, "cannot serve: %s\n", why);
 		return 1;
 	}

@@ -1,5 +1,5 @@
-/* A store as it looks after some minutes of work: discoveries, peers that fail, a slow DHT, something hostile. Shared by the
- * demonstration program and by the tests of the pages. */
+/* A store as it looks after some minutes of work: discoveries, peers that fail, a slow DHT,
+ * something hostile. Shared by the demonstration program and by the tests of the pages. */
 #pragma once
 
 #include <stdio.h>
@@ -9,7 +9,8 @@
 #include "base/err.h"
 #include "trace/trace.h"
 
-#define SCENE_HOSTILE "hm://x/<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\xff\x01\u202eabc"
+#define SCENE_HOSTILE                                                                              \
+	"hm://x/<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\xff\x01\u202eabc"
 
 static inline void scene_wait(struct clock_manual *c, double ms)
 {
@@ -27,7 +28,8 @@ static inline struct span scene_peer(struct span parent, unsigned n)
 }
 
 /* Two rounds with a peer of the LAN that has what is asked for. */
-static inline void scene_good_peer(struct clock_manual *c, struct span parent, unsigned n, double pace)
+static inline void scene_good_peer(struct clock_manual *c, struct span parent, unsigned n,
+				   double pace)
 {
 	struct span s = scene_peer(parent, n);
 
@@ -40,7 +42,8 @@ static inline void scene_good_peer(struct clock_manual *c, struct span parent, u
 	trace_stage(s, "reconcile");
 	for (int round = 1; round <= 3; round++) {
 		scene_wait(c, 40 * pace);
-		trace_mark(s, "round %d: %d ranges, have %d, need %d", round, 16 >> round, 4 * round, 90 / round);
+		trace_mark(s, "round %d: %d ranges, have %d, need %d", round, 16 >> round,
+			   4 * round, 90 / round);
 	}
 	trace_stage(s, "fetch");
 	for (int batch = 1; batch <= 4; batch++) {
@@ -55,7 +58,8 @@ static inline void scene_good_peer(struct clock_manual *c, struct span parent, u
 	trace_finish(s, 0, NULL);
 }
 
-static inline void scene_failed_peer(struct clock_manual *c, struct span parent, unsigned n, double dial_ms)
+static inline void scene_failed_peer(struct clock_manual *c, struct span parent, unsigned n,
+				     double dial_ms)
 {
 	struct span s = scene_peer(parent, n);
 
@@ -67,7 +71,8 @@ static inline void scene_failed_peer(struct clock_manual *c, struct span parent,
 }
 
 /* The one to be understood in five seconds: nobody near has it, the DHT is slow. */
-static inline struct span scene_slow_discovery(struct trace *t, struct clock_manual *c, const char *iri)
+static inline struct span scene_slow_discovery(struct trace *t, struct clock_manual *c,
+					       const char *iri)
 {
 	struct span s = trace_root(t, "sync.discover", iri, strlen(iri), NULL);
 
@@ -106,7 +111,8 @@ static inline struct span scene_slow_discovery(struct trace *t, struct clock_man
 	return s;
 }
 
-static inline void scene_fast_discovery(struct trace *t, struct clock_manual *c, const char *iri, double pace)
+static inline void scene_fast_discovery(struct trace *t, struct clock_manual *c, const char *iri,
+					double pace)
 {
 	struct span s = trace_root(t, "sync.discover", iri, strlen(iri), NULL);
 
@@ -139,12 +145,15 @@ static inline void scene_failed_discovery(struct trace *t, struct clock_manual *
 /** Fills the store; yields the slow discovery, finished. The last one is still at work. */
 static inline struct span scene_fill(struct trace *t, struct clock_manual *c)
 {
-	static const char slow_iri[] = "hm://z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK/field-notes/2026/herons";
+	static const char slow_iri[] =
+		"hm://z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK/field-notes/2026/herons";
 	struct span slow, active, linked;
 	char iri[128];
 
 	for (int i = 0; i < 9; i++) {
-		(void)snprintf(iri, sizeof(iri), "hm://z6MkpTHR8VNsBxYAAWHut2Geadd9jSwuBV8xRoAnwWsdvktH/book/chapter-%d", i);
+		(void)snprintf(
+			iri, sizeof(iri),
+			"hm://z6MkpTHR8VNsBxYAAWHut2Geadd9jSwuBV8xRoAnwWsdvktH/book/chapter-%d", i);
 		scene_fast_discovery(t, c, iri, 0.4 + 0.35 * i);
 		scene_wait(c, 4100);
 	}

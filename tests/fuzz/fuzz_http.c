@@ -1,5 +1,6 @@
-/* The bytes of a client through the parser, the guard, the decoder and the negotiation of debug_http/: one request after another
- * as on a connection, in pieces of a size that the first byte chooses. */
+/* The bytes of a client through the parser, the guard, the decoder and the negotiation of
+ * debug_http/: one request after another as on a connection, in pieces of a size that the first
+ * byte chooses. */
 #include <stdint.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* A server on a real loop, and a raw client of it in the same thread, for the tests of debug_http/. */
+/* A server on a real loop, and a raw client of it in the same thread, for the tests of debug_http/.
+ */
 #pragma once
 
 #include "test_util.h"
@@ -41,7 +42,9 @@ static inline void on_server_closed(void *data)
 /** A server on 127.0.0.1, port 0, whose time moves only by fixture_advance. */
 static inline void fixture_init(struct fixture *f, enum http_surface surface)
 {
-	struct http_server_config config = { .surface = surface, .title = "peerscope pid 123", .version = "0.1.0" };
+	struct http_server_config config = { .surface = surface,
+					     .title = "peerscope pid 123",
+					     .version = "0.1.0" };
 	struct multiaddr any;
 	char why[256];
 
@@ -93,7 +96,8 @@ static inline void fixture_fini(struct fixture *f)
 	loop_fini(&f->loop);
 }
 
-static inline void client_start(struct client *c, struct fixture *f, const struct sockaddr *address, socklen_t len)
+static inline void client_start(struct client *c, struct fixture *f, const struct sockaddr *address,
+				socklen_t len)
 {
 	*c = (struct client){ .f = f };
 	buf_init(&c->in, ANSWER_MAX);
@@ -179,7 +183,8 @@ static inline bool answer_is_complete(struct client *c, bool is_head)
 	if (strcasestr(text, "\r\nTransfer-Encoding: chunked") != NULL)
 		return c->in.len >= 5 && memcmp(text + c->in.len - 5, "0\r\n\r\n", 5) == 0;
 	length = strcasestr(text, "\r\nContent-Length: ");
-	return length != NULL && c->in.len >= (size_t)(end + 4 - text) + strtoul(length + 18, NULL, 10);
+	return length != NULL &&
+	       c->in.len >= (size_t)(end + 4 - text) + strtoul(length + 18, NULL, 10);
 }
 
 /** Until one whole answer is there, or the connection ends. */

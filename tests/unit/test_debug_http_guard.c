@@ -21,7 +21,8 @@ static void on_call(void *data, struct http_request *r)
 static int setup(void **state)
 {
 	fixture_init(&f, HTTP_DEBUG);
-	CHECK_STATUS(0, http_route(f.server, HTTP_GET_ | HTTP_POST_, "/debug/x", "a test", on_call, NULL));
+	CHECK_STATUS(0, http_route(f.server, HTTP_GET_ | HTTP_POST_, "/debug/x", "a test", on_call,
+				   NULL));
 	CHECK_STATUS(0, http_route(f.server, HTTP_POST_, "/debug/change", NULL, on_call, NULL));
 	calls = 0;
 	return 0;
@@ -56,9 +57,11 @@ static int get_with_host(const char *host)
 
 static void hosts_of_this_machine_are_served(void **state)
 {
-	static const char *const hosts[] = { "localhost:%P", "127.0.0.1:%P", "[::1]:%P", "[::1]", "LOCALHOST",
-					     "localhost.", "foo.localhost", "a.b.localhost:1", "127.5.6.7",
-					     "[::ffff:127.0.0.1]", "localhost:19099", "localhost:" };
+	static const char *const hosts[] = {
+		"localhost:%P", "127.0.0.1:%P",	      "[::1]:%P",	 "[::1]",
+		"LOCALHOST",	"localhost.",	      "foo.localhost",	 "a.b.localhost:1",
+		"127.5.6.7",	"[::ffff:127.0.0.1]", "localhost:19099", "localhost:"
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++)
 		assert_int_equal(200, get_with_host(hosts[i]));
@@ -66,9 +69,13 @@ static void hosts_of_this_machine_are_served(void **state)
 
 static void hosts_of_others_are_refused(void **state)
 {
-	static const char *const hosts[] = { "evil.com:%P", "127.0.0.1.evil.com", "localhost.evil.com", "0.0.0.0:%P",
-					     "2130706433", "192.168.1.5", "127.1", "0x7f.0.0.1", "[::2]", "[fe80::1]",
-					     "evillocalhost", "[::ffff:10.0.0.1]", "127.0.0.1.", "[::1%lo]", "." };
+	static const char *const hosts[] = {
+		"evil.com:%P", "127.0.0.1.evil.com", "localhost.evil.com",
+		"0.0.0.0:%P",  "2130706433",	     "192.168.1.5",
+		"127.1",       "0x7f.0.0.1",	     "[::2]",
+		"[fe80::1]",   "evillocalhost",	     "[::ffff:10.0.0.1]",
+		"127.0.0.1.",  "[::1%lo]",	     "."
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++)
 		assert_int_equal(403, get_with_host(hosts[i]));
@@ -76,8 +83,16 @@ static void hosts_of_others_are_refused(void **state)
 
 static void malformed_hosts_are_bad_requests(void **state)
 {
-	static const char *const hosts[] = { "", "evil.com@localhost", "localhost:99x", "localhost:123456", ":80",
-					     "[::1", "[::1]x", "local host", "localhost,evil.com", "localhost/" };
+	static const char *const hosts[] = { "",
+					     "evil.com@localhost",
+					     "localhost:99x",
+					     "localhost:123456",
+					     ":80",
+					     "[::1",
+					     "[::1]x",
+					     "local host",
+					     "localhost,evil.com",
+					     "localhost/" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++)
 		assert_int_equal(400, get_with_host(hosts[i]));
@@ -94,12 +109,27 @@ static void a_client_of_http_1_0_needs_no_host(void **state)
 
 static void an_absolute_target_must_agree_with_the_host(void **state)
 {
-	assert_int_equal(200, ask_status(&f, "GET http://localhost/debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-	assert_int_equal(200, ask_status(&f, "GET HTTP://LOCALHOST:%P/debug/x HTTP/1.1\r\nHost: localhost:%P\r\n\r\n"));
-	assert_int_equal(400, ask_status(&f, "GET http://evil.com/debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-	assert_int_equal(400, ask_status(&f, "GET http://localhost:1/debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-	assert_int_equal(400, ask_status(&f, "GET https://localhost/debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-	assert_int_equal(400, ask_status(&f, "GET http://localhost@evil.com/debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+	assert_int_equal(
+		200,
+		ask_status(&f, "GET http://localhost/debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+	assert_int_equal(
+		200,
+		ask_status(
+			&f,
+			"GET HTTP://LOCALHOST:%P/debug/x HTTP/1.1\r\nHost: localhost:%P\r\n\r\n"));
+	assert_int_equal(
+		400,
+		ask_status(&f, "GET http://evil.com/debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+	assert_int_equal(
+		400,
+		ask_status(&f,
+			   "GET http://localhost:1/debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+	assert_int_equal(
+		400,
+		ask_status(&f,
+			   "GET https://localhost/debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+	assert_int_equal(400, ask_status(&f, "GET http://localhost@evil.com/debug/x "
+					     "HTTP/1.1\r\nHost: localhost\r\n\r\n"));
 	assert_int_equal(0, calls - 2);
 }
 
@@ -108,31 +138,45 @@ static void requests_that_other_sites_start_are_refused(void **state)
 	assert_int_equal(403, get("Host: localhost\r\nSec-Fetch-Site: cross-site\r\n"));
 	assert_int_equal(403, get("Host: localhost\r\nSec-Fetch-Site: same-site\r\n"));
 	assert_int_equal(403, get("Host: localhost\r\nSec-Fetch-Site:\r\n"));
-	assert_int_equal(403, get("Host: localhost\r\nSec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n"));
+	assert_int_equal(
+		403,
+		get("Host: localhost\r\nSec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n"));
 	assert_int_equal(200, get("Host: localhost\r\nSec-Fetch-Site: same-origin\r\n"));
 	assert_int_equal(200, get("Host: localhost\r\nSec-Fetch-Site: None\r\n"));
 }
 
 static void a_rebound_name_reaches_no_handler(void **state)
 {
-	assert_int_equal(403, get("Host: evil.com:%P\r\nUser-Agent: Mozilla/5.0 (X11)\r\nAccept: */*\r\n"));
+	assert_int_equal(
+		403, get("Host: evil.com:%P\r\nUser-Agent: Mozilla/5.0 (X11)\r\nAccept: */*\r\n"));
 	assert_int_equal(403, ask_status(&f, "GET /nowhere HTTP/1.1\r\nHost: evil.com\r\n\r\n"));
-	assert_int_equal(403, ask_status(&f, "GET /debug/assets/page.css HTTP/1.1\r\nHost: evil.com\r\n\r\n"));
+	assert_int_equal(
+		403,
+		ask_status(&f, "GET /debug/assets/page.css HTTP/1.1\r\nHost: evil.com\r\n\r\n"));
 }
 
 static void origins_must_be_our_own(void **state)
 {
-	static const char *const foreign[] = { "http://evil.com", "null", "https://localhost:%P", "http://localhost:1",
-					       "http://localhost:%P.evil.com", "http://localhost:%P/", "", "localhost:%P" };
+	static const char *const foreign[] = { "http://evil.com",
+					       "null",
+					       "https://localhost:%P",
+					       "http://localhost:1",
+					       "http://localhost:%P.evil.com",
+					       "http://localhost:%P/",
+					       "",
+					       "localhost:%P" };
 	char headers[256];
 
 	for (size_t i = 0; i < ARRAY_SIZE(foreign); i++) {
-		(void)snprintf(headers, sizeof(headers), "Host: localhost:%%P\r\nOrigin: %s\r\n", foreign[i]);
+		(void)snprintf(headers, sizeof(headers), "Host: localhost:%%P\r\nOrigin: %s\r\n",
+			       foreign[i]);
 		assert_int_equal(403, get(headers));
 	}
 	assert_int_equal(200, get("Host: localhost:%P\r\nOrigin: http://localhost:%P\r\n"));
 	assert_int_equal(200, get("Host: localhost:%P\r\nOrigin: HTTP://LOCALHOST:%P\r\n"));
-	assert_int_equal(403, get("Host: localhost\r\nOrigin: http://localhost\r\nOrigin: http://evil.com\r\n"));
+	assert_int_equal(
+		403,
+		get("Host: localhost\r\nOrigin: http://localhost\r\nOrigin: http://evil.com\r\n"));
 }
 
 static void a_foreign_referer_is_refused_where_nothing_better_is_known(void **state)
@@ -143,21 +187,26 @@ static void a_foreign_referer_is_refused_where_nothing_better_is_known(void **st
 	assert_int_equal(200, get("Host: localhost\r\nReferer: http://localhost/debug/\r\n"));
 	assert_int_equal(200, get("Host: localhost\r\nReferer: http://localhost\r\n"));
 	/* A link from a chat program, opened by the user, has "none". */
-	assert_int_equal(200, get("Host: localhost\r\nReferer: http://evil.com/\r\nSec-Fetch-Site: none\r\n"));
+	assert_int_equal(
+		200,
+		get("Host: localhost\r\nReferer: http://evil.com/\r\nSec-Fetch-Site: none\r\n"));
 }
 
 static int post(const char *headers)
 {
 	char request[2048];
 
-	(void)snprintf(request, sizeof(request), "POST /debug/change HTTP/1.1\r\nHost: localhost:%%P\r\n"
-						 "Content-Length: 3\r\n%s\r\na=b", headers);
+	(void)snprintf(request, sizeof(request),
+		       "POST /debug/change HTTP/1.1\r\nHost: localhost:%%P\r\n"
+		       "Content-Length: 3\r\n%s\r\na=b",
+		       headers);
 	return ask_status(&f, request);
 }
 
 static void forms_of_other_sites_change_nothing(void **state)
 {
-	assert_int_equal(403, post("Origin: http://evil.com\r\nContent-Type: application/x-www-form-urlencoded\r\n"));
+	assert_int_equal(403, post("Origin: http://evil.com\r\nContent-Type: "
+				   "application/x-www-form-urlencoded\r\n"));
 	assert_int_equal(403, post("User-Agent: Mozilla/5.0\r\n"));
 	assert_int_equal(403, post("User-Agent: Opera/9.80\r\nSec-Fetch-Site: same-origin\r\n"));
 	assert_int_equal(0, calls);
@@ -175,10 +224,17 @@ static void only_post_changes_state(void **state)
 	assert_int_equal(405, client_status(&c));
 	assert_true(client_has(&c, "\r\nAllow: POST\r\n"));
 	client_close(&c);
-	assert_int_equal(405, ask_status(&f, "PUT /debug/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"));
-	assert_int_equal(405, ask_status(&f, "DELETE /debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-	assert_int_equal(405, ask_status(&f, "CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n"));
-	assert_int_equal(405, ask_status(&f, "PROPFIND /debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+	assert_int_equal(
+		405,
+		ask_status(
+			&f,
+			"PUT /debug/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"));
+	assert_int_equal(405,
+			 ask_status(&f, "DELETE /debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+	assert_int_equal(
+		405, ask_status(&f, "CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n"));
+	assert_int_equal(405,
+			 ask_status(&f, "PROPFIND /debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
 	assert_int_equal(0, calls);
 }
 
@@ -191,7 +247,8 @@ static void requests_through_a_proxy_are_refused(void **state)
 	assert_int_equal(403, get("Host: localhost\r\nX-Real-IP: 127.0.0.1\r\n"));
 }
 
-/* Cannot be had over loopback: a client with another address, past a firewall rule that lets it in. */
+/* Cannot be had over loopback: a client with another address, past a firewall rule that lets it in.
+ */
 static void a_client_of_another_machine_is_refused(void **state)
 {
 	static const char text[] = "GET /debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -214,8 +271,10 @@ static void a_preflight_gets_no_permission(void **state)
 {
 	struct client c;
 
-	client_ask(&c, &f, "OPTIONS /debug/x HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
-			   "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Private-Network: true\r\n\r\n");
+	client_ask(&c, &f,
+		   "OPTIONS /debug/x HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+		   "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Private-Network: "
+		   "true\r\n\r\n");
 	assert_int_equal(405, client_status(&c));
 	assert_false(client_has(&c, "\r\nAccess-Control-"));
 	client_close(&c);
@@ -224,14 +283,18 @@ static void a_preflight_gets_no_permission(void **state)
 
 static void every_reply_carries_the_protective_headers(void **state)
 {
-	static const char *const requests[] = { "GET /debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n",
-						"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
-						"GET /debug/ HTTP/1.1\r\nHost: evil.com\r\n\r\n",
-						"BAD\r\n\r\n",
-						"GET /debug/assets/page.css HTTP/1.1\r\nHost: localhost\r\n\r\n" };
-	static const char *const headers[] = { "\r\nContent-Security-Policy: default-src 'none';", "frame-ancestors 'none'",
-					       "\r\nX-Frame-Options: DENY\r\n", "\r\nX-Content-Type-Options: nosniff\r\n",
-					       "\r\nReferrer-Policy: no-referrer\r\n", "\r\nCache-Control: no-store\r\n",
+	static const char *const requests[] = {
+		"GET /debug/x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET /debug/ HTTP/1.1\r\nHost: evil.com\r\n\r\n", "BAD\r\n\r\n",
+		"GET /debug/assets/page.css HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	};
+	static const char *const headers[] = { "\r\nContent-Security-Policy: default-src 'none';",
+					       "frame-ancestors 'none'",
+					       "\r\nX-Frame-Options: DENY\r\n",
+					       "\r\nX-Content-Type-Options: nosniff\r\n",
+					       "\r\nReferrer-Policy: no-referrer\r\n",
+					       "\r\nCache-Control: no-store\r\n",
 					       "\r\nCross-Origin-Resource-Policy: same-origin\r\n",
 					       "\r\nCross-Origin-Opener-Policy: same-origin\r\n" };
 
@@ -251,25 +314,31 @@ static void a_refusal_explains_itself(void **state)
 	char tunnel[64];
 	struct client c;
 
-	(void)snprintf(tunnel, sizeof(tunnel), "ssh -L %u:localhost:%u", f.bound.port, f.bound.port);
+	(void)snprintf(tunnel, sizeof(tunnel), "ssh -L %u:localhost:%u", f.bound.port,
+		       f.bound.port);
 	client_ask(&c, &f, "GET /debug/ HTTP/1.1\r\nHost: evil.com\r\n\r\n");
 	assert_true(client_has(&c, "Host header does not name this machine"));
 	assert_true(client_has(&c, tunnel));
 	client_close(&c);
-	client_ask(&c, &f, "GET /debug/?json HTTP/1.1\r\nHost: evil.com\r\nAccept: application/json\r\n\r\n");
+	client_ask(
+		&c, &f,
+		"GET /debug/?json HTTP/1.1\r\nHost: evil.com\r\nAccept: application/json\r\n\r\n");
 	assert_true(client_has(&c, "{\"error\":\"The Host header"));
 	client_close(&c);
 }
 
 static void other_addresses_than_loopback_are_not_listened_on(void **state)
 {
-	static const char *const addresses[] = { "0.0.0.0:56001", "192.168.1.5:56001", "[::]:56001", "10.0.0.1:56001" };
+	static const char *const addresses[] = { "0.0.0.0:56001", "192.168.1.5:56001", "[::]:56001",
+						 "10.0.0.1:56001" };
 	struct multiaddr address, bound;
 	char why[512];
 
 	for (size_t i = 0; i < ARRAY_SIZE(addresses); i++) {
-		CHECK_STATUS(0, multiaddr_parse_hostport(addresses[i], strlen(addresses[i]), &address));
-		CHECK_STATUS(UV_EACCES, http_listen_tcp(f.server, &address, &bound, why, sizeof(why)));
+		CHECK_STATUS(
+			0, multiaddr_parse_hostport(addresses[i], strlen(addresses[i]), &address));
+		CHECK_STATUS(UV_EACCES,
+			     http_listen_tcp(f.server, &address, &bound, why, sizeof(why)));
 		assert_non_null(strstr(why, "ssh -L 56001:localhost:56001"));
 	}
 }

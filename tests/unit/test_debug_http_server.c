@@ -1,4 +1,5 @@
-/* Connections: keep-alive, pipelining, pieces, limits, deadlines, clients that leave. Over loopback, time moved by hand. */
+/* Connections: keep-alive, pipelining, pieces, limits, deadlines, clients that leave. Over
+ * loopback, time moved by hand. */
 #include "debug_http_client.h"
 
 enum { PIECE = 16 << 10, PIECES = 2000 };
@@ -28,7 +29,8 @@ static void on_echo(void *data, struct http_request *r)
 
 	pending.calls++;
 	(void)http_request_body(r, &pending.body_len);
-	(void)snprintf(text, sizeof(text), "%s tail=%s q=%s", http_request_path(r), http_request_tail(r),
+	(void)snprintf(text, sizeof(text), "%s tail=%s q=%s", http_request_path(r),
+		       http_request_tail(r),
 		       http_request_param(r, "q") != NULL ? http_request_param(r, "q") : "-");
 	reply_text(r, text);
 }
@@ -170,8 +172,13 @@ static void pipelined_requests_are_answered_in_order(void **state)
 	struct client c;
 
 	client_open(&c, &f);
-	client_send(&c, GET("/echo/1") "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody" GET("/small")
-		    GET("/echo/2") "GET /echo/3 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" GET("/echo/4"));
+	client_send(
+		&c,
+		GET("/echo/1") "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+			       "4\r\n\r\nbody" GET("/small")
+				       GET("/echo/2") "GET /echo/3 HTTP/1.1\r\nHost: "
+						      "localhost\r\nConnection: close\r\n\r\n" GET(
+							      "/echo/4"));
 	client_await_end(&c);
 	assert_int_equal(5, count_of(client_text(&c), "HTTP/1.1 200 OK"));
 	assert_true(strstr(client_text(&c), "tail=1") < strstr(client_text(&c), "tail=2"));
@@ -210,7 +217,8 @@ static void a_client_may_not_send_ahead_without_end(void **state)
 	for (int i = 0; i < 100000; i++) { /* until the socket takes no more */
 		if (i % 100 == 0)
 			fixture_turns(&f, 3);
-		if (send(c.fd, more, sizeof(more) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(more) - 1)
+		if (send(c.fd, more, sizeof(more) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) !=
+		    sizeof(more) - 1)
 			break;
 		sent++;
 	}
@@ -225,8 +233,9 @@ static void a_client_may_not_send_ahead_without_end(void **state)
 
 static void a_request_may_arrive_byte_by_byte(void **state)
 {
-	static const char request[] = "POST /echo?q=1 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-				      "5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nTrailer: x\r\n\r\n";
+	static const char request[] =
+		"POST /echo?q=1 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+		"5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nTrailer: x\r\n\r\n";
 	struct client c;
 
 	client_open(&c, &f);
@@ -484,11 +493,17 @@ static void large_bodies_are_refused_unread(void **state)
 	char chunk[70000];
 	struct client c;
 
-	assert_int_equal(413, ask_status(&f, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65537\r\n\r\n"));
-	assert_int_equal(413, ask_status(&f, "POST /echo HTTP/1.1\r\nHost: localhost\r\n"
-					     "Content-Length: 1073741824\r\nExpect: 100-continue\r\n\r\n"));
+	assert_int_equal(
+		413,
+		ask_status(
+			&f,
+			"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65537\r\n\r\n"));
+	assert_int_equal(
+		413, ask_status(&f, "POST /echo HTTP/1.1\r\nHost: localhost\r\n"
+				    "Content-Length: 1073741824\r\nExpect: 100-continue\r\n\r\n"));
 	client_open(&c, &f);
-	client_send(&c, "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n");
+	client_send(&c, "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
+			"chunked\r\n\r\n11170\r\n");
 	memset(chunk, 'x', sizeof(chunk));
 	client_send_bytes(&c, chunk, sizeof(chunk));
 	client_await_end(&c);
@@ -505,7 +520,8 @@ static void a_body_within_the_limit_is_asked_for_and_read(void **state)
 	struct client c;
 
 	client_open(&c, &f);
-	client_send(&c, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65536\r\nExpect: 100-continue\r\n\r\n");
+	client_send(&c, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+			"65536\r\nExpect: 100-continue\r\n\r\n");
 	while (!client_has(&c, "HTTP/1.1 100 Continue\r\n\r\n"))
 		client_pump(&c, SIZE_MAX);
 	buf_clear(&c.in);
@@ -613,13 +629,23 @@ static void connections_beyond_the_limit_are_told_to_come_back(void **state)
 static void nonsense_is_a_bad_request(void **state)
 {
 	static const char *const requests[] = {
-		"HELLO\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/3.7\r\n\r\n", "\x16\x03\x01\x02", "GET / HTTP/1.1\r\nBad Header: x\r\n\r\n",
-		"GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-		"GET /%ff HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /echo?q=%ff HTTP/1.1\r\nHost: localhost\r\n\r\n",
-		"GET /echo?q=%4 HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /echo#x HTTP/1.1\r\nHost: localhost\r\n\r\n",
-		"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-		"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-		"GET /echo?1&2&3&4&5&6&7&8&9&0&1&2&3&4&5&6&7&8&9&0&1&2&3&4&5&6&7&8&9&0&1&2&3 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"HELLO\r\n\r\n",
+		"GET\r\n\r\n",
+		"GET / HTTP/3.7\r\n\r\n",
+		"\x16\x03\x01\x02",
+		"GET / HTTP/1.1\r\nBad Header: x\r\n\r\n",
+		"GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET /%ff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET /echo?q=%ff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET /echo?q=%4 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET /echo#x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: "
+		"chunked\r\n\r\n",
+		"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: "
+		"2\r\n\r\n",
+		"GET /echo?1&2&3&4&5&6&7&8&9&0&1&2&3&4&5&6&7&8&9&0&1&2&3&4&5&6&7&8&9&0&1&2&3 "
+		"HTTP/1.1\r\nHost: localhost\r\n\r\n",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
@@ -650,8 +676,11 @@ static void requests_are_traced_and_continue_a_foreign_trace(void **state)
 	uint32_t root;
 
 	trace_counts(f.trace, &before);
-	assert_int_equal(200, ask_status(&f, "GET /echo HTTP/1.1\r\nHost: localhost\r\n"
-					     "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n"));
+	assert_int_equal(
+		200,
+		ask_status(&f, "GET /echo HTTP/1.1\r\nHost: localhost\r\n"
+			       "traceparent: "
+			       "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n"));
 	trace_counts(f.trace, &after);
 	assert_int_equal(1, after.finished - before.finished);
 	q.has_id = true;
@@ -659,13 +688,16 @@ static void requests_are_traced_and_continue_a_foreign_trace(void **state)
 	assert_int_equal(1, trace_search(f.trace, &q, &root, 1, &matched, NULL));
 }
 
-/* Every allocation of the daemon's side fails once: the client gets an answer or a closed connection, nothing leaks. */
+/* Every allocation of the daemon's side fails once: the client gets an answer or a closed
+ * connection, nothing leaks. */
 static void a_request_survives_oom_at_every_allocation(void **state)
 {
 	static const char *const requests[] = {
 		"GET /small?q=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-		"POST /echo?q=2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
-		"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n",
+		"POST /echo?q=2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nConnection: "
+		"close\r\n\r\nabc",
+		"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: "
+		"close\r\n\r\n",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
@@ -676,7 +708,9 @@ static void a_request_survives_oom_at_every_allocation(void **state)
 
 			client_open(&c, &f);
 			client_send(&c, requests[i]);
-			for (int k = 0; k < 200 && (n = recv(c.fd, reply, sizeof(reply), MSG_DONTWAIT)) < 0; k++)
+			for (int k = 0;
+			     k < 200 && (n = recv(c.fd, reply, sizeof(reply), MSG_DONTWAIT)) < 0;
+			     k++)
 				fixture_turn(&f);
 			if (mem_fault_hits() == 0)
 				assert_true(n > 12 && memcmp(reply, "HTTP/1.1 ", 9) == 0);
@@ -714,7 +748,8 @@ static void the_control_surface_takes_large_bodies_and_any_host(void **state)
 	unlink(path);
 	CHECK_STATUS(0, http_listen_unix(f.server, path, why, sizeof(why)));
 	client_open_unix(&c, &f, path);
-	client_send(&c, "POST /echo HTTP/1.1\r\nHost: anything\r\nUser-Agent: Mozilla\r\nContent-Length: 1000000\r\n\r\n");
+	client_send(&c, "POST /echo HTTP/1.1\r\nHost: anything\r\nUser-Agent: "
+			"Mozilla\r\nContent-Length: 1000000\r\n\r\n");
 	for (int i = 0; i < 1000; i++) {
 		char thousand[1000];
 
@@ -778,7 +813,8 @@ int main(void)
 		T(a_client_that_ends_its_side_and_then_leaves_is_noticed_by_writing),
 		T(a_client_that_leaves_during_a_stream_ends_it),
 		T(a_client_that_ends_only_its_side_gets_its_replies),
-		cmocka_unit_test_setup(closing_the_server_tells_handlers_and_lets_them_answer, setup),
+		cmocka_unit_test_setup(closing_the_server_tells_handlers_and_lets_them_answer,
+				       setup),
 		T(long_headers_are_refused),
 		T(many_headers_are_refused),
 		T(large_bodies_are_refused_unread),

@@ -1,4 +1,5 @@
-/* The pages about traces: complete, well formed, escaped, small, and honest about what was asked. */
+/* The pages about traces: complete, well formed, escaped, small, and honest about what was asked.
+ */
 #include "debug_http_client.h"
 
 #include "../browser/trace_scene.h"
@@ -45,7 +46,8 @@ static char *get_page(const char *target, int status)
 	struct client c;
 	char *page;
 
-	(void)snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n", target);
+	(void)snprintf(request, sizeof(request),
+		       "GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n", target);
 	client_ask(&c, &f, request);
 	assert_int_equal(status, client_status(&c));
 	assert_true(client_has(&c, "Content-Type: text/html; charset=utf-8\r\n"));
@@ -84,7 +86,8 @@ static void check_well_formed(const char *p)
 
 		assert_true(*p != '>');
 		if (*p == '&')
-			assert_true(p[1 + strspn(p + 1, "abcdefghijklmnopqrstuvwxyz#0123456789")] == ';');
+			assert_true(p[1 + strspn(p + 1, "abcdefghijklmnopqrstuvwxyz#0123456789")] ==
+				    ';');
 		if (*p != '<')
 			continue;
 		p += is_end ? 2 : 1;
@@ -115,7 +118,8 @@ static void check_page(const char *target)
 	char *page = get_page(target, 200);
 
 	check_well_formed(page);
-	assert_false(has(page, "://localhost") || has(page, "src=\"http") || has(page, "href=\"http"));
+	assert_false(has(page, "://localhost") || has(page, "src=\"http") ||
+		     has(page, "href=\"http"));
 	mem_free(page);
 }
 
@@ -173,7 +177,8 @@ static void errors_are_pages_too(void **state)
 
 static void bad_parameters_are_named_in_every_format(void **state)
 {
-	static const char *const bad[] = { "min=5parsecs", "n=0", "n=251", "n=x", "id=123", "sort=up", "active=perhaps" };
+	static const char *const bad[] = { "min=5parsecs", "n=0",     "n=251",	       "n=x",
+					   "id=123",	   "sort=up", "active=perhaps" };
 	char request[256];
 	struct client c;
 
@@ -184,12 +189,15 @@ static void bad_parameters_are_named_in_every_format(void **state)
 		page = get_page(request, 400);
 		assert_true(has(page, "Bad parameter"));
 		mem_free(page);
-		(void)snprintf(request, sizeof(request), "GET /debug/traces?json&%s HTTP/1.1\r\nHost: localhost\r\n\r\n", bad[i]);
+		(void)snprintf(request, sizeof(request),
+			       "GET /debug/traces?json&%s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+			       bad[i]);
 		client_ask(&c, &f, request);
 		assert_int_equal(400, client_status(&c));
 		assert_int_equal(0, strncmp(client_body(&c), "{\"error\":\"Bad parameter ", 24));
 		client_close(&c);
-		(void)snprintf(request, sizeof(request), "GET /debug/traces?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", bad[i]);
+		(void)snprintf(request, sizeof(request),
+			       "GET /debug/traces?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", bad[i]);
 		client_ask(&c, &f, request);
 		assert_int_equal(400, client_status(&c));
 		assert_int_equal(0, strncmp(client_body(&c), "Bad parameter ", 14));
@@ -217,7 +225,8 @@ static void the_format_follows_the_client(void **state)
 
 	(void)scene_fill(f.trace, &f.clock);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		(void)snprintf(request, sizeof(request), "GET /debug/traces%s HTTP/1.1\r\nHost: localhost\r\n%s\r\n",
+		(void)snprintf(request, sizeof(request),
+			       "GET /debug/traces%s HTTP/1.1\r\nHost: localhost\r\n%s\r\n",
 			       rows[i].query, rows[i].accept);
 		(void)snprintf(type, sizeof(type), "\r\nContent-Type: %s", rows[i].type);
 		client_ask(&c, &f, request);
@@ -232,12 +241,15 @@ static void hostile_names_are_text(void **state)
 	char *page;
 
 	(void)scene_fill(f.trace, &f.clock);
-	page = get_page("/debug/traces?q=%3Cscript%3Ealert(1)%3C/script%3E%22%27%3E%3Cimg%20src=x%20onerror=alert(2)%3E", 200);
+	page = get_page("/debug/traces?q=%3Cscript%3Ealert(1)%3C/"
+			"script%3E%22%27%3E%3Cimg%20src=x%20onerror=alert(2)%3E",
+			200);
 	check_well_formed(page);
 	assert_false(has(page, "<script>alert"));
 	assert_false(has(page, "<img"));
 	assert_false(has(page, "\u202e"));
-	assert_true(has(page, "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&gt;&lt;img src=x onerror=alert(2)&gt;"
+	assert_true(has(page, "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&gt;&lt;img src=x "
+			      "onerror=alert(2)&gt;"
 			      "\ufffd\ufffd\ufffdabc"));
 	assert_true(has(page, "1 of 14 matching traces") || has(page, "1 of 1 matching traces"));
 	mem_free(page);
@@ -262,7 +274,8 @@ static void hostile_details_are_text(void **state)
 	(void)snprintf(target, sizeof(target), "/debug/traces?id=%s", id);
 	page = get_page(target, 200);
 	check_well_formed(page);
-	assert_false(has(page, "<script>x") || has(page, "<stage>") || has(page, "<key>") || has(page, "<outcome>"));
+	assert_false(has(page, "<script>x") || has(page, "<stage>") || has(page, "<key>") ||
+		     has(page, "<outcome>"));
 	assert_true(has(page, "said &quot;&gt;&lt;script&gt;x&lt;/script&gt;\ufffd(&amp;"));
 	mem_free(page);
 }
@@ -280,11 +293,18 @@ static void the_slow_stage_is_named_in_words(void **state)
 
 static void a_trace_page_tells_the_whole_story(void **state)
 {
-	static const char *const told[] = { "Took <b>6.73 s</b>: <b>66 % in <i class=\"key", "</i>dht (4.42 s)</b>.",
-					    "Longest in it: <a href=\"#s", "<b>dht.lookup</b>", "6 spans, 2 failed, 0 open",
-					    "local peers: 3 found, 0 synced ok", "DHT lookup start", "round 1: 8 ranges",
-					    "<dt>version</dt><dd>bafk2bzacea3xqk</dd>", "<dt>moved</dt><dd>120 items, 188 KiB",
-					    "class=\"out bad\">timeout</span>", "<b>error</b> dial /ip4/203.0.113.7/tcp/4001" };
+	static const char *const told[] = { "Took <b>6.73 s</b>: <b>66 % in <i class=\"key",
+					    "</i>dht (4.42 s)</b>.",
+					    "Longest in it: <a href=\"#s",
+					    "<b>dht.lookup</b>",
+					    "6 spans, 2 failed, 0 open",
+					    "local peers: 3 found, 0 synced ok",
+					    "DHT lookup start",
+					    "round 1: 8 ranges",
+					    "<dt>version</dt><dd>bafk2bzacea3xqk</dd>",
+					    "<dt>moved</dt><dd>120 items, 188 KiB",
+					    "class=\"out bad\">timeout</span>",
+					    "<b>error</b> dial /ip4/203.0.113.7/tcp/4001" };
 	char *page;
 
 	(void)scene_slow_discovery(f.trace, &f.clock, "hm://slow");
@@ -296,7 +316,8 @@ static void a_trace_page_tells_the_whole_story(void **state)
 	mem_free(page);
 }
 
-/* The bars of the list are whole: their segments add up to 100 % but for what is too narrow to draw. */
+/* The bars of the list are whole: their segments add up to 100 % but for what is too narrow to
+ * draw. */
 static void the_segments_of_a_bar_add_up(void **state)
 {
 	double sum = 0;
@@ -321,7 +342,9 @@ static void pages_are_small(void **state)
 	for (int i = 0; i < 15; i++)
 		(void)scene_fill(f.trace, &f.clock);
 	for (int i = 0; i < 20; i++)
-		(void)scene_slow_discovery(f.trace, &f.clock, "hm://z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK/one/of/many");
+		(void)scene_slow_discovery(
+			f.trace, &f.clock,
+			"hm://z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK/one/of/many");
 	page = get_page("/debug/traces?n=10", 200);
 	assert_true(strlen(page) <= 40000);
 	mem_free(page);
@@ -342,8 +365,10 @@ static void a_slow_reader_gets_the_whole_of_a_large_trace(void **state)
 		scene_failed_peer(&f.clock, s, i, i);
 	format_id(s, id);
 	client_open(&c, &f);
-	(void)snprintf(request, sizeof(request), "GET /debug/traces?id=%s HTTP/1.1\r\nHost: localhost\r\n"
-						 "Accept: text/html\r\n\r\n", id);
+	(void)snprintf(request, sizeof(request),
+		       "GET /debug/traces?id=%s HTTP/1.1\r\nHost: localhost\r\n"
+		       "Accept: text/html\r\n\r\n",
+		       id);
 	client_send(&c, request);
 	for (int i = 0; i < PUMP_MAX && !c.eof && !answer_is_complete(&c, false); i++)
 		client_pump(&c, 10000);
@@ -359,9 +384,11 @@ static void a_slow_reader_gets_the_whole_of_a_large_trace(void **state)
 	client_close(&c);
 }
 
-#define LONG_TEXT                                                                                          \
-	"a text of a mark that is long enough to fill the buffers of a socket soon, since every span of a large " \
-	"trace repeats it several times, while the store keeps only where this text is and never the text itself"
+#define LONG_TEXT                                                                                  \
+	"a text of a mark that is long enough to fill the buffers of a socket soon, since every "  \
+	"span of a large "                                                                         \
+	"trace repeats it several times, while the store keeps only where this text is and never " \
+	"the text itself"
 
 /* More HTML than fits in the buffers between server and client. */
 static struct span large_trace(void)
@@ -413,8 +440,10 @@ static void a_trace_evicted_while_its_page_is_written_is_said_to_be(void **state
 	format_id(s, id);
 	trace_finish(s, 0, NULL);
 	client_open(&c, &f);
-	(void)snprintf(request, sizeof(request), "GET /debug/traces?id=%s HTTP/1.1\r\nHost: localhost\r\n"
-						 "Accept: text/html\r\n\r\n", id);
+	(void)snprintf(request, sizeof(request),
+		       "GET /debug/traces?id=%s HTTP/1.1\r\nHost: localhost\r\n"
+		       "Accept: text/html\r\n\r\n",
+		       id);
 	client_send(&c, request);
 	fixture_turns(&f, 20);
 	flood_until_evicted(id);
@@ -450,7 +479,9 @@ static void a_client_that_leaves_a_page_costs_nothing_more(void **state)
 	for (int i = 0; i < 15; i++)
 		(void)scene_fill(f.trace, &f.clock);
 	client_open(&c, &f);
-	client_send(&c, "GET /debug/traces?n=250 HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n");
+	client_send(
+		&c,
+		"GET /debug/traces?n=250 HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n");
 	fixture_turns(&f, 2);
 	client_close(&c);
 	fixture_turns(&f, 50);
@@ -466,7 +497,8 @@ static void a_page_survives_oom_at_every_allocation(void **state)
 		struct client c;
 
 		client_open(&c, &f);
-		client_send(&c, "GET /debug/traces HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n");
+		client_send(&c, "GET /debug/traces HTTP/1.1\r\nHost: localhost\r\nAccept: "
+				"text/html\r\nConnection: close\r\n\r\n");
 		for (int k = 0; k < 200 && recv(c.fd, reply, sizeof(reply), MSG_DONTWAIT) != 0; k++)
 			fixture_turn(&f);
 		client_close(&c);
@@ -486,7 +518,9 @@ static void assets_are_served_with_their_type(void **state)
 	client_ask(&c, &f, "GET /debug/assets/page.js HTTP/1.1\r\nHost: localhost\r\n\r\n");
 	assert_true(client_has(&c, "Content-Type: text/javascript; charset=utf-8\r\n"));
 	client_close(&c);
-	assert_int_equal(404, ask_status(&f, "GET /debug/assets/../index.c HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+	assert_int_equal(
+		404,
+		ask_status(&f, "GET /debug/assets/../index.c HTTP/1.1\r\nHost: localhost\r\n\r\n"));
 	client_ask(&c, &f, "GET /debug HTTP/1.1\r\nHost: localhost\r\n\r\n");
 	assert_int_equal(302, client_status(&c));
 	assert_true(client_has(&c, "Location: /debug/\r\n"));
