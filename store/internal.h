@@ -216,6 +216,20 @@ int refused_add(struct write *w, const struct hash *hash, enum object_kind kind,
 /** The oldest go. */
 int refused_expire(struct write *w) MUST_USE;
 
+/* ---- Wants ---- */
+
+/* Of a put, from its first transaction to its last. */
+struct store_put_progress {
+	struct id_list wanted; /* pairs: node, source */
+	size_t wants_dropped;
+	size_t commit_cap;
+	bool expired;
+};
+
+/** Fill in p->wants: what is still wanted of what the put noted, and what its stashed commits wait
+ * for. */
+int put_report_wants(struct store *s, struct store_put *p) MUST_USE;
+
 /* ---- Scopes in SQL ---- */
 
 struct scope_args {

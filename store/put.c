@@ -7,19 +7,10 @@
  * Two kinds of failure must not be mixed up. A verdict is about the blob: its savepoint is undone,
  * the rest of the batch goes on. A failure of our own (disk, memory) undoes the whole transaction.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "store/internal.h"
-
-/* Private to this file; lives from the first transaction to the last. */
-struct store_put_progress {
-	struct id_list wanted; /* pairs: node, source */
-	size_t wants_dropped;
-	size_t commit_cap;
-	bool expired;
-};
 
 struct judge {
 	struct write *w;
@@ -350,171 +341,6 @@ static int put_slice(struct store *s, struct store_put *p, struct slice *t)
 	return rc;
 }
 
-/* ---- Wants ---- */
-
-/* Content of commits that are not heads can wait. Unknown counts as needed: the walk is bounded. */
-static int leads_to_head(struct db *db, int64_t source, bool *ret)
-{
-	CLEANUP(db_done)
-	sqlite3_stmt *q = db_query(db, SQL_NODE_UNDER_HEAD,
-				   ARGS(arg_int(source), arg_int(STORE_HISTORY_WALK_MAX)));
-	int rc = db_row(db, q);
-
-	*ret = rc > 0 && (sqlite3_column_int64(q, 0) != 0 ||
-			  sqlite3_column_int64(q, 1) >= STORE_HISTORY_WALK_MAX);
-	return MIN(rc, 0);
-}
-
-static uint8_t priority_of(enum object_kind kind, uint32_t size)
-{
-	switch (kind) {
-	case OBJECT_COMMIT:
-	case OBJECT_CAPABILITY: return STORE_WANT_COMMIT;
-	case OBJECT_TREE:
-	case OBJECT_FILE: return STORE_WANT_TREE;
-	case OBJECT_CHUNK: break;
-	}
-	return size <= STORE_SMALL_MAX ? STORE_WANT_SMALL : STORE_WANT_BULK;
-}
-
-/* 1 = it is still wanted, 0 = it came meanwhile or is known to be bad. */
-static int want_of_node(struct db *db, int64_t id, bool history, struct store_want *ret)
-{
-	int rc, refused;
-
-	{
-		CLEANUP(db_done) sqlite3_stmt *q = db_query(db, SQL_NODE_GET, ARGS(arg_int(id)));
-
-		rc = db_row(db, q);
-		if (rc <= 0 || (sqlite3_column_int64(q, 0) & NODE_WANTED) == 0)
-			return MIN(rc, 0);
-		ret->kind = (enum object_kind)sqlite3_column_int64(q, 2);
-		ret->size = (uint32_t)sqlite3_column_int64(q, 4);
-		rc = db_column_hash(db, q, 3, &ret->hash);
-	}
-	ret->priority = history ? STORE_WANT_HISTORY : priority_of(ret->kind, ret->size);
-	if (rc == 0)
-		rc = refused_find(db, &ret->hash, ret->kind, &refused);
-	if (rc < 0)
-		return rc;
-	return refused == 0;
-}
-
-struct want_list {
-	struct store_want *list;
-	size_t count, cap;
-};
-
-static int want_add(struct want_list *l, const struct store_want *want)
-{
-	if (l->count == l->cap) {
-		size_t cap = l->cap > 0 ? l->cap * 2 : 64;
-		struct store_want *list = mem_realloc(l->list, cap * sizeof(*list));
-
-		if (list == NULL)
-			return UV_ENOMEM;
-		l->list = list;
-		l->cap = cap;
-	}
-	l->list[l->count++] = *want;
-	return 0;
-}
-
-static int want_cmp(const void *a, const void *b)
-{
-	const struct store_want *x = a, *y = b;
-
-	return hash_cmp(&x->hash, &y->hash);
-}
-
-/* Several commits of a batch tend to wait for the same one. */
-static void want_dedup(struct want_list *l)
-{
-	size_t kept = 0;
-
-	if (l->count > 1)
-		qsort(l->list, l->count, sizeof(*l->list), want_cmp);
-	for (size_t i = 0; i < l->count; i++)
-		if (i == 0 || !hash_eq(&l->list[kept - 1].hash, &l->list[i].hash))
-			l->list[kept++] = l->list[i];
-	l->count = kept;
-}
-
-static int wants_of_stash(struct db *db, const struct store_put *p, struct want_list *l)
-{
-	int rc = 0;
-
-	for (size_t i = 0; i < p->next && rc == 0 && p->stashed > 0; i++) {
-		CLEANUP(db_done) sqlite3_stmt *q = NULL;
-
-		if (p->blobs[i].status != ERR_MISSING)
-			continue;
-		q = db_query(db, SQL_STASH_NEEDS, ARGS(arg_hash(&p->blobs[i].hash)));
-		while (rc == 0 && l->count < STORE_PUT_WANTS_MAX && (rc = db_row(db, q)) > 0) {
-			struct store_want want = { .priority = STORE_WANT_COMMIT };
-
-			want.kind = (enum object_kind)sqlite3_column_int64(q, 1);
-			rc = db_column_hash(db, q, 0, &want.hash);
-			if (rc == 0)
-				rc = want_add(l, &want);
-		}
-	}
-	want_dedup(l);
-	return rc;
-}
-
-static int wants_of_nodes(struct db *db, const struct store_put_progress *g, struct want_list *l)
-{
-	struct store_want want;
-	int64_t source = 0;
-	bool head = true;
-	int rc = 0;
-
-	for (size_t i = 0; i < g->wanted.count && rc >= 0; i += 2) {
-		if (g->wanted.ids[i + 1] != source) {
-			source = g->wanted.ids[i + 1];
-			rc = leads_to_head(db, source, &head);
-			if (rc < 0)
-				break;
-		}
-		rc = want_of_node(db, g->wanted.ids[i], !head, &want);
-		if (rc > 0)
-			rc = want_add(l, &want);
-	}
-	return MIN(rc, 0);
-}
-
-/* By priority; within one, the order of the links. */
-static int sort_wants(const struct want_list *l, struct store_put *p)
-{
-	struct store_want *sorted = mem_alloc_array(MAX(l->count, 1), sizeof(*sorted));
-	size_t n = 0;
-
-	if (sorted == NULL)
-		return UV_ENOMEM;
-	for (unsigned priority = STORE_WANT_COMMIT; priority <= STORE_WANT_HISTORY; priority++)
-		for (size_t i = 0; i < l->count; i++)
-			if (l->list[i].priority == priority)
-				sorted[n++] = l->list[i];
-	p->wants = sorted;
-	p->want_count = n;
-	return 0;
-}
-
-static int report_wants(struct store *s, struct store_put *p)
-{
-	struct want_list l = { 0 };
-	int rc = wants_of_stash(&s->db, p, &l);
-
-	if (rc == 0)
-		rc = wants_of_nodes(&s->db, p->progress, &l);
-	if (rc == 0)
-		rc = sort_wants(&l, p);
-	p->wants_total = p->want_count + p->progress->wants_dropped;
-	mem_free(l.list);
-	return rc;
-}
-
 /* ---- The operation ---- */
 
 static int run_put(struct store *s, struct store_request *r)
@@ -536,7 +362,7 @@ static int run_put(struct store *s, struct store_request *r)
 		if (p->next < p->count || t.more_ready)
 			return 1;
 	}
-	failed = report_wants(s, p);
+	failed = put_report_wants(s, p);
 	return rc < 0 ? rc : failed;
 }
 

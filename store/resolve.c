@@ -1,12 +1,9 @@
 /* Is all of it here, and what is not.
  *
  * Whether something is missing is answered by counts (object.open_heads, commits.complete); only
- * when it is, the walk below the incomplete commits counts or lists what. The walk enters
+ * when it is, the walk below the incomplete commits counts what. The walk enters
  * incomplete nodes only, so what is here costs nothing. */
-#include "base/mem.h"
 #include "store/internal.h"
-
-/* ---- Resolve ---- */
 
 /* Present heads of the exact object, and what is to be said of them. */
 static int load_heads(struct db *db, const struct object_row *object, struct store_resolve *r)
@@ -121,121 +118,4 @@ void store_resolve_start(struct store_resolve *r, const struct op_env *env, stru
 void store_resolve_fini(struct store_resolve *r)
 {
 	(void)r;
-}
-
-/* ---- Wants ---- */
-
-static int add_want(struct store_wants *w, size_t *cap, const struct store_want *want)
-{
-	w->total++;
-	if (w->count >= w->limit)
-		return 0;
-	if (w->count == *cap) {
-		size_t more = *cap > 0 ? MIN(*cap * 2, w->limit) : MIN((size_t)256, w->limit);
-		struct store_want *list = mem_realloc(w->wants, more * sizeof(*list));
-
-		if (list == NULL)
-			return UV_ENOMEM;
-		w->wants = list;
-		*cap = more;
-	}
-	w->wants[w->count++] = *want;
-	return 0;
-}
-
-/* What stashed commits wait for comes first: nothing of their content is known without it. */
-static int load_stash_wants(struct db *db, struct scope_args *a, struct store_wants *w, size_t *cap)
-{
-	CLEANUP(db_done) sqlite3_stmt *q = NULL;
-	int rc;
-
-	if (db->totals.v[TOTAL_STASHED] == 0)
-		return 0;
-	q = db_query(db, SQL_STASH_WANTS, a->list, 5);
-	while ((rc = db_row(db, q)) > 0) {
-		struct store_want want = { .priority = STORE_WANT_COMMIT };
-		int status = 0;
-
-		want.kind = (enum object_kind)sqlite3_column_int64(q, 1);
-		rc = db_column_hash(db, q, 0, &want.hash);
-		if (rc == 0)
-			rc = refused_find(db, &want.hash, want.kind, &status);
-		if (rc == 0 && status == 0)
-			rc = add_want(w, cap, &want);
-		if (rc < 0)
-			return rc;
-	}
-	return rc;
-}
-
-static int load_wants(struct db *db, struct store_wants *w, size_t *cap)
-{
-	CLEANUP(db_done)
-	sqlite3_stmt *q =
-		db_query(db, SQL_WANTS, ARGS(arg_int(STORE_SMALL_MAX), arg_int(w->max_priority)));
-	int rc;
-
-	while ((rc = db_row(db, q)) > 0) {
-		struct store_want want;
-
-		want.kind = (enum object_kind)sqlite3_column_int64(q, 1);
-		want.size = (uint32_t)sqlite3_column_int64(q, 2);
-		want.priority = (uint8_t)sqlite3_column_int64(q, 3);
-		rc = db_column_hash(db, q, 0, &want.hash);
-		if (rc == 0)
-			rc = add_want(w, cap, &want);
-		if (rc < 0)
-			return rc;
-	}
-	return rc;
-}
-
-static int run_wants(struct store *s, struct store_request *r)
-{
-	struct store_wants *w = container_of(r, struct store_wants, request);
-	struct scope_args a;
-	size_t cap = 0;
-	int rc;
-
-	scope_args(&w->scope, &a);
-	rc = load_stash_wants(&s->db, &a, w, &cap);
-	if (rc < 0 || s->db.totals.v[TOTAL_WANTED] == 0)
-		return rc;
-	rc = db_run(&s->db, SQL_START_CLEAR, NULL, 0);
-	if (rc == 0)
-		rc = db_run(&s->db, SQL_START_HEADS, a.list, 6);
-	if (rc == 0 && w->max_priority >= STORE_WANT_HISTORY)
-		rc = db_run(&s->db, SQL_START_HISTORY, a.list, 5);
-	return rc == 0 ? load_wants(&s->db, w, &cap) : rc;
-}
-
-static void wants_tick(struct op *op)
-{
-	struct store_wants *w = container_of(op, struct store_wants, op);
-
-	if (request_tick(op, &w->request))
-		w->cb(w, op_status(op));
-}
-
-static const struct op_kind wants_kind = { "store.wants", request_read_states, REQUEST_STATE_COUNT,
-					   wants_tick };
-
-void store_wants_start(struct store_wants *w, const struct op_env *env, struct store *s,
-		       const struct scope *scope, uint8_t max_priority, size_t limit,
-		       store_wants_cb cb)
-{
-	struct op_env copy = *env;
-
-	*w = (struct store_wants){ .data = w->data,
-				   .cb = cb,
-				   .scope = *scope,
-				   .limit = limit,
-				   .max_priority = max_priority };
-	request_start(&w->request, &w->op, &wants_kind, &copy, s, false, run_wants);
-}
-
-void store_wants_fini(struct store_wants *w)
-{
-	w->wants = mem_free(w->wants);
-	w->count = 0;
 }

@@ -60,14 +60,15 @@ static void items_follow_the_scope(void **state)
 	assert_int_equal(items_in(f, "/a", SCOPE_RECURSIVE), 4);
 	assert_int_equal(items_in(f, "/a/\xc3\xa4", SCOPE_CHILDREN), 1);
 	assert_int_equal(items_in(f, "/nothing", SCOPE_RECURSIVE), 0);
+	put_commit(f, &f->owner, "/\xc3\xa4\xc3\xa4/a", 1);
+	put_commit(f, &f->owner, "/\xc3\xa4\xc3\xa4/a/b", 2);
+	assert_int_equal(items_in(f, "/\xc3\xa4\xc3\xa4", SCOPE_CHILDREN), 1);
 }
 
 /* Every scope over every small tree of paths: the same as scope_contains says. */
 static void sql_and_scope_contains_agree(void **state)
 {
-	static const char *const names[] = { "a", "a-", "a0", "\xc3\xa4",
-					     "."
-					     "x" };
+	static const char *const names[] = { "a", "a-", "a0", "\xc3\xa4", ".x" };
 	struct fixture *f = *state;
 	char paths[1 + 5 + 25][OBJECT_PATH_MAX + 1] = { "" };
 	size_t n = 1;
