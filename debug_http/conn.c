@@ -279,6 +279,8 @@ static void finish_reply(struct conn *c)
 	}
 	request_reset(&c->request);
 	move(c, CONN_IDLE);
+	list_remove(&c->node);
+	list_push_back(&c->server->conns, &c->node);
 	parse(c);
 	read_on(c);
 	if (c->eof && c->state <= CONN_BODY)

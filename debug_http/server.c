@@ -177,7 +177,7 @@ static void refuse_connection(struct listener *l)
 	uv_close(&l->refused.handle, on_refused_closed);
 }
 
-/* The longest connected of those that wait for a request; NULL when all are at work. */
+/* The one that has waited longest for a request; NULL when all are at work. */
 static struct conn *idle_conn(struct http_server *s)
 {
 	list_for_each(node, &s->conns) {

@@ -50,7 +50,7 @@ struct http_server {
 	struct listener listeners[HTTP_LISTENERS_MAX];
 	unsigned listener_count, open_listeners;
 	struct router router;
-	struct list conns; /* oldest first */
+	struct list conns; /* in the order in which they began to wait for a request */
 	unsigned conn_count;
 	struct http_server_stats stats;
 	char tunnel[192]; /* the ssh -L line */

@@ -61,6 +61,8 @@ static bool write_piece(struct traces_page *p, uint64_t until_ns)
 		} else {
 			if (traces_root(p, p->next, &root))
 				list_write_row(p, &root);
+			else
+				p->lost++;
 			p->next++;
 		}
 		break;

@@ -71,7 +71,7 @@ struct traces_page {
 	/* What was found when the page began; the span id tells whether a slot is still the same root. */
 	uint32_t roots[TRACES_LIST_MAX];
 	uint8_t span_ids[TRACES_LIST_MAX][8];
-	size_t count, next;
+	size_t count, next, lost;
 	enum traces_phase phase;
 	struct buf out;
 	/* waterfall.c, of the root that is being drawn */
