@@ -1,0 +1,73 @@
+# Front door for people and for CI; meson does the work.
+BUILD ?= build
+PROGRAM = $(BUILD)/daemon/peerscope
+FUZZ_SECONDS ?= 60
+PACKAGES = build-essential meson ninja-build pkg-config python3 libuv1-dev libsodium-dev libsqlite3-dev zlib1g-dev \
+	libprotobuf-c-dev protobuf-c-compiler libjansson-dev libconfuse-dev libcurl4-openssl-dev uthash-dev node-llhttp \
+	libcmocka-dev
+# A data folder of one's own: make run DATA=/some/folder
+DATA_FLAG = $(if $(DATA),--data $(DATA))
+
+.PHONY: all deps build run demo check sanitize bench fuzz install clean
+
+all: build
+
+# Nothing is asked and nothing is installed when everything is there.
+deps:
+	@missing=""; for p in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q '^install ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		echo "Installing Debian packages$${sudo:+ (with sudo)}:$$missing"; \
+		$$sudo apt-get install -y --no-install-recommends $$missing || \
+			{ $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends $$missing; }; \
+	fi
+
+$(BUILD)/build.ninja:
+	meson setup $(BUILD)
+
+build: deps $(BUILD)/build.ninja
+	@ninja -C $(BUILD) daemon/peerscope
+
+# The daemon in the foreground; a hint what to try next as soon as it answers.
+run: build
+	@{ $(PROGRAM) wait $(DATA_FLAG) --ready 30s && $(PROGRAM) status $(DATA_FLAG) && printf '%s\n' '' \
+		'Open the debug address above in a browser. In another terminal:' \
+		'  $(PROGRAM) publish FOLDER $(DATA_FLAG)' \
+		'  $(PROGRAM) discover IRI --trace $(DATA_FLAG)' \
+		'  $(PROGRAM) help' \
+		'Ctrl-C here ends the daemon.' ''; } & \
+	exec $(PROGRAM) daemon $(DATA_FLAG)
+
+# Two daemons on this machine: publish on one, get on the other, compare, show where the time went.
+demo: build
+	@PEERSCOPE=$(PROGRAM) tests/integration/demo.sh
+
+check: deps $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+	@meson test -C $(BUILD) --print-errorlogs; python3 .ci/summary.py $(BUILD)
+
+# The same under AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize: deps
+	@[ -f $(BUILD)-asan/build.ninja ] || meson setup $(BUILD)-asan -Db_sanitize=address,undefined -Db_lundef=false
+	@ninja -C $(BUILD)-asan
+	@meson test -C $(BUILD)-asan --print-errorlogs -t 5; python3 .ci/summary.py $(BUILD)-asan
+
+bench: deps $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+	@for b in $(BUILD)/tests/bench/bench_*; do [ -x $$b ] && [ -f $$b ] || continue; echo "== $${b##*/}"; $$b || exit 1; done
+
+fuzz: deps
+	@command -v clang >/dev/null || { [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get install -y clang; }
+	@[ -f $(BUILD)-fuzz/build.ninja ] || \
+		CC=clang meson setup $(BUILD)-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+	@ninja -C $(BUILD)-fuzz
+	@for f in $(BUILD)-fuzz/tests/fuzz/fuzz_*; do [ -x $$f ] && [ -f $$f ] || continue; n=$${f##*/fuzz_}; \
+		mkdir -p $(BUILD)-fuzz/corpus/$$n; echo "== $$n"; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $(BUILD)-fuzz/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
+
+install: deps $(BUILD)/build.ninja
+	meson install -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-fuzz
