@@ -288,9 +288,13 @@ void list_write_tail(struct traces_page *p)
 
 	if (p->count == 0)
 		return;
-	buf_write_str(
-		out,
-		"</tbody>\n</table>\n<p class=\"legend\" aria-label=\"Colours of the stages\">");
+	buf_write_str(out, "</tbody>\n</table>\n");
+	if (p->lost > 0)
+		buf_printf(out,
+			   "<p class=\"hint\">%zu more were evicted while this page was "
+			   "written.</p>\n",
+			   p->lost);
+	buf_write_str(out, "<p class=\"legend\" aria-label=\"Colours of the stages\">");
 	for (unsigned i = 0; i < p->palette->count; i++) {
 		buf_write_str(out, "<span>");
 		stage_write_name(out, p->palette, p->palette->names[i]);

@@ -471,6 +471,18 @@ static void a_place_taken_by_another_trace_is_recognised(void **state)
 	assert_false(traces_root(&p, 0, &root));
 }
 
+static void the_list_counts_what_was_evicted_meanwhile(void **state)
+{
+	struct traces_page p = { .trace = f.trace, .count = 1, .lost = 3 };
+	struct palette palette = { 0 };
+
+	p.palette = &palette;
+	buf_init(&p.out, 4096);
+	list_write_tail(&p);
+	assert_true(has((const char *)p.out.data, "3 more were evicted"));
+	buf_fini(&p.out);
+}
+
 static void a_client_that_leaves_a_page_costs_nothing_more(void **state)
 {
 	struct http_server_stats stats;
@@ -544,6 +556,7 @@ int main(void)
 		T(a_slow_reader_gets_the_whole_of_a_large_trace),
 		T(a_trace_evicted_while_its_page_is_written_is_said_to_be),
 		T(a_place_taken_by_another_trace_is_recognised),
+		T(the_list_counts_what_was_evicted_meanwhile),
 		T(a_client_that_leaves_a_page_costs_nothing_more),
 		T(a_page_survives_oom_at_every_allocation),
 		T(assets_are_served_with_their_type),
