@@ -8,8 +8,8 @@
 	"o.space = ?1 AND o.path >= ?2 AND o.path < ?3 AND (o.path = ?2 OR o.path >= ?4)"          \
 	" AND (?5 = 0 OR o.path = ?2 OR instr(substr(o.path, ?5), '/') = 0)"
 
-/* What is not complete below the nodes in the temporary table start; pending < 0 = absent. Bounded, since a peer may have made
- * us want millions: counts beyond it are "at least". */
+/* What is not complete below the nodes in the temporary table start; pending < 0 = absent. Bounded,
+ * since a peer may have made us want millions: counts beyond it are "at least". */
 #define SQL_WALK                                                                                   \
 	"WITH RECURSIVE walk(id, pending, history) AS ("                                           \
 	" SELECT s.id, b.pending, s.history FROM start s CROSS JOIN blob b ON b.id = s.id"         \

@@ -61,6 +61,8 @@ static bool enqueue(struct store *s, struct store_request *r)
 		list_push_back(r->is_write ? &s->writes : &s->reads, &r->node);
 		s->queued++;
 		s->stats.queue_peak = MAX(s->stats.queue_peak, s->queued);
+	} else {
+		s->stats.busy++;
 	}
 	pthread_mutex_unlock(&s->mutex);
 	return room;

@@ -64,6 +64,7 @@ struct store_stats {
 		peers, subscriptions;
 	uint64_t db_bytes, wal_bytes;
 	uint64_t queue_depth, queue_peak, requests, transactions, failed;
+	uint64_t busy; /* operations turned away because the queue was full */
 	uint64_t tx_p50_us, tx_p99_us, tx_max_us; /* write transactions, begin to commit */
 	uint64_t wait_max_us;			  /* longest wait in the queue */
 	/* Given up to stay within the limits above, since the start. */
@@ -219,7 +220,8 @@ struct store_has {
 	void *data;
 	const struct hash *hashes; /* borrowed until the callback */
 	size_t count;
-	/* Result: stored and not wanted; with `or_refused` also what is known to be bad. A stashed commit is neither. */
+	/* Result: stored and not wanted; with `or_refused` also what is known to be bad. A stashed
+	 * commit is neither. */
 	bool *present;
 	/* private */
 	store_has_cb cb;

@@ -232,6 +232,13 @@ static void no_statement_scans_what_grows_with_content(void **state)
 	}
 }
 
+static void acknowledged_means_synced_to_the_disk(void **state)
+{
+	assert_int_equal(count_sql(*state, "PRAGMA synchronous"), 2);
+	assert_int_equal(count_sql(*state, "SELECT journal_mode = 'wal' FROM pragma_journal_mode"),
+			 1);
+}
+
 static void the_log_is_emptied_at_close_and_at_open(void **state)
 {
 	struct fixture *f = *state;
@@ -286,6 +293,7 @@ int main(void)
 		TEST(a_step_that_fails_leaves_the_version_before_it),
 		TEST(every_statement_compiles),
 		TEST(no_statement_scans_what_grows_with_content),
+		TEST(acknowledged_means_synced_to_the_disk),
 		TEST(the_log_is_emptied_at_close_and_at_open),
 		TEST(a_long_log_is_checkpointed_between_requests),
 	};

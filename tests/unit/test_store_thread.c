@@ -161,6 +161,7 @@ static void a_full_queue_says_busy(void **state)
 	enum { COUNT = STORE_QUEUE_MAX + 200 };
 	struct threaded *t = *state;
 	struct one_get *gets = mem_alloc_array(COUNT, sizeof(*gets));
+	struct store_stats stats;
 	unsigned busy = 0;
 
 	pthread_mutex_lock(&t->store->mutex);
@@ -177,6 +178,8 @@ static void a_full_queue_says_busy(void **state)
 		busy += gets[i].status == ERR_BUSY;
 	}
 	assert_true(busy > 0 && busy < COUNT);
+	store_stats(t->store, &stats);
+	assert_int_equal(stats.busy, busy);
 	assert_int_equal(t->done, COUNT);
 	mem_free(gets);
 }
