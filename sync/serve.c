@@ -122,8 +122,10 @@ static void open_span(struct serve *v, const struct wire_request *r)
 	buf_init(&title, IRI_TEXT_MAX);
 	scope_format(&v->scope, &title);
 	buf_printf(&title, " %s", wire_request_name(v->kind));
+	if (buf_err(&title) != 0)
+		buf_clear(&title);
 	span = trace_root(v->sync->config.trace, "sync.serve",
-			  buf_err(&title) == 0 ? (const char *)title.data : "", title.len,
+			  title.len > 0 ? (const char *)title.data : "", title.len,
 			  r->traced ? &r->trace : NULL);
 	peer_id_format(&v->peer, peer);
 	trace_attr_str(span, "peer", peer, strlen(peer));
