@@ -47,8 +47,12 @@ void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env
 
 void op_own_span(struct op *op, struct span span)
 {
+	struct runner_observer *observer = op->env.runner->observer;
+
 	op->env.span = span;
 	op->owns_span = true;
+	if (observer != NULL)
+		observer->on_move(observer, op, op->state, op->state);
 }
 
 void op_move(struct op *op, unsigned state)

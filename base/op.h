@@ -68,8 +68,9 @@ struct op {
 void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env,
 	     uint64_t timeout_ms);
 
-/** Declare that the operation has opened a span of its own: children inherit it, and every op_move
- * is a stage of it from now on. */
+/** Declare that the operation has opened a span of its own: children inherit it; the present state
+ *  and each one that op_move enters is a stage of it. Reported to the observer as a move from the
+ *  state to itself. */
 void op_own_span(struct op *op, struct span span);
 
 /** Change state. REQUIREs that the table allows it; then, with the new state in place, reports to

@@ -22,7 +22,9 @@ struct background {
 	struct op op;
 	struct list node;
 	struct discovery *service;
+	struct iri iri;
 	struct scope scope;
+	struct span from; /* of the discovery */
 	struct sync_target targets[BACKGROUND_TARGETS_MAX];
 	size_t target_count;
 	struct store_wants wants;
@@ -69,6 +71,18 @@ static void on_wave(struct sync_wave *w, int status)
 	op_tick(&b->op);
 }
 
+/* Only work is worth a trace. */
+static void open_span(struct background *b)
+{
+	CLEANUP(buf_fini) struct buf title = { 0 };
+
+	buf_init(&title, IRI_TEXT_MAX);
+	iri_format(&b->iri, &title);
+	op_own_span(&b->op,
+		    trace_detach(b->from, "sync.background", (const char *)title.data, title.len));
+	trace_mark(b->op.env.span, "%llu blobs still wanted", (unsigned long long)b->wants.total);
+}
+
 static enum op_step do_look(struct background *b)
 {
 	if (b->looking && !op_stopping(&b->op))
@@ -81,7 +95,8 @@ static enum op_step do_look(struct background *b)
 		op_move(&b->op, DONE);
 		return OP_NEXT;
 	}
-	trace_mark(b->op.env.span, "%llu blobs still wanted", (unsigned long long)b->wants.total);
+	op_move(&b->op, SYNC);
+	open_span(b);
 	b->waving = true;
 	op_hold(&b->op);
 	sync_wave_start(&b->wave, &b->op.env, b->service->sync, &b->scope, STORE_WANT_HISTORY,
@@ -90,7 +105,6 @@ static enum op_step do_look(struct background *b)
 	for (size_t i = 0; i < b->target_count; i++)
 		(void)sync_wave_add(&b->wave, &b->targets[i]);
 	sync_wave_seal(&b->wave);
-	op_move(&b->op, SYNC);
 	return OP_WAIT;
 }
 
@@ -140,7 +154,6 @@ void background_start(struct discovery_run *run, const struct sync_target *targe
 	struct discovery *d = run->service;
 	struct op_env env = service_env(d, BACKGROUND_TIMEOUT_MS);
 	struct background *b = NULL;
-	struct buf title;
 
 	if (d->stats.background_active < DISCOVERY_BACKGROUND_MAX && !d->closing)
 		b = mem_alloc(sizeof(*b));
@@ -151,16 +164,13 @@ void background_start(struct discovery_run *run, const struct sync_target *targe
 	b->service = d;
 	b->scope = run->scope;
 	b->cut_peers = run->cut_peers;
+	b->iri = run->iri;
+	b->from = run->op.env.span;
 	b->target_count = MIN(count, ARRAY_SIZE(b->targets));
 	memcpy(b->targets, targets, b->target_count * sizeof(targets[0]));
 	list_push_back(&d->backgrounds, &b->node);
 	d->stats.background_active++;
 	op_init(&b->op, &kind_background, &env, BACKGROUND_TIMEOUT_MS);
-	buf_init(&title, IRI_TEXT_MAX);
-	iri_format(&run->iri, &title);
-	op_own_span(&b->op, trace_detach(run->op.env.span, "sync.background",
-					 (const char *)title.data, title.len));
-	buf_fini(&title);
 	b->looking = true;
 	op_hold(&b->op);
 	store_wants_start(&b->wants, &b->op.env, d->store, &b->scope, STORE_WANT_HISTORY, 1,
