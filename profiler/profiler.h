@@ -1,0 +1,97 @@
+/* Profiles of the running process, in the formats and with the words of Go's runtime/pprof.
+ *
+ *   profile       CPU: where threads spend their time, sampled
+ *   goroutine     what every thread and every operation in flight is doing now
+ *   threadcreate  where threads were created
+ *
+ * One struct profiler per process. Captures are operations (base/op.h) of the runner they are
+ * given; all that blocks runs in its jobs. Beside captures there are three threads at most: the
+ * watchdog, and, while a CPU capture runs, the collector of its samples.
+ *
+ * The program's threads are known from birth because this folder defines pthread_create. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/op.h"
+
+enum {
+	PROFILER_HZ_DEFAULT = 100,
+	PROFILER_HZ_MAX = 1000,
+	PROFILER_SECONDS_DEFAULT = 30,
+	PROFILER_SECONDS_MAX = 3600,
+	PROFILER_CPU_CAPTURES_MAX = 8,
+	PROFILER_OUTPUT_MAX = 64 << 20, /* bytes of one profile */
+	PROFILER_ADDRESSES_MAX = 65536	/* looked up at once */
+};
+
+struct profiler;
+
+struct profiler_config {
+	struct runner *runner; /* borrowed: whose operations the goroutine profile lists */
+	const char *version;   /* copied; shown as a comment of each profile */
+	/* Names a span's category for the sample's label: a static string, or NULL. Called in a
+	 * signal handler on the thread that owns the span: no lock, no allocation. May be NULL. */
+	const char *(*span_category)(struct span span);
+};
+/** NULL when out of memory. On the main thread, before other threads are created if possible. */
+struct profiler *profiler_new(const struct profiler_config *config);
+/** No capture may be in flight. Returns NULL. */
+struct profiler *profiler_free(struct profiler *p);
+
+enum profiler_kind {
+	PROFILER_CPU,
+	PROFILER_GOROUTINE,
+	PROFILER_THREADCREATE,
+	PROFILER_SYMBOL /* names of addresses, as text */
+};
+
+struct profiler_request {
+	enum profiler_kind kind;
+	/* CPU: how long, default PROFILER_SECONDS_DEFAULT. The others: 0 = a snapshot, else the
+	 * difference over that time. At most PROFILER_SECONDS_MAX. */
+	unsigned seconds;
+	unsigned hz;	/* CPU: 0 = PROFILER_HZ_DEFAULT; at most PROFILER_HZ_MAX */
+	unsigned debug; /* 0 = gzipped profile.proto, 1, 2, 3 = Go's texts */
+	/* SYMBOL: words like 0x1234 joined by '+'. Copied. */
+	const char *addresses;
+	size_t addresses_len;
+};
+
+struct profiler_capture;
+typedef void (*profiler_capture_cb)(struct profiler_capture *c, int status);
+
+struct profiler_capture {
+	struct op op;
+	struct buf out; /* the result; the caller's from the callback on: buf_fini */
+	/* private */
+	struct profiler *profiler;
+	struct profiler_request request;
+	struct capture_work *work;
+	struct runner_job job;
+	struct runner_timer timer;
+	struct list queued;
+	profiler_capture_cb cb;
+};
+
+/** Take a profile.
+ *  `cb` runs once, from env's loop, never inside this call, with
+ *    0             c->out holds the file
+ *    UV_EBUSY      CPU: PROFILER_CPU_CAPTURES_MAX run already, or somebody else handles SIGPROF
+ *    UV_ECANCELED  op_cancel; a CPU capture's place is free at most a job later
+ *    UV_ETIMEDOUT, UV_ENOMEM, ERR_LIMIT
+ *  The work after the sampling happens one capture at a time. */
+void profiler_capture_start(struct profiler_capture *c, struct profiler *p,
+			    const struct op_env *env, const struct profiler_request *request,
+			    profiler_capture_cb cb);
+
+struct profiler_stats {
+	unsigned cpu_captures; /* sampling now */
+	unsigned timers;       /* armed now */
+	uint64_t threads_created;
+	uint64_t samples;    /* signals handled */
+	uint64_t overruns;   /* periods that the kernel folded into another signal */
+	uint64_t lost;	     /* periods that found no room */
+	uint64_t handler_ns; /* CPU time spent in the handler */
+	uint64_t captures, failed;
+};
+void profiler_stats(const struct profiler *p, struct profiler_stats *ret);

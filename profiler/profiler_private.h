@@ -1,0 +1,32 @@
+/* What the files of profiler/ share about captures. */
+#pragma once
+
+#include "profiler/profiler.h"
+#include "profiler/sampler.h"
+
+struct profiler {
+	struct runner *runner;
+	char *version;
+	struct list queue;		  /* captures waiting for their turn to work */
+	struct profiler_capture *working; /* the one that has it */
+	unsigned in_flight;
+	uint64_t captures, failed;
+};
+
+/* What a capture's jobs work on: theirs while `busy`, the loop's otherwise. */
+struct capture_work {
+	const struct profiler *profiler;
+	struct profiler_request request;
+	char *addresses; /* owned copy */
+	bool busy;
+	bool sampling; /* the reader is with the sampler */
+	int status;    /* of the last job */
+	struct reader reader;
+	uint64_t start_wall_ns, start_ns, until_ms, duration_ns;
+};
+
+struct capture_work *capture_work_new(const struct profiler *p, const struct profiler_request *r);
+struct capture_work *capture_work_free(struct capture_work *w);
+
+/** On a worker: the file. */
+int capture_write(struct capture_work *w, struct buf *out);

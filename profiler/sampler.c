@@ -1,0 +1,424 @@
+#include "profiler/sampler.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/op.h"
+#include "profiler/ring.h"
+
+/* CPU-clock timers fire on the scheduler's tick, so at most HZ signals a second reach a thread; the
+ * timer's overrun count says how many periods each stands for, and is its weight.
+ *
+ * The sampler runs at the rate of its fastest reader. A slower reader takes each sample with the
+ * probability of the two periods' ratio, which keeps its counts right on average and in step with
+ * nothing.
+ *
+ * The handler, once installed, stays: a signal that was under way when its timer was deleted would
+ * otherwise end the process. Lock order: sampler, threads. */
+
+enum { CPU_CLOCK_OF_THREAD = 6 /* CPUCLOCK_SCHED | CPUCLOCK_PERTHREAD_MASK */ };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t stop_cond;
+static struct reader *readers[SAMPLER_READERS_MAX];
+static unsigned reader_count;
+static bool prepared;
+static pthread_t collector;
+static uintptr_t collecting, last_collector; /* which collector is to run: 1, 2, …; 0 = none */
+static uint64_t module_epoch;
+
+static _Atomic uint64_t period_ns; /* 0: off */
+static _Atomic unsigned timer_count;
+static _Atomic uint64_t samples, overruns, lost, handler_ns, unarmed;
+static _Atomic(const char *(*)(struct span)) category_of;
+
+/* ---- The handler ---- */
+
+static uint64_t monotonic_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+static void read_labels(struct sample *s)
+{
+	const volatile struct op_label *label = op_label();
+	const char *(*category)(struct span) =
+		atomic_load_explicit(&category_of, memory_order_acquire);
+	struct span span;
+
+	s->category = NULL;
+	s->task = label->task;
+	if (s->task != NULL && category != NULL) {
+		span.trace = label->span.trace;
+		span.slot = label->span.slot;
+		span.generation = label->span.generation;
+		if (span.trace != NULL)
+			s->category = category(span);
+	}
+	if (syscall(SYS_prctl, PR_GET_NAME, s->thread, 0, 0, 0) != 0)
+		s->thread[0] = '\0';
+}
+
+static void take_sample(uint32_t weight, uint64_t period, const ucontext_t *uc)
+{
+	struct sample *s = ring_claim();
+	struct unwind u;
+
+	atomic_fetch_add_explicit(&samples, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&overruns, weight - 1, memory_order_relaxed);
+	if (s == NULL) {
+		atomic_fetch_add_explicit(&lost, weight, memory_order_relaxed);
+		return;
+	}
+	s->weight = weight;
+	s->period_ns = period;
+	read_labels(s);
+	unwind_init(&u, uc, thread_stack_end());
+	s->n = (uint16_t)unwind_walk(&u, s->pcs, UNWIND_FRAMES_MAX, &s->cut);
+	ring_publish(s);
+}
+
+static void on_sigprof(int signo, siginfo_t *si, void *context)
+{
+	uint64_t period = atomic_load_explicit(&period_ns, memory_order_relaxed), start;
+	int saved = errno;
+
+	if (period != 0 && si->si_code == SI_TIMER && si->si_value.sival_ptr == &samples) {
+		start = monotonic_ns();
+		take_sample(1 + (uint32_t)MAX(si->si_overrun, 0), period, context);
+		atomic_fetch_add_explicit(&handler_ns, monotonic_ns() - start,
+					  memory_order_relaxed);
+	}
+	errno = saved;
+}
+
+static int install_handler(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_sigprof,
+				.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
+	struct sigaction old;
+
+	if (sigaction(SIGPROF, NULL, &old) != 0)
+		return UV_EBUSY;
+	if (old.sa_flags & SA_SIGINFO)
+		return old.sa_sigaction == on_sigprof ? 0 : UV_EBUSY;
+	if (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN)
+		return UV_EBUSY;
+	sigfillset(&sa.sa_mask);
+	return sigaction(SIGPROF, &sa, NULL) == 0 ? 0 : UV_EBUSY;
+}
+
+/* ---- Timers: under threads_lock ---- */
+
+/* The first expiry anywhere in the period: threads do not march in step, and short-lived ones get
+ * their share. */
+static void set_timer(const struct thread *t, uint64_t period)
+{
+	uint64_t mixed = (t->id + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ monotonic_ns();
+	uint64_t first = 1 + (mixed * UINT64_C(0xbf58476d1ce4e5b9) >> 20) % period;
+	struct itimerspec spec = {
+		.it_interval = { (time_t)(period / NS_PER_SEC), (long)(period % NS_PER_SEC) },
+		.it_value = { (time_t)(first / NS_PER_SEC), (long)(first % NS_PER_SEC) },
+	};
+
+	(void)syscall(SYS_timer_settime, t->timer, 0, &spec, NULL);
+}
+
+static void arm(struct thread *t)
+{
+	uint64_t period = atomic_load(&period_ns);
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF };
+	clockid_t clock = (clockid_t)((~(unsigned)t->tid << 3) | CPU_CLOCK_OF_THREAD);
+	int id;
+
+	if (period == 0 || t->hidden)
+		return;
+	if (t->timer == THREAD_NO_TIMER) {
+		event.sigev_value.sival_ptr = &samples;
+		event._sigev_un._tid = t->tid;
+		if (syscall(SYS_timer_create, clock, &event, &id) != 0) {
+			atomic_fetch_add(&unarmed, 1);
+			return;
+		}
+		t->timer = id;
+		atomic_fetch_add(&timer_count, 1);
+	}
+	set_timer(t, period);
+}
+
+static void disarm(struct thread *t)
+{
+	if (t->timer == THREAD_NO_TIMER)
+		return;
+	(void)syscall(SYS_timer_delete, t->timer);
+	t->timer = THREAD_NO_TIMER;
+	atomic_fetch_sub(&timer_count, 1);
+}
+
+static void each_thread(void (*fn)(struct thread *t))
+{
+	threads_lock();
+	threads_scan();
+	list_for_each(node, threads_all())
+		fn(list_entry(node, struct thread, node));
+	threads_unlock();
+}
+
+/* Rate of the fastest reader. Under lock. */
+static void set_rate(void)
+{
+	uint64_t period = 0;
+
+	for (unsigned i = 0; i < reader_count; i++)
+		if (period == 0 || readers[i]->period_ns < period)
+			period = readers[i]->period_ns;
+	if (atomic_exchange(&period_ns, period) != period)
+		each_thread(period != 0 ? arm : disarm);
+}
+
+/* ---- The collector ---- */
+
+static uint64_t next_random(uint64_t *state)
+{
+	uint64_t x = *state;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return *state = x;
+}
+
+/* How many of the reader's periods a sample stands for. */
+static uint64_t share(struct reader *r, const struct sample *s)
+{
+	uint64_t ns = s->weight * s->period_ns, whole = ns / r->period_ns, rest = ns % r->period_ns;
+
+	return whole + (rest != 0 && next_random(&r->random) % r->period_ns < rest);
+}
+
+static void drain(void)
+{
+	const struct sample *s;
+
+	while ((s = ring_peek()) != NULL) {
+		unsigned n = thread_trim(s->pcs, s->n);
+
+		for (unsigned i = 0; i < reader_count; i++) {
+			uint64_t count = share(readers[i], s);
+
+			if (count == 0)
+				continue;
+			readers[i]->samples += count;
+			readers[i]->overruns += s->weight - 1;
+			readers[i]->cut += s->cut;
+			stacks_add(&readers[i]->stacks, s->pcs, n, s->task, s->category, s->thread,
+				   (int64_t)count);
+		}
+		ring_release();
+	}
+}
+
+/* Stacks through modules that have gone are stale in the walker's cache. */
+static void watch_modules(void)
+{
+	uint64_t epoch = modules_epoch();
+
+	if (epoch != module_epoch)
+		unwind_new_generation();
+	module_epoch = epoch;
+}
+
+static void arm_new(struct thread *t)
+{
+	if (t->timer == THREAD_NO_TIMER)
+		arm(t);
+}
+
+static void add_ms(struct timespec *t, unsigned ms)
+{
+	t->tv_nsec += (long)ms * (long)NS_PER_MS;
+	t->tv_sec += t->tv_nsec / (long)NS_PER_SEC;
+	t->tv_nsec %= (long)NS_PER_SEC;
+}
+
+static void *collect(void *arg)
+{
+	struct timespec next;
+	unsigned rounds = 0;
+
+	pthread_setname_np(pthread_self(), "profiler");
+	thread_hide_self();
+	pthread_mutex_lock(&lock);
+	while (collecting == (uintptr_t)arg) {
+		clock_gettime(CLOCK_MONOTONIC, &next);
+		add_ms(&next, SAMPLER_DRAIN_MS);
+		(void)pthread_cond_timedwait(&stop_cond, &lock, &next);
+		watch_modules();
+		drain();
+		if (++rounds % (SAMPLER_SCAN_MS / SAMPLER_DRAIN_MS) == 0)
+			each_thread(arm_new);
+	}
+	pthread_mutex_unlock(&lock);
+	return NULL;
+}
+
+static int start_collector(void)
+{
+	sigset_t all, old;
+	int rc;
+
+	collecting = ++last_collector;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&collector, NULL, collect, (void *)collecting);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc == 0)
+		return 0;
+	collecting = 0;
+	return UV_EAGAIN;
+}
+
+/* ---- fork ---- */
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void after_fork_parent(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+static void after_fork_child(void)
+{
+	reader_count = 0;
+	collecting = 0;
+	pthread_mutex_unlock(&lock);
+}
+
+static void forget(void)
+{
+	atomic_store(&period_ns, 0);
+	atomic_store(&timer_count, 0);
+}
+
+/* ---- Readers ---- */
+
+/* Under lock. Fork handlers run last registered first, which is the lock order. */
+static int prepare(void)
+{
+	static const struct thread_hooks hooks = { .born = arm, .gone = disarm, .forked = forget };
+	pthread_condattr_t attr;
+
+	if (!prepared) {
+		threads_init();
+		pthread_condattr_init(&attr);
+		pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+		pthread_cond_init(&stop_cond, &attr);
+		pthread_condattr_destroy(&attr);
+		pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+		threads_set_hooks(&hooks);
+		prepared = true;
+	}
+	return install_handler();
+}
+
+static int add_locked(struct reader *r)
+{
+	int rc;
+
+	if (reader_count == SAMPLER_READERS_MAX)
+		return UV_EBUSY;
+	rc = prepare();
+	if (rc == 0)
+		rc = modules_add(&r->modules);
+	if (rc == 0 && reader_count == 0) {
+		watch_modules();
+		rc = start_collector();
+	}
+	if (rc != 0)
+		return rc;
+	drain();
+	r->lost_before = atomic_load(&lost);
+	readers[reader_count++] = r;
+	set_rate();
+	return 0;
+}
+
+int sampler_add(struct reader *r, unsigned hz)
+{
+	int rc;
+
+	*r = (struct reader){ .period_ns = NS_PER_SEC / MIN(MAX(hz, 1u), (unsigned)SAMPLER_HZ_MAX),
+			      .random = monotonic_ns() | 1 };
+	stacks_init(&r->stacks);
+	pthread_mutex_lock(&lock);
+	rc = add_locked(r);
+	pthread_mutex_unlock(&lock);
+	if (rc != 0)
+		reader_fini(r);
+	return rc;
+}
+
+void sampler_remove(struct reader *r)
+{
+	bool join = false;
+	pthread_t thread;
+
+	pthread_mutex_lock(&lock);
+	drain();
+	for (unsigned i = 0; i < reader_count; i++)
+		if (readers[i] == r) {
+			readers[i] = readers[--reader_count];
+			set_rate();
+			r->lost = atomic_load(&lost) - r->lost_before + r->stacks.dropped;
+			join = reader_count == 0;
+			break;
+		}
+	if (join) {
+		collecting = 0;
+		thread = collector;
+		pthread_cond_broadcast(&stop_cond);
+	}
+	pthread_mutex_unlock(&lock);
+	if (join)
+		pthread_join(thread, NULL);
+	(void)modules_add(&r->modules);
+}
+
+void reader_fini(struct reader *r)
+{
+	stacks_fini(&r->stacks);
+	modules_fini(&r->modules);
+}
+
+void sampler_set_category(const char *(*category)(struct span span))
+{
+	atomic_store(&category_of, category);
+}
+
+void sampler_stats(struct sampler_stats *ret)
+{
+	pthread_mutex_lock(&lock);
+	ret->readers = reader_count;
+	pthread_mutex_unlock(&lock);
+	ret->timers = atomic_load(&timer_count);
+	ret->samples = atomic_load(&samples);
+	ret->overruns = atomic_load(&overruns);
+	ret->lost = atomic_load(&lost);
+	ret->handler_ns = atomic_load(&handler_ns);
+	ret->unarmed = atomic_load(&unarmed);
+}

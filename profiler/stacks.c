@@ -1,0 +1,102 @@
+#include "profiler/stacks.h"
+
+#include <string.h>
+
+enum { TABLE_MIN = 256 };
+
+void stacks_init(struct stacks *s)
+{
+	*s = (struct stacks){ 0 };
+	s->last = &s->first;
+	arena_init(&s->arena, STACKS_MEMORY_MAX);
+}
+
+void stacks_fini(struct stacks *s)
+{
+	s->table = mem_free(s->table);
+	arena_fini(&s->arena);
+	s->first = NULL;
+	s->last = &s->first;
+	s->count = s->table_size = 0;
+}
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+	h = (h ^ v) * UINT64_C(0x9e3779b97f4a7c15);
+	return h ^ h >> 32;
+}
+
+static uint64_t hash_of_stack(const struct stack *k, const uintptr_t *pcs)
+{
+	uint64_t h = mix(k->n, (uintptr_t)k->task), name[2];
+
+	memcpy(name, k->thread, sizeof(name));
+	h = mix(mix(mix(h, (uintptr_t)k->what), name[0]), name[1]);
+	for (unsigned i = 0; i < k->n; i++)
+		h = mix(h, pcs[i]);
+	return h;
+}
+
+static bool equal(const struct stack *a, const struct stack *b, const uintptr_t *pcs)
+{
+	return a->hash == b->hash && a->n == b->n && a->task == b->task && a->what == b->what &&
+	       memcmp(a->thread, b->thread, sizeof(a->thread)) == 0 &&
+	       memcmp(a->pcs, pcs, a->n * sizeof(*pcs)) == 0;
+}
+
+/* Linear probing, at most half full. */
+static struct stack **place(struct stack **table, unsigned size, const struct stack *key,
+			    const uintptr_t *pcs)
+{
+	unsigned i = (unsigned)key->hash & (size - 1);
+
+	while (table[i] != NULL && !equal(table[i], key, pcs))
+		i = (i + 1) & (size - 1);
+	return &table[i];
+}
+
+/* Room for one more, if there can be. */
+static void grow(struct stacks *s)
+{
+	unsigned size = s->table_size > 0 ? s->table_size * 2 : TABLE_MIN;
+	struct stack **table;
+
+	if (s->count * 2 < s->table_size || s->count >= STACKS_MAX)
+		return;
+	table = mem_alloc_array(size, sizeof(struct stack *));
+	if (table == NULL)
+		return;
+	for (struct stack *e = s->first; e != NULL; e = e->next)
+		*place(table, size, e, e->pcs) = e;
+	mem_free(s->table);
+	s->table = table;
+	s->table_size = size;
+}
+
+void stacks_add(struct stacks *s, const uintptr_t *pcs, unsigned n, const char *task,
+		const char *what, const char thread[THREAD_NAME_SIZE], int64_t count)
+{
+	struct stack key = { .task = task, .what = what, .n = n }, **at, *e;
+
+	memcpy(key.thread, thread, strnlen(thread, sizeof(key.thread) - 1));
+	key.hash = hash_of_stack(&key, pcs);
+	grow(s);
+	at = s->table != NULL ? place(s->table, s->table_size, &key, pcs) : NULL;
+	if (at != NULL && *at != NULL) {
+		(*at)->count += count;
+		return;
+	}
+	e = s->count * 2 < s->table_size ? arena_alloc(&s->arena, sizeof(*e) + n * sizeof(*pcs)) :
+					   NULL;
+	if (e == NULL) {
+		s->dropped += (uint64_t)count;
+		return;
+	}
+	*e = key;
+	e->count = count;
+	memcpy(e->pcs, pcs, n * sizeof(*pcs));
+	*s->last = e;
+	s->last = &e->next;
+	s->count++;
+	*at = e;
+}

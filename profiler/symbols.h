@@ -1,0 +1,40 @@
+/* From addresses to functions, files and lines. Private to profiler/; on worker threads only.
+ *
+ * DWARF by libdw, then the symbol table, then the start of the function's unwind entry, so that
+ * code without any name is still grouped by function. Separate debug files are found by build id
+ * under /usr/lib/debug; the network is never asked. What was found is kept across sessions. */
+#pragma once
+
+#include "profiler/modules.h"
+
+enum {
+	SYMBOLS_CACHED_MAX = 1 << 16,
+	SYMBOLS_MEMORY_MAX = 48 << 20,
+	SYMBOL_LINES_MAX = 24 /* inlined functions at one address */
+};
+
+struct symbol_line {
+	const char *name; /* never NULL */
+	const char
+		*system_name; /* as in the symbol table; equals name where there is nothing else */
+	const char *file;     /* absolute; "" when unknown */
+	int line;	      /* 0 when unknown */
+	int start_line;
+};
+
+struct symbol {
+	uintptr_t start; /* first address of the function; 0 when unknown */
+	bool from_dwarf;
+	unsigned n;
+	struct symbol_line
+		lines[]; /* innermost inlined function first; the last one has the code */
+};
+
+/** Begin a session: no other runs meanwhile, this call waits for it. Borrows `m` until
+ * symbols_end. */
+void symbols_begin(const struct modules *m);
+/** What is at pc. Never NULL; valid until symbols_end. */
+const struct symbol *symbols_get(uintptr_t pc);
+void symbols_end(void);
+/** Drop what is kept. */
+void symbols_forget(void);
