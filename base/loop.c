@@ -2,6 +2,7 @@
 
 #include <sodium.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -113,6 +114,69 @@ static int submit(struct runner *r, struct runner_job *job)
 
 static const struct runner_driver driver = { wake, submit };
 
+/* ---- Lag ---- */
+
+static size_t lag_bucket(uint64_t us)
+{
+	unsigned exponent;
+
+	if (us < 4)
+		return us;
+	exponent = 63 - (unsigned)__builtin_clzll(us);
+	return MIN((size_t)(exponent - 1) * 4 + (us >> (exponent - 2) & 3), LOOP_LAG_BUCKETS - 1);
+}
+
+/* First value beyond the bucket. */
+static uint64_t lag_bound(size_t bucket)
+{
+	size_t next = bucket + 1;
+
+	return next < 4 ? next : (4 + next % 4) << (next / 4 - 1);
+}
+
+/* Right before each poll: what passed since the last one, less the time spent in it, was work. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+	struct loop *l = prepare->data;
+	uint64_t now_ns = uv_hrtime(), idle_ns = uv_metrics_idle_time(&l->uv);
+	uint64_t us = (now_ns - l->turn_since_ns - (idle_ns - l->turn_idle_ns)) / 1000;
+
+	l->turn_since_ns = now_ns;
+	l->turn_idle_ns = idle_ns;
+	l->lag.turns++;
+	l->lag.busy_us += us;
+	l->lag.max_us = MAX(l->lag.max_us, us);
+	l->lag.over_1ms += us > 1000;
+	l->lag.over_10ms += us > 10000;
+	l->lag.over_50ms += us > 50000;
+	l->lag_buckets[lag_bucket(us)]++;
+}
+
+static uint64_t lag_quantile(const struct loop *l, uint64_t permille)
+{
+	uint64_t rank = (l->lag.turns * permille + 999) / 1000, seen = 0;
+
+	for (size_t i = 0; i < LOOP_LAG_BUCKETS; i++) {
+		seen += l->lag_buckets[i];
+		if (seen >= rank && seen > 0)
+			return MIN(lag_bound(i), l->lag.max_us);
+	}
+	return 0;
+}
+
+void loop_lag(const struct loop *l, struct loop_lag *ret)
+{
+	*ret = l->lag;
+	ret->p50_us = lag_quantile(l, 500);
+	ret->p99_us = lag_quantile(l, 990);
+}
+
+void loop_lag_reset(struct loop *l)
+{
+	l->lag = (struct loop_lag){ 0 };
+	memset(l->lag_buckets, 0, sizeof(l->lag_buckets));
+}
+
 int loop_init(struct loop *l)
 {
 	uint64_t seed;
@@ -128,6 +192,13 @@ int loop_init(struct loop *l)
 	uv_timer_init(&l->uv, &l->timer);
 	l->idle.data = l;
 	l->timer.data = l;
+	/* Without it the lag counts waiting as work; nothing else depends on it. */
+	(void)uv_loop_configure(&l->uv, UV_METRICS_IDLE_TIME);
+	uv_prepare_init(&l->uv, &l->prepare);
+	l->prepare.data = l;
+	l->turn_since_ns = uv_hrtime();
+	uv_prepare_start(&l->prepare, on_prepare);
+	uv_unref((uv_handle_t *)&l->prepare);
 	return 0;
 }
 
@@ -179,6 +250,7 @@ void loop_fini(struct loop *l)
 	REQUIRE(list_empty(&l->runner.ops));
 	uv_close((uv_handle_t *)&l->idle, NULL);
 	uv_close((uv_handle_t *)&l->timer, NULL);
+	uv_close((uv_handle_t *)&l->prepare, NULL);
 	uv_walk(&l->uv, name_open, &open);
 	REQUIRE(open == 0);
 	uv_run(&l->uv, UV_RUN_DEFAULT);

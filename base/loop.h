@@ -6,6 +6,16 @@
 
 #include "base/runner.h"
 
+/* How long one turn of the loop kept everything else waiting: the time between two polls, without
+ * the waiting itself. */
+enum { LOOP_LAG_BUCKETS = 96 }; /* four per doubling, from 1 us */
+struct loop_lag {
+	uint64_t turns, busy_us, max_us;
+	uint64_t p50_us,
+		p99_us; /* upper bounds of their buckets: at most 25 % above the true value */
+	uint64_t over_1ms, over_10ms, over_50ms;
+};
+
 struct loop {
 	struct runner runner;
 	uv_loop_t uv;
@@ -15,6 +25,10 @@ struct loop {
 	uint64_t timer_due_ms; /* what the uv timer is armed for; UINT64_MAX = it is not */
 	unsigned job_count;
 	bool turning;
+	uv_prepare_t prepare;
+	uint64_t turn_since_ns, turn_idle_ns;
+	struct loop_lag lag;
+	uint64_t lag_buckets[LOOP_LAG_BUCKETS];
 };
 
 /** 0 or libuv's code. The calling thread becomes the owner. */
@@ -22,6 +36,9 @@ int loop_init(struct loop *l) MUST_USE;
 /** Runs until loop_stop() (1) or nothing is left to do (0). */
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
+/** Figures since the start, or since the last loop_lag_reset. */
+void loop_lag(const struct loop *l, struct loop_lag *ret);
+void loop_lag_reset(struct loop *l);
 /** Waits for jobs, queued tasks and close callbacks, closes the loop's own handles and the loop.
  * REQUIREs that nothing leaked: names the operations and the handles that were left, on stderr. */
 void loop_fini(struct loop *l);

@@ -1,5 +1,6 @@
 /* GET /v1/status: one object with everything that is worth a look. Members are added, never renamed
  * or removed. */
+#include <string.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -7,25 +8,108 @@
 #include "daemon/control.h"
 #include "daemon/json.h"
 
-#define FIGURE(object, from, name)                                                                 \
-	json_object_set_new(object, #name, json_integer((json_int_t)(from).name))
+/* Every folder hands out its figures as a struct of 64-bit counters; a table names them. */
+struct figure {
+	const char *name;
+	size_t offset;
+};
+/* clang-format off */
+#define F(type, field) { #field, offsetof(struct type, field) }
+/* clang-format on */
+
+static const struct figure store_table[] = {
+	F(store_stats, objects),     F(store_stats, commits),	    F(store_stats, trees),
+	F(store_stats, blobs),	     F(store_stats, blob_bytes),    F(store_stats, wanted),
+	F(store_stats, stashed),     F(store_stats, refused),	    F(store_stats, conflicts),
+	F(store_stats, peers),	     F(store_stats, subscriptions), F(store_stats, db_bytes),
+	F(store_stats, wal_bytes),   F(store_stats, queue_depth),   F(store_stats, queue_peak),
+	F(store_stats, requests),    F(store_stats, transactions),  F(store_stats, failed),
+	F(store_stats, tx_p50_us),   F(store_stats, tx_p99_us),	    F(store_stats, tx_max_us),
+	F(store_stats, wait_max_us),
+};
+
+static const struct figure net_table[] = {
+	F(net_stats, conns),
+	F(net_stats, dials),
+	F(net_stats, dial_failures),
+	F(net_stats, accepted),
+	F(net_stats, handshake_failures),
+	F(net_stats, refused_limit),
+	F(net_stats, protocol_errors),
+	F(net_stats, sent_bytes),
+	F(net_stats, received_bytes),
+	F(net_stats, streams_opened),
+	F(net_stats, streams_refused),
+};
+
+static const struct figure sync_table[] = {
+	F(sync_stats, sessions),	F(sync_stats, sessions_ok),
+	F(sync_stats, sessions_failed), F(sync_stats, active_sessions),
+	F(sync_stats, blobs_fetched),	F(sync_stats, bytes_fetched),
+	F(sync_stats, blobs_served),	F(sync_stats, bytes_served),
+	F(sync_stats, duplicates),	F(sync_stats, refused_blobs),
+	F(sync_stats, rounds),		F(sync_stats, serves),
+	F(sync_stats, active_serves),	F(sync_stats, refusals_busy),
+	F(sync_stats, refusals_other),	F(sync_stats, claims),
+	F(sync_stats, claim_waits),	F(sync_stats, subscribers),
+	F(sync_stats, follows),		F(sync_stats, announced_out),
+	F(sync_stats, announced_in),	F(sync_stats, announce_dropped),
+};
+
+static const struct figure discovery_table[] = {
+	F(discovery_stats, started),
+	F(discovery_stats, joined),
+	F(discovery_stats, active),
+	F(discovery_stats, background_active),
+	F(discovery_stats, background_dropped),
+	F(discovery_stats, subscriptions),
+	F(discovery_stats, benched),
+};
+
+static const struct figure trace_table[] = {
+	F(trace_counts, created),	F(trace_counts, finished),	F(trace_counts, evicted),
+	F(trace_counts, dropped_spans), F(trace_counts, dropped_marks), F(trace_counts, late_calls),
+	F(trace_counts, kept_roots),	F(trace_counts, active_roots),	F(trace_counts, used_bytes),
+	F(trace_counts, budget_bytes),
+};
+
+static const struct figure http_table[] = {
+	F(http_server_stats, connections),   F(http_server_stats, requests),
+	F(http_server_stats, refused_guard), F(http_server_stats, refused_limit),
+	F(http_server_stats, bad_requests),  F(http_server_stats, open_connections),
+};
+
+static const struct figure memory_table[] = {
+	F(mem_stats, live_bytes),  F(mem_stats, live_count), F(mem_stats, peak_bytes),
+	F(mem_stats, total_count), F(mem_stats, refused),
+};
+
+static const struct figure loop_table[] = {
+	F(loop_lag, turns),  F(loop_lag, busy_us),  F(loop_lag, max_us),    F(loop_lag, p50_us),
+	F(loop_lag, p99_us), F(loop_lag, over_1ms), F(loop_lag, over_10ms), F(loop_lag, over_50ms),
+};
+
+static json_t *figures(const void *from, const struct figure *table, size_t count)
+{
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t value;
+
+		memcpy(&value, (const char *)from + table[i].offset, sizeof(value));
+		json_object_set_new(o, table[i].name, json_integer((json_int_t)value));
+	}
+	return o;
+}
+#define FIGURES(from, table) figures(&(from), table, ARRAY_SIZE(table))
 
 static json_t *store_figures(struct daemon *d)
 {
 	struct store_stats s;
-	json_t *o = json_object();
+	json_t *o;
 
 	store_stats(d->store, &s);
-	FIGURE(o, s, objects), FIGURE(o, s, commits), FIGURE(o, s, trees), FIGURE(o, s, blobs),
-		FIGURE(o, s, blob_bytes);
-	FIGURE(o, s, wanted), FIGURE(o, s, stashed), FIGURE(o, s, refused), FIGURE(o, s, conflicts),
-		FIGURE(o, s, peers);
-	FIGURE(o, s, subscriptions), FIGURE(o, s, db_bytes), FIGURE(o, s, wal_bytes),
-		FIGURE(o, s, queue_depth);
-	FIGURE(o, s, queue_peak), FIGURE(o, s, requests), FIGURE(o, s, transactions),
-		FIGURE(o, s, failed);
-	FIGURE(o, s, tx_p50_us), FIGURE(o, s, tx_p99_us), FIGURE(o, s, tx_max_us),
-		FIGURE(o, s, wait_max_us);
+	o = FIGURES(s, store_table);
 	json_object_set_new(o, "last_error",
 			    json_string(s.last_error != 0 ? s.last_error_text : ""));
 	return o;
@@ -34,47 +118,26 @@ static json_t *store_figures(struct daemon *d)
 static json_t *net_figures(struct daemon *d)
 {
 	struct net_stats s;
-	json_t *o = json_object();
 
 	net_stats(d->net, &s);
-	FIGURE(o, s, conns), FIGURE(o, s, dials), FIGURE(o, s, dial_failures),
-		FIGURE(o, s, accepted);
-	FIGURE(o, s, handshake_failures), FIGURE(o, s, refused_limit),
-		FIGURE(o, s, protocol_errors);
-	FIGURE(o, s, sent_bytes), FIGURE(o, s, received_bytes), FIGURE(o, s, streams_opened),
-		FIGURE(o, s, streams_refused);
-	return o;
+	return FIGURES(s, net_table);
 }
 
 static json_t *sync_figures(struct daemon *d)
 {
 	struct sync_stats s;
-	json_t *o = json_object();
 
 	sync_stats(d->sync, &s);
-	FIGURE(o, s, sessions), FIGURE(o, s, sessions_ok), FIGURE(o, s, sessions_failed),
-		FIGURE(o, s, active_sessions);
-	FIGURE(o, s, blobs_fetched), FIGURE(o, s, bytes_fetched), FIGURE(o, s, blobs_served),
-		FIGURE(o, s, bytes_served);
-	FIGURE(o, s, duplicates), FIGURE(o, s, refused_blobs), FIGURE(o, s, rounds),
-		FIGURE(o, s, serves);
-	FIGURE(o, s, active_serves), FIGURE(o, s, refusals_busy), FIGURE(o, s, refusals_other),
-		FIGURE(o, s, claims);
-	FIGURE(o, s, claim_waits), FIGURE(o, s, subscribers), FIGURE(o, s, follows),
-		FIGURE(o, s, announced_out);
-	FIGURE(o, s, announced_in), FIGURE(o, s, announce_dropped);
-	return o;
+	return FIGURES(s, sync_table);
 }
 
 static json_t *discovery_figures(struct daemon *d)
 {
 	struct discovery_stats s;
-	json_t *o = json_object(), *outcomes = json_object();
+	json_t *o, *outcomes = json_object();
 
 	discovery_stats(d->discovery, &s);
-	FIGURE(o, s, started), FIGURE(o, s, joined), FIGURE(o, s, active),
-		FIGURE(o, s, background_active);
-	FIGURE(o, s, background_dropped), FIGURE(o, s, subscriptions), FIGURE(o, s, benched);
+	o = FIGURES(s, discovery_table);
 	for (int i = 0; i <= DISCOVERY_ERROR; i++)
 		json_object_set_new(outcomes, discovery_outcome_name((enum discovery_outcome)i),
 				    json_integer((json_int_t)s.by_outcome[i]));
@@ -85,38 +148,33 @@ static json_t *discovery_figures(struct daemon *d)
 static json_t *trace_figures(struct daemon *d)
 {
 	struct trace_counts s;
-	json_t *o = json_object();
 
 	trace_counts(d->trace, &s);
-	FIGURE(o, s, created), FIGURE(o, s, finished), FIGURE(o, s, evicted),
-		FIGURE(o, s, dropped_spans), FIGURE(o, s, dropped_marks);
-	FIGURE(o, s, late_calls), FIGURE(o, s, kept_roots), FIGURE(o, s, active_roots),
-		FIGURE(o, s, used_bytes);
-	FIGURE(o, s, budget_bytes);
-	return o;
+	return FIGURES(s, trace_table);
 }
 
 static json_t *http_figures(struct http_server *server)
 {
 	struct http_server_stats s;
-	json_t *o = json_object();
 
 	http_server_stats(server, &s);
-	FIGURE(o, s, connections), FIGURE(o, s, requests), FIGURE(o, s, refused_guard),
-		FIGURE(o, s, refused_limit);
-	FIGURE(o, s, bad_requests), FIGURE(o, s, open_connections);
-	return o;
+	return FIGURES(s, http_table);
 }
 
 static json_t *memory_figures(void)
 {
 	struct mem_stats s;
-	json_t *o = json_object();
 
 	mem_stats(&s);
-	FIGURE(o, s, live_bytes), FIGURE(o, s, live_count), FIGURE(o, s, peak_bytes),
-		FIGURE(o, s, total_count), FIGURE(o, s, refused);
-	return o;
+	return FIGURES(s, memory_table);
+}
+
+static json_t *loop_figures(struct daemon *d)
+{
+	struct loop_lag lag;
+
+	loop_lag(&d->loop, &lag);
+	return FIGURES(lag, loop_table);
 }
 
 static json_t *listen_addresses(struct daemon *d)
@@ -162,6 +220,7 @@ static void on_status(void *data, struct http_request *r)
 	json_object_set_new(o, "debug_http", http_figures(d->debug));
 	json_object_set_new(o, "control_http", http_figures(d->control_http));
 	json_object_set_new(o, "memory", memory_figures());
+	json_object_set_new(o, "loop", loop_figures(d));
 	json_object_set_new(o, "operations", json_integer(d->loop.runner.op_count));
 	control_reply(r, o);
 }

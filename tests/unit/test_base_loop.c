@@ -247,6 +247,36 @@ static void leak_operation(void *data)
 	loop_fini(&loop);
 }
 
+static void on_slow_task(struct runner_task *task)
+{
+	uint64_t until = uv_hrtime() + 20000000;
+
+	while (uv_hrtime() < until)
+		continue;
+}
+
+static void a_turn_that_keeps_others_waiting_is_lag_and_waiting_is_not(void **state)
+{
+	struct item waiting = item();
+	struct runner_task slow = { .run = on_slow_task };
+	struct loop_lag lag;
+	uint64_t before = uv_hrtime();
+
+	waiting.left = 1;
+	runner_timer_start(&loop.runner, &waiting.timer, runner_now_ms(&loop.runner) + 30);
+	runner_defer(&loop.runner, &slow);
+	loop_run(&loop);
+	loop_lag(&loop, &lag);
+	assert_true(lag.max_us >= 20000);
+	assert_true(lag.over_10ms >= 1);
+	assert_true(lag.p99_us >= 20000 && lag.p50_us <= lag.p99_us && lag.p99_us <= lag.max_us);
+	assert_true(lag.busy_us < (uv_hrtime() - before) / 1000);
+	loop_lag_reset(&loop);
+	loop_lag(&loop, &lag);
+	assert_int_equal(lag.turns, 0);
+	assert_int_equal(lag.p99_us, 0);
+}
+
 static void leaks_are_named(void **state)
 {
 	check_aborts(leak_handle, NULL, "handle left open: tcp");
@@ -273,6 +303,9 @@ int main(void)
 			a_timer_started_again_for_the_same_instant_fires_again, setup, teardown),
 		cmocka_unit_test(fini_waits_for_jobs_and_the_tasks_they_queue),
 		cmocka_unit_test(fini_waits_for_closing_handles_and_the_tasks_they_queue),
+		cmocka_unit_test_setup_teardown(
+			a_turn_that_keeps_others_waiting_is_lag_and_waiting_is_not, setup,
+			teardown),
 		cmocka_unit_test(leaks_are_named),
 	};
 
