@@ -56,7 +56,7 @@ static void forget_pending(struct subscriber *sub)
 static void flush_one(struct sync *s, struct subscriber *sub)
 {
 	struct wire_reply reply = { .kind = WIRE_REPLY_ANNOUNCE, .commits = sub->pending };
-	CLEANUP(buf_fini) struct buf msg;
+	CLEANUP(buf_fini) struct buf msg = { 0 };
 	int err;
 
 	if (net_stream_queued(sub->stream) > NET_SEND_QUEUE_HIGH)
@@ -331,7 +331,7 @@ static const struct net_stream_events events = { on_message, on_drain, on_close,
 static void follow_send(struct follow *f)
 {
 	struct wire_request request = { .kind = WIRE_SUBSCRIBE, .scope = f->scope };
-	CLEANUP(buf_fini) struct buf msg;
+	CLEANUP(buf_fini) struct buf msg = { 0 };
 	int err;
 
 	buf_init(&msg, NET_MESSAGE_MAX);

@@ -42,7 +42,7 @@ static const struct op_kind kind = { "sync.serve", states, ARRAY_SIZE(states), s
 
 int serve_send(struct serve *v, const struct wire_reply *reply)
 {
-	CLEANUP(buf_fini) struct buf msg;
+	CLEANUP(buf_fini) struct buf msg = { 0 };
 	int err;
 
 	if (!v->open || v->we_ended)
@@ -270,7 +270,7 @@ static void take_request(struct serve *v, const struct wire_request *r)
 static void answer_round(struct serve *v, const void *msg, size_t len)
 {
 	struct wire_reply reply = { .kind = WIRE_REPLY_RECONCILE };
-	CLEANUP(buf_fini) struct buf out;
+	CLEANUP(buf_fini) struct buf out = { 0 };
 	int err;
 
 	if (v->rounds++ >= RECONCILE_ROUNDS_MAX) {

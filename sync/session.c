@@ -203,7 +203,7 @@ int session_open_stream(struct session *s, struct net_stream *stream,
 			bool *ret_open)
 {
 	struct net_conn *conn = net_find(s->sync->config.net, &s->outcome.target.peer);
-	CLEANUP(buf_fini) struct buf msg;
+	CLEANUP(buf_fini) struct buf msg = { 0 };
 	int err;
 
 	if (conn == NULL)
@@ -467,7 +467,7 @@ static void session_tick(struct op *op)
 static struct span open_span(const struct session *s, const struct op_env *env)
 {
 	const struct sync_target *t = &s->outcome.target;
-	CLEANUP(buf_fini) struct buf scope;
+	CLEANUP(buf_fini) struct buf scope = { 0 };
 	char text[MULTIADDR_TEXT_SIZE] = "";
 	struct span span;
 

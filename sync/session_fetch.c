@@ -189,7 +189,7 @@ static int claim(struct session *s, struct fetch_want **batch, size_t count, str
 
 static int send_fetch(struct session *s, const struct wire_more *more)
 {
-	CLEANUP(buf_fini) struct buf msg;
+	CLEANUP(buf_fini) struct buf msg = { 0 };
 	int err = s->blobs_open ? 0 : open_stream(s);
 
 	buf_init(&msg, NET_MESSAGE_MAX);

@@ -108,7 +108,7 @@ static void round_sent(struct session *s, size_t bytes)
 static void send_round(struct session *s)
 {
 	struct wire_more more = { .reconcile = { s->held.data, s->held.len } };
-	CLEANUP(buf_fini) struct buf msg;
+	CLEANUP(buf_fini) struct buf msg = { 0 };
 	int err;
 
 	buf_init(&msg, NET_MESSAGE_MAX);

@@ -147,17 +147,19 @@ static int fetch_in(const Sync__Wire__Fetch *f, struct wire_more *ret)
 int wire_more_decode(const void *msg, size_t len, struct arena *a, struct wire_more *ret)
 {
 	Sync__Wire__More *m;
+	struct wire_more more = { 0 };
 	int err = wire_unpack(&sync__wire__more__descriptor, msg, len, a, &m);
 
 	if (err < 0)
 		return err;
 	switch ((unsigned)m->kind_case) {
-	case SYNC__WIRE__MORE__KIND_FETCH: return fetch_in(m->fetch, ret);
+	case SYNC__WIRE__MORE__KIND_FETCH: err = fetch_in(m->fetch, &more); break;
 	case SYNC__WIRE__MORE__KIND_RECONCILE:
-		err = wire_bytes_in(&m->reconcile->message, WIRE_RECONCILE_MAX, &ret->reconcile);
-		if (err == 0)
-			ret->is_fetch = false;
-		return err;
-	default: return ERR_MALFORMED;
+		err = wire_bytes_in(&m->reconcile->message, WIRE_RECONCILE_MAX, &more.reconcile);
+		break;
+	default: err = ERR_MALFORMED; break;
 	}
+	if (err == 0)
+		*ret = more;
+	return err;
 }
