@@ -1,20 +1,16 @@
-/* One connection: records over a link, before and after the handshake, and its end.
+/* One connection, from its link to its end.
  *
  *   connecting ──on_open──> handshaking ──last message──> up
- *        └───────────────────────┴────── conn_fail ────────┴──> torn down by the task, then freed
+ *        └───────────────────────┴──────────fail──────────┴──> torn down by the task, then freed
  *
- * On the wire everything is a record: two bytes of length, big-endian, and so many bytes. In the
- * handshake a record is a Noise message, afterwards one sealed record of a mux. A first record is
- * 32 bytes long and nothing else, so that whoever speaks HTTP, TLS or BitTorrent to us is dropped
- * at its first two bytes.
- *
- * Nothing is torn down inside an event of the link or a call of a user: conn_fail records and
+ * Nothing is torn down inside an event of the link or a call of a user: net_conn_fail records and
  * defers. The task tells the streams, then the service, closes the link and frees the conn; the
  * link's own end is not waited for. */
 #include "net/conn.h"
 
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 
 static void on_open(struct net_link *l, int status);
@@ -48,7 +44,7 @@ static struct net_conn *conn_new(struct net *n, const struct multiaddr *remote, 
 	c->remote = *remote;
 	c->inbound = inbound;
 	c->task.run = conn_task;
-	c->timer.run = liveness_tick;
+	c->timer.run = net_liveness_tick;
 	c->since_ms = runner_now_ms(n->runner);
 	list_init(&c->attempt);
 	list_init(&c->closed);
@@ -65,13 +61,13 @@ static void conn_free(struct net_conn *c)
 	runner_timer_stop(n->runner, &c->timer);
 	list_remove(&c->node);
 	n->inbound -= c->inbound;
-	noise_handshake_fini(&c->handshake);
+	net_noise_handshake_fini(&c->handshake);
 	mem_free(c->record);
 	mem_free(c);
 	net_check_closed(n);
 }
 
-int conn_dial(struct net *n, struct net_dial *d, const struct multiaddr *addr)
+int net_conn_dial(struct net *n, struct net_dial *d, const struct multiaddr *addr)
 {
 	struct net_conn *c = conn_new(n, addr, false);
 
@@ -114,14 +110,14 @@ static void evict_pending(struct net *n)
 	list_for_each(node, &n->conns) {
 		struct net_conn *c = list_entry(node, struct net_conn, node);
 
-		if (c->inbound && c->state == CONN_HANDSHAKING && !c->failed) {
-			conn_fail(c, ERR_LIMIT);
+		if (c->inbound && c->state == NET_CONN_HANDSHAKING && !c->failed) {
+			net_conn_fail(c, ERR_LIMIT);
 			return;
 		}
 	}
 }
 
-void conn_accept(void *data, struct net_link *l)
+void net_conn_accept(void *data, struct net_link *l)
 {
 	struct net *n = data;
 	struct net_conn *c;
@@ -144,157 +140,7 @@ void conn_accept(void *data, struct net_link *l)
 	l->data = c;
 	n->pending++;
 	n->stats.accepted++;
-	handshake_begin(c);
-}
-
-/* ---- Reading ---- */
-
-static int handle_record(struct net_conn *c, const uint8_t *p, size_t len)
-{
-	int err;
-
-	if (c->state != CONN_UP)
-		return handshake_message(c, p, len);
-	err = noise_decrypt(&c->receive_cipher, NULL, 0, p, len, c->net->scratch);
-	if (err)
-		return err;
-	return mux_receive(&c->mux, c->net->scratch, len - NOISE_TAG_SIZE);
-}
-
-static bool record_possible(const struct net_conn *c, size_t len)
-{
-	return c->state == CONN_UP ? len > NOISE_TAG_SIZE : handshake_expects(c, len);
-}
-
-/* Consumes at least one byte or fails. Records that lie in `r` as a whole are not copied. */
-static int feed(struct net_conn *c, struct buf_reader *r)
-{
-	size_t n;
-	int err;
-
-	if (c->head_have < sizeof(c->head)) {
-		c->head[c->head_have++] = *r->p++;
-		if (c->head_have < sizeof(c->head))
-			return 0;
-		c->record_len = (size_t)c->head[0] << 8 | c->head[1];
-		if (!record_possible(c, c->record_len))
-			return ERR_PROTOCOL;
-		return 0;
-	}
-	if (c->record == NULL && buf_left(r) >= c->record_len) {
-		const uint8_t *p = r->p;
-
-		r->p += c->record_len;
-		c->head_have = 0;
-		return handle_record(c, p, c->record_len);
-	}
-	if (c->record == NULL) {
-		c->record = mem_realloc(NULL, c->record_len);
-		if (c->record == NULL)
-			return UV_ENOMEM;
-	}
-	n = MIN(buf_left(r), c->record_len - c->record_have);
-	memcpy(c->record + c->record_have, r->p, n);
-	r->p += n;
-	c->record_have += n;
-	if (c->record_have < c->record_len)
-		return 0;
-	err = handle_record(c, c->record, c->record_len);
-	c->record = mem_free(c->record);
-	c->record_have = c->head_have = 0;
-	return err;
-}
-
-static void on_read(struct net_link *l, const uint8_t *data, size_t len)
-{
-	struct net_conn *c = l->data;
-	struct buf_reader r = buf_reader(data, len);
-
-	c->received_bytes += len;
-	c->net->stats.received_bytes += len;
-	c->received_ms = c->mux.now_ms = runner_now_ms(c->net->runner);
-	while (!c->failed && buf_left(&r) > 0) {
-		int err = feed(c, &r);
-
-		if (err)
-			conn_fail(c, err);
-	}
-}
-
-/* ---- Writing ---- */
-
-static int write_bytes(struct net_conn *c, uint8_t *bytes, size_t len)
-{
-	c->sent_bytes += len;
-	c->net->stats.sent_bytes += len;
-	return c->net->transport->write(c->link, bytes, len);
-}
-
-int conn_write(struct net_conn *c, struct buf *record)
-{
-	uint8_t *bytes;
-	size_t len;
-
-	if (buf_err(record) != 0 || record->len == 0)
-		return buf_err(record);
-	bytes = buf_take(record, &len);
-	return write_bytes(c, bytes, len);
-}
-
-/* One record at dst; returns its size, 0 when there is nothing to send. */
-static size_t seal_record(struct net_conn *c, uint8_t *dst)
-{
-	size_t len = mux_produce(&c->mux, c->net->scratch, CONN_RECORD_PLAIN);
-	size_t sealed = len + NOISE_TAG_SIZE;
-
-	if (len == 0)
-		return 0;
-	if (noise_encrypt(&c->send_cipher, NULL, 0, c->net->scratch, len, dst + 2) != 0) {
-		conn_fail(c, ERR_LIMIT);
-		return 0;
-	}
-	dst[0] = (uint8_t)(sealed >> 8);
-	dst[1] = (uint8_t)sealed;
-	return sealed + 2;
-}
-
-/* The record is padded to this while it is made; what is left over goes back to the allocator. */
-enum { SEALED_MAX = 2 + CONN_RECORD_PLAIN + NOISE_TAG_SIZE };
-
-static int flush_once(struct net_conn *c, size_t pending)
-{
-	size_t records = MIN(pending / MUX_DATA_MAX + 1, (size_t)CONN_WRITE_RECORDS);
-	uint8_t *bytes = mem_realloc(NULL, records * SEALED_MAX);
-	size_t len = 0;
-
-	if (bytes == NULL)
-		return UV_ENOMEM;
-	for (size_t i = 0; i < records; i++) {
-		size_t n = seal_record(c, bytes + len);
-
-		if (n == 0)
-			break;
-		len += n;
-	}
-	if (len == 0) {
-		mem_free(bytes);
-		return 0;
-	}
-	return write_bytes(c, bytes, len);
-}
-
-static void flush(struct net_conn *c)
-{
-	size_t pending;
-
-	while (c->link != NULL && !c->failed &&
-	       c->net->transport->queued(c->link) < CONN_TRANSPORT_HIGH &&
-	       (pending = mux_pending(&c->mux)) > 0) {
-		int err = flush_once(c, pending);
-
-		if (err)
-			conn_fail(c, err);
-	}
+	net_handshake_begin(c);
 }
 
 /* ---- Events of the link and of the mux ---- */
@@ -305,14 +151,24 @@ static void on_open(struct net_link *l, int status)
 
 	if (status != 0) {
 		c->link = NULL;
-		conn_fail(c, status);
+		net_conn_fail(c, status);
 		return;
 	}
 	if (c->failed)
 		return;
 	if (c->dial != NULL)
-		dial_connected(c->dial);
-	handshake_begin(c);
+		net_dial_connected(c);
+	net_handshake_begin(c);
+}
+
+static void on_read(struct net_link *l, const uint8_t *data, size_t len)
+{
+	struct net_conn *c = l->data;
+
+	c->received_bytes += len;
+	c->net->stats.received_bytes += len;
+	c->received_ms = c->mux.now_ms = runner_now_ms(c->net->runner);
+	net_record_read(c, data, len);
 }
 
 static void on_drain(struct net_link *l)
@@ -327,15 +183,15 @@ static void on_link_close(struct net_link *l, int status)
 	struct net_conn *c = l->data;
 
 	c->link = NULL;
-	conn_fail(c, status != 0 ? status : ERR_CLOSED);
+	net_conn_fail(c, status != 0 ? status : ERR_CLOSED);
 }
 
-static struct net_conn *conn_of(struct mux *m)
+static struct net_conn *conn_of(struct net_mux *m)
 {
 	return container_of(m, struct net_conn, mux);
 }
 
-static struct net_stream *on_mux_open(struct mux *m, int *ret_refusal)
+static struct net_stream *on_mux_open(struct net_mux *m, int *ret_refusal)
 {
 	struct net_conn *c = conn_of(m);
 	struct net *n = c->net;
@@ -356,7 +212,7 @@ static void on_mux_closed(struct net_stream *s)
 	runner_defer(c->net->runner, &c->task);
 }
 
-static void on_mux_pending(struct mux *m)
+static void on_mux_pending(struct net_mux *m)
 {
 	struct net_conn *c = conn_of(m);
 
@@ -364,20 +220,20 @@ static void on_mux_pending(struct mux *m)
 		runner_defer(c->net->runner, &c->task);
 }
 
-static void on_mux_pong(struct mux *m, uint64_t token)
+static void on_mux_pong(struct net_mux *m, uint64_t token)
 {
-	liveness_pong(conn_of(m), token);
+	net_liveness_pong(conn_of(m), token);
 }
 
-static void on_mux_goaway(struct mux *m, int status)
+static void on_mux_goaway(struct net_mux *m, int status)
 {
 	if (status == 0)
-		conn_drain(conn_of(m));
+		net_conn_drain(conn_of(m));
 	else
-		conn_fail(conn_of(m), status == ERR_PROTOCOL ? ERR_CLOSED : status);
+		net_conn_fail(conn_of(m), status == ERR_PROTOCOL ? ERR_CLOSED : status);
 }
 
-static const struct mux_events mux_events = {
+static const struct net_mux_events net_mux_events = {
 	on_mux_open, on_mux_closed, on_mux_pending, on_mux_pong, on_mux_goaway,
 };
 
@@ -402,55 +258,55 @@ static void resolve_duplicates(struct net_conn *c)
 	list_for_each(node, &c->net->conns) {
 		struct net_conn *other = list_entry(node, struct net_conn, node);
 
-		if (other == c || other->state != CONN_UP || other->failed ||
+		if (other == c || other->state != NET_CONN_UP || other->failed ||
 		    !key_eq(&other->peer, &c->peer))
 			continue;
-		if (conn_usable(other)) {
-			conn_drain(replaces(c, other) ? other : c);
+		if (net_conn_usable(other)) {
+			net_conn_drain(replaces(c, other) ? other : c);
 		} else if (draining == NULL) {
 			draining = other;
 		} else {
-			conn_fail(draining, ERR_CLOSED);
+			net_conn_fail(draining, ERR_CLOSED);
 			draining = other;
 		}
 	}
 }
 
-void conn_up(struct net_conn *c)
+void net_conn_up(struct net_conn *c)
 {
 	struct net *n = c->net;
 
-	noise_handshake_split(&c->handshake, &c->send_cipher, &c->receive_cipher);
-	noise_handshake_fini(&c->handshake);
+	net_noise_handshake_split(&c->handshake, &c->send_cipher, &c->receive_cipher);
+	net_noise_handshake_fini(&c->handshake);
 	n->pending -= c->inbound;
 	n->up++;
-	c->state = CONN_UP;
+	c->state = NET_CONN_UP;
 	c->since_ms = runner_now_ms(n->runner);
-	mux_init(&c->mux, !c->inbound, &mux_events);
+	net_mux_init(&c->mux, !c->inbound, &net_mux_events);
 	c->mux.now_ms = c->since_ms;
 	resolve_duplicates(c);
-	liveness_begin(c);
+	net_liveness_begin(c);
 	if (n->service != NULL && n->service->on_conn_up != NULL)
 		n->service->on_conn_up(n->service_data, c);
-	dial_conn_up(n, c);
+	net_dial_conn_up(n, c);
 }
 
-bool conn_usable(const struct net_conn *c)
+bool net_conn_usable(const struct net_conn *c)
 {
-	return c->state == CONN_UP && !c->failed && !c->draining && !c->mux.peer_leaving;
+	return c->state == NET_CONN_UP && !c->failed && !c->draining && !c->mux.peer_leaving;
 }
 
-void conn_drain(struct net_conn *c)
+void net_conn_drain(struct net_conn *c)
 {
 	if (c->draining || c->failed)
 		return;
 	c->draining = true;
 	c->drain_ms = runner_now_ms(c->net->runner);
-	mux_goaway(&c->mux, 0);
-	liveness_rearm(c);
+	net_mux_goaway(&c->mux, 0);
+	net_liveness_rearm(c);
 }
 
-void conn_fail(struct net_conn *c, int status)
+void net_conn_fail(struct net_conn *c, int status)
 {
 	REQUIRE(status < 0);
 	if (c->failed)
@@ -469,27 +325,18 @@ static void tell_closed_streams(struct net_conn *c)
 	while ((node = list_pop_front(&now)) != NULL) {
 		struct net_stream *s = list_entry(node, struct net_stream, node);
 
-		mux_stream_released(&c->mux, s);
+		net_mux_stream_released(&c->mux, s);
 		c->quiet_ms = runner_now_ms(c->net->runner);
 		s->events->on_close(s, s->close_status);
 	}
 }
 
 /* The peer is told why, if the transport takes it. */
-static void say_goodbye(struct net_conn *c)
+static void say_farewell(struct net_conn *c)
 {
-	uint8_t *bytes;
-	size_t len;
-
 	if (c->close_status != ERR_CLOSED && c->close_status != UV_ECANCELED && !c->mux.goaway_due)
-		mux_goaway(&c->mux, c->close_status);
-	if (mux_pending(&c->mux) == 0 || (bytes = mem_realloc(NULL, SEALED_MAX)) == NULL)
-		return;
-	len = seal_record(c, bytes);
-	if (len > 0)
-		(void)write_bytes(c, bytes, len);
-	else
-		mem_free(bytes);
+		net_mux_goaway(&c->mux, c->close_status);
+	net_record_farewell(c);
 }
 
 static void tear_down_streams(struct net_conn *c)
@@ -497,30 +344,40 @@ static void tear_down_streams(struct net_conn *c)
 	struct net *n = c->net;
 
 	n->up--;
-	mux_stop(&c->mux, ERR_CLOSED);
+	net_mux_stop(&c->mux, ERR_CLOSED);
 	while (!list_empty(&c->closed))
 		tell_closed_streams(c);
 	if (c->link != NULL)
-		say_goodbye(c);
-	dial_conn_down(n, c, c->close_status);
+		say_farewell(c);
+	net_dial_conn_down(n, c, c->close_status);
 	if (n->service != NULL && n->service->on_conn_down != NULL)
 		n->service->on_conn_down(n->service_data, c, c->close_status);
+}
+
+static void log_end(const struct net_conn *c)
+{
+	char remote[MULTIADDR_TEXT_SIZE];
+
+	multiaddr_format(&c->remote, remote);
+	log_debug(LOG_NET, "conn ended remote=%s inbound=%d up=%d why=%s", remote, c->inbound,
+		  c->state == NET_CONN_UP, err_name(c->close_status));
 }
 
 static void tear_down(struct net_conn *c)
 {
 	struct net *n = c->net;
 
+	log_end(c);
 	if (c->close_status == ERR_PROTOCOL)
 		n->stats.protocol_errors++;
-	if (c->state == CONN_UP) {
+	if (c->state == NET_CONN_UP) {
 		tear_down_streams(c);
 	} else if (c->inbound) {
 		n->pending--;
 		n->stats.handshake_failures++;
 	}
 	if (c->dial != NULL)
-		dial_attempt_failed(c->dial, c, c->close_status);
+		net_dial_attempt_failed(c->dial, c, c->close_status);
 	if (c->link != NULL) {
 		c->link->events = &orphan_events;
 		c->link->data = NULL;
@@ -532,7 +389,7 @@ static void tear_down(struct net_conn *c)
 static bool drained(const struct net_conn *c)
 {
 	return c->draining && c->mux.peer_leaving && list_empty(&c->mux.streams) &&
-	       list_empty(&c->closed) && mux_pending(&c->mux) == 0 &&
+	       list_empty(&c->closed) && net_mux_pending(&c->mux) == 0 &&
 	       (c->link == NULL || c->net->transport->queued(c->link) == 0);
 }
 
@@ -540,13 +397,13 @@ static void conn_task(struct runner_task *task)
 {
 	struct net_conn *c = container_of(task, struct net_conn, task);
 
-	if (c->state == CONN_UP && !c->failed) {
+	if (c->state == NET_CONN_UP && !c->failed) {
 		tell_closed_streams(c);
-		flush(c);
+		net_record_flush(c);
 		if (drained(c))
-			conn_fail(c, ERR_CLOSED);
+			net_conn_fail(c, ERR_CLOSED);
 		else
-			liveness_rearm(c);
+			net_liveness_rearm(c);
 	}
 	if (c->failed)
 		tear_down(c);

@@ -9,13 +9,14 @@
 enum {
 	NET_LISTENERS_MAX = 8,
 	NET_INBOUND_MAX = NET_CONNS_MAX - 64, /* strangers cannot use up what our own dials need */
-	CONN_RECORD_MAX = 65535,	      /* on the wire, after the two bytes of length */
-	CONN_RECORD_PLAIN =
-		MUX_DATA_MAX +
+	NET_CONN_RECORD_MAX = 65535,	      /* on the wire, after the two bytes of length */
+	NET_CONN_RECORD_PLAIN =
+		NET_MUX_DATA_MAX +
 		256, /* what we put into one: small, so that none waits for a long one */
-	CONN_WRITE_RECORDS = 16,	 /* per write to the transport */
-	CONN_TRANSPORT_HIGH = 256 << 10, /* bytes with the transport above which it gets no more */
-	CONN_DRAIN_TIMEOUT_MS = 15000	 /* for the peer's farewell */
+	NET_CONN_WRITE_RECORDS = 16, /* per write to the transport */
+	NET_CONN_TRANSPORT_HIGH = 256
+				  << 10,  /* bytes with the transport above which it gets no more */
+	NET_CONN_DRAIN_TIMEOUT_MS = 15000 /* for the peer's farewell */
 };
 
 struct net {
@@ -24,14 +25,14 @@ struct net {
 	const struct net_service *service;
 	void *service_data;
 	struct public_key self;
-	uint8_t static_secret[NOISE_KEY_SIZE];
-	struct hello hello;
+	uint8_t static_secret[NET_NOISE_KEY_SIZE];
+	struct net_hello hello;
 	struct list conns;	       /* in every state, oldest first */
 	unsigned up, inbound, pending; /* up; inbound in any state; inbound in handshake */
 	struct list dials;
 	struct multiaddr listeners[NET_LISTENERS_MAX];
 	size_t listener_count;
-	uint8_t *scratch; /* CONN_RECORD_MAX bytes: the record being received or made */
+	uint8_t *scratch; /* NET_CONN_RECORD_MAX bytes: the record being received or made */
 	struct net_stats stats;
 	bool closing, shutting_down, transport_closed, closed_told;
 	struct runner_task closed_task;
@@ -39,13 +40,13 @@ struct net {
 	void *closed_data;
 };
 
-enum conn_state { CONN_CONNECTING, CONN_HANDSHAKING, CONN_UP };
+enum net_conn_state { NET_CONN_CONNECTING, NET_CONN_HANDSHAKING, NET_CONN_UP };
 
 struct net_conn {
 	struct net *net;
 	struct list node;
 	struct net_link *link; /* NULL once the transport has closed it */
-	enum conn_state state;
+	enum net_conn_state state;
 	bool inbound;
 	bool failed; /* to be torn down by the task with close_status */
 	int close_status;
@@ -58,17 +59,17 @@ struct net_conn {
 	struct net_dial *dial;
 	struct list attempt;
 
-	struct noise_handshake handshake;
+	struct net_noise_handshake handshake;
 	struct public_key peer;
-	struct hello hello; /* the peer's */
-	struct noise_cipher send_cipher, receive_cipher;
+	struct net_hello hello; /* the peer's */
+	struct net_noise_cipher send_cipher, receive_cipher;
 
 	uint8_t head[2];
 	size_t head_have;
 	uint8_t *record; /* one that has not arrived in whole */
 	size_t record_len, record_have;
 
-	struct mux mux;
+	struct net_mux mux;
 	struct list closed; /* streams whose on_close is due */
 	bool draining;	    /* we have said that we open no more streams */
 
@@ -80,39 +81,47 @@ struct net_conn {
 };
 
 /** A conn that is being dialed for d. 0 or UV_ENOMEM. */
-int conn_dial(struct net *n, struct net_dial *d, const struct multiaddr *addr);
+int net_conn_dial(struct net *n, struct net_dial *d, const struct multiaddr *addr);
 /** For net_transport.listen; data is the net. */
-void conn_accept(void *data, struct net_link *l);
+void net_conn_accept(void *data, struct net_link *l);
 /** Tear it down, from the loop. The first status wins. */
-void conn_fail(struct net_conn *c, int status);
+void net_conn_fail(struct net_conn *c, int status);
 /** Open no more streams; close once those that are open have ended on both sides. */
-void conn_drain(struct net_conn *c);
-bool conn_usable(const struct net_conn *c);
-/** Write one record that is complete. */
-int conn_write(struct net_conn *c, struct buf *record);
+void net_conn_drain(struct net_conn *c);
+bool net_conn_usable(const struct net_conn *c);
+
+/* record.c */
+/** Bytes of the link; fails the conn when they break a rule. */
+void net_record_read(struct net_conn *c, const uint8_t *data, size_t len);
+/** Write one record that is complete, length included. Takes the buffer's content. */
+int net_record_write(struct net_conn *c, struct buf *record);
+/** Hand the transport what the mux has to send, as much as it should hold. */
+void net_record_flush(struct net_conn *c);
+/** The last record before the link is closed. */
+void net_record_farewell(struct net_conn *c);
 
 /* handshake.c */
-void handshake_begin(struct net_conn *c);
+void net_handshake_begin(struct net_conn *c);
 /** Is a message of this size possible now? Asked as soon as the length is known. */
-bool handshake_expects(const struct net_conn *c, size_t len);
-/** 0, or why the conn must fail. Calls conn_up after the last message. */
-int handshake_message(struct net_conn *c, const uint8_t *msg, size_t len);
-void conn_up(struct net_conn *c);
+bool net_handshake_expects(const struct net_conn *c, size_t len);
+/** 0, or why the conn must fail. Calls net_conn_up after the last message. */
+int net_handshake_message(struct net_conn *c, const uint8_t *msg, size_t len);
+void net_conn_up(struct net_conn *c);
 
 /* liveness.c */
-void liveness_begin(struct net_conn *c);
-void liveness_tick(struct runner_timer *timer);
-void liveness_rearm(struct net_conn *c);
-void liveness_pong(struct net_conn *c, uint64_t token);
+void net_liveness_begin(struct net_conn *c);
+void net_liveness_tick(struct runner_timer *timer);
+void net_liveness_rearm(struct net_conn *c);
+void net_liveness_pong(struct net_conn *c, uint64_t token);
 
 /* dial.c: told from the loop; they only record and defer. */
-void dial_connected(struct net_dial *d);
-void dial_attempt_failed(struct net_dial *d, struct net_conn *c, int status);
+void net_dial_connected(struct net_conn *c);
+void net_dial_attempt_failed(struct net_dial *d, struct net_conn *c, int status);
 /** A conn for d->peer, or the one that d made, is up. */
-void dial_conn_up(struct net *n, struct net_conn *c);
-void dial_conn_down(struct net *n, struct net_conn *c, int status);
+void net_dial_conn_up(struct net *n, struct net_conn *c);
+void net_dial_conn_down(struct net *n, struct net_conn *c, int status);
 /** c has met a peer to which there is a conn already: the dial takes that one and forgets c. */
-void dial_settle(struct net_conn *c, struct net_conn *existing);
+void net_dial_settle(struct net_conn *c, struct net_conn *existing);
 
 /* net.c */
 void net_check_closed(struct net *n);

@@ -9,6 +9,7 @@
  * attempts are dropped. A conn that comes up by other means, the peer's own dial for one, is as
  * good. Attempts are conns: they outlive the dial by the time their link takes to close. */
 #include "net/conn.h"
+#include "trace/trace.h"
 
 enum { STAGGER_MS = 300 };
 
@@ -67,7 +68,7 @@ static enum op_step end(struct net_dial *d, int status)
 static bool any_handshaking(const struct net_dial *d)
 {
 	list_for_each(node, &d->attempts)
-		if (list_entry(node, struct net_conn, attempt)->state != CONN_CONNECTING)
+		if (list_entry(node, struct net_conn, attempt)->state != NET_CONN_CONNECTING)
 			return true;
 	return false;
 }
@@ -80,11 +81,22 @@ static void on_stagger(struct runner_timer *timer)
 	op_defer(&d->op);
 }
 
+/* Marks on the span of whoever asked: which address cost the time. */
+static void mark(struct net_dial *d, const char *what, const struct multiaddr *addr)
+{
+	char text[MULTIADDR_TEXT_SIZE];
+
+	multiaddr_format(addr, text);
+	trace_mark(d->op.env.span, "%s %s", what, text);
+}
+
 static void next_attempt(struct net_dial *d)
 {
 	struct runner *r = d->op.env.runner;
-	int err = conn_dial(d->net, d, &d->addrs[d->addr_next++]);
+	const struct multiaddr *addr = &d->addrs[d->addr_next++];
+	int err = net_conn_dial(d->net, d, addr);
 
+	mark(d, "dial", addr);
 	d->next_due = false;
 	if (err) {
 		d->last_error = err;
@@ -102,22 +114,29 @@ static void drop_attempts(struct net_dial *d)
 		struct net_conn *c = list_entry(node, struct net_conn, attempt);
 
 		c->dial = NULL;
-		conn_fail(c, UV_ECANCELED);
+		net_conn_fail(c, UV_ECANCELED);
 	}
 }
 
 /* ---- Told by connections ---- */
 
-void dial_connected(struct net_dial *d)
+void net_dial_connected(struct net_conn *c)
 {
+	struct net_dial *d = c->dial;
+
+	mark(d, "connected to", &c->remote);
 	d->connected = true;
 	if (d->on_connected != NULL)
 		d->on_connected(d);
 	op_defer(&d->op);
 }
 
-void dial_attempt_failed(struct net_dial *d, struct net_conn *c, int status)
+void net_dial_attempt_failed(struct net_dial *d, struct net_conn *c, int status)
 {
+	char text[MULTIADDR_TEXT_SIZE];
+
+	multiaddr_format(&c->remote, text);
+	trace_errorf(d->op.env.span, "%s: %s", text, err_str(status));
 	list_remove(&c->attempt);
 	c->dial = NULL;
 	d->last_error = status;
@@ -125,7 +144,7 @@ void dial_attempt_failed(struct net_dial *d, struct net_conn *c, int status)
 	op_defer(&d->op);
 }
 
-void dial_settle(struct net_conn *c, struct net_conn *existing)
+void net_dial_settle(struct net_conn *c, struct net_conn *existing)
 {
 	struct net_dial *d = c->dial;
 
@@ -136,7 +155,7 @@ void dial_settle(struct net_conn *c, struct net_conn *existing)
 	op_defer(&d->op);
 }
 
-void dial_conn_up(struct net *n, struct net_conn *c)
+void net_dial_conn_up(struct net *n, struct net_conn *c)
 {
 	struct net_dial *own = c->dial;
 	struct net_conn *best = net_find(n, &c->peer);
@@ -154,7 +173,7 @@ void dial_conn_up(struct net *n, struct net_conn *c)
 	}
 }
 
-void dial_conn_down(struct net *n, struct net_conn *c, int status)
+void net_dial_conn_down(struct net *n, struct net_conn *c, int status)
 {
 	list_for_each(node, &n->dials) {
 		struct net_dial *d = dial_of(node);

@@ -6,6 +6,9 @@
  *                                <- e, s, Hello
  *   -> s, Hello                                 the initiator may use the conn at once
  *
+ * A first record is 32 bytes long and nothing else, so that whoever speaks HTTP, TLS or BitTorrent
+ * to us is dropped at its first two bytes.
+ *
  * The responder shows its identity first; the initiator hides its own until it has seen whom it
  * talks to, so a peer that is not the one asked for learns nothing. What the Hello claims is
  * checked against what Noise has proven: the Ed25519 key must convert to the static key of the
@@ -16,9 +19,9 @@
 #include "net/conn.h"
 
 enum {
-	FIRST_SIZE = NOISE_KEY_SIZE,
-	SECOND_OVERHEAD = NOISE_KEY_SIZE + NOISE_KEY_SIZE + 2 * NOISE_TAG_SIZE,
-	THIRD_OVERHEAD = NOISE_KEY_SIZE + 2 * NOISE_TAG_SIZE
+	FIRST_SIZE = NET_NOISE_KEY_SIZE,
+	SECOND_OVERHEAD = NET_NOISE_KEY_SIZE + NET_NOISE_KEY_SIZE + 2 * NET_NOISE_TAG_SIZE,
+	THIRD_OVERHEAD = NET_NOISE_KEY_SIZE + 2 * NET_NOISE_TAG_SIZE
 };
 
 static const char prologue[] = "peerscope/1";
@@ -28,65 +31,65 @@ static int write_message(struct net_conn *c)
 	struct buf hello, record;
 	int err = 0;
 
-	buf_init(&hello, HELLO_SIZE_MAX);
-	buf_init(&record, 2 + SECOND_OVERHEAD + HELLO_SIZE_MAX);
+	buf_init(&hello, NET_HELLO_SIZE_MAX);
+	buf_init(&record, 2 + SECOND_OVERHEAD + NET_HELLO_SIZE_MAX);
 	if (c->handshake.turn > 0)
-		err = hello_encode(&c->net->hello, &hello);
+		err = net_hello_encode(&c->net->hello, &hello);
 	buf_write_u16be(&record, 0);
 	if (!err && !buf_err(&record))
-		err = noise_handshake_write(&c->handshake, hello.data, hello.len, &record);
+		err = net_noise_handshake_write(&c->handshake, hello.data, hello.len, &record);
 	if (!err && !buf_err(&record)) {
 		record.data[0] = (uint8_t)((record.len - 2) >> 8);
 		record.data[1] = (uint8_t)(record.len - 2);
 	}
 	if (!err)
-		err = conn_write(c, &record);
+		err = net_record_write(c, &record);
 	buf_fini(&hello);
 	buf_fini(&record);
 	return err;
 }
 
-void handshake_begin(struct net_conn *c)
+void net_handshake_begin(struct net_conn *c)
 {
 	struct runner *r = c->net->runner;
 
-	c->state = CONN_HANDSHAKING;
-	noise_handshake_init(&c->handshake, !c->inbound, c->net->static_secret, prologue,
-			     sizeof(prologue) - 1);
+	c->state = NET_CONN_HANDSHAKING;
+	net_noise_handshake_init(&c->handshake, !c->inbound, c->net->static_secret, prologue,
+				 sizeof(prologue) - 1);
 	runner_timer_start(r, &c->timer, runner_now_ms(r) + NET_HANDSHAKE_TIMEOUT_MS);
 	if (!c->inbound) {
 		int err = write_message(c);
 
 		if (err)
-			conn_fail(c, err);
+			net_conn_fail(c, err);
 	}
 }
 
-bool handshake_expects(const struct net_conn *c, size_t len)
+bool net_handshake_expects(const struct net_conn *c, size_t len)
 {
 	switch (c->handshake.turn) {
 	case 0: return c->inbound && len == FIRST_SIZE;
-	case 1: return len >= SECOND_OVERHEAD && len <= SECOND_OVERHEAD + HELLO_SIZE_MAX;
-	default: return len >= THIRD_OVERHEAD && len <= THIRD_OVERHEAD + HELLO_SIZE_MAX;
+	case 1: return len >= SECOND_OVERHEAD && len <= SECOND_OVERHEAD + NET_HELLO_SIZE_MAX;
+	default: return len >= THIRD_OVERHEAD && len <= THIRD_OVERHEAD + NET_HELLO_SIZE_MAX;
 	}
 }
 
 static int check_hello(struct net_conn *c, const struct buf *payload)
 {
-	uint8_t proven[NOISE_KEY_SIZE];
-	int err = hello_decode(payload->data, payload->len, &c->hello);
+	uint8_t proven[NET_NOISE_KEY_SIZE];
+	int err = net_hello_decode(payload->data, payload->len, &c->hello);
 
 	if (err)
 		return err;
 	if (crypto_sign_ed25519_pk_to_curve25519(proven, c->hello.key.bytes) != 0 ||
-	    memcmp(proven, noise_handshake_remote_static(&c->handshake), sizeof(proven)) != 0)
+	    memcmp(proven, net_noise_handshake_remote_static(&c->handshake), sizeof(proven)) != 0)
 		return ERR_PROTOCOL;
 	c->peer = c->hello.key;
 	if (key_eq(&c->peer, &c->net->self))
 		return ERR_SELF;
 	if (c->dial != NULL && !c->dial->any_peer && !key_eq(&c->peer, &c->dial->peer))
 		return ERR_PEER_MISMATCH;
-	err = hello_version(&c->net->hello, &c->hello);
+	err = net_hello_version(&c->net->hello, &c->hello);
 	return err < 0 ? err : 0;
 }
 
@@ -98,7 +101,7 @@ static bool settle_for_existing(struct net_conn *c)
 
 	if (existing == NULL || c->dial == NULL)
 		return false;
-	dial_settle(c, existing);
+	net_dial_settle(c, existing);
 	return true;
 }
 
@@ -108,7 +111,7 @@ static int finish(struct net_conn *c)
 		c->net->stats.refused_limit++;
 		return ERR_LIMIT;
 	}
-	conn_up(c);
+	net_conn_up(c);
 	return 0;
 }
 
@@ -131,13 +134,13 @@ static int handle_third(struct net_conn *c, const struct buf *payload)
 	return err ? err : finish(c);
 }
 
-int handshake_message(struct net_conn *c, const uint8_t *msg, size_t len)
+int net_handshake_message(struct net_conn *c, const uint8_t *msg, size_t len)
 {
 	struct buf payload;
 	int err;
 
-	buf_init(&payload, HELLO_SIZE_MAX);
-	err = noise_handshake_read(&c->handshake, msg, len, &payload);
+	buf_init(&payload, NET_HELLO_SIZE_MAX);
+	err = net_noise_handshake_read(&c->handshake, msg, len, &payload);
 	if (!err) {
 		if (c->handshake.turn == 1)
 			err = write_message(c);

@@ -8,7 +8,7 @@
 
 enum { DECODE_ARENA_MAX = 16 << 10 };
 
-int hello_encode(const struct hello *h, struct buf *out)
+int net_hello_encode(const struct net_hello *h, struct buf *out)
 {
 	Net__Hello msg = NET__HELLO__INIT;
 	struct public_key key = h->key;
@@ -53,11 +53,11 @@ static void decode_free(void *data, void *p)
 {
 }
 
-static int from_message(const Net__Hello *msg, struct hello *ret)
+static int from_message(const Net__Hello *msg, struct net_hello *ret)
 {
-	struct hello h = { .version_min = msg->version_min,
-			   .version_max = msg->version_max,
-			   .capabilities = msg->capabilities };
+	struct net_hello h = { .version_min = msg->version_min,
+			       .version_max = msg->version_max,
+			       .capabilities = msg->capabilities };
 
 	if (msg->key.len != KEY_SIZE || msg->listen_port > UINT16_MAX ||
 	    msg->version_min > msg->version_max)
@@ -70,14 +70,14 @@ static int from_message(const Net__Hello *msg, struct hello *ret)
 	return 0;
 }
 
-int hello_decode(const uint8_t *data, size_t len, struct hello *ret)
+int net_hello_decode(const uint8_t *data, size_t len, struct net_hello *ret)
 {
 	struct decode d = { .failed = false };
 	ProtobufCAllocator allocator = { decode_alloc, decode_free, &d };
 	Net__Hello *msg;
 	int err;
 
-	if (len > HELLO_SIZE_MAX)
+	if (len > NET_HELLO_SIZE_MAX)
 		return ERR_PROTOCOL;
 	arena_init(&d.arena, DECODE_ARENA_MAX);
 	msg = net__hello__unpack(&allocator, len, data);
@@ -89,7 +89,7 @@ int hello_decode(const uint8_t *data, size_t len, struct hello *ret)
 	return err;
 }
 
-int hello_version(const struct hello *ours, const struct hello *theirs)
+int net_hello_version(const struct net_hello *ours, const struct net_hello *theirs)
 {
 	uint32_t version = MIN(ours->version_max, theirs->version_max);
 

@@ -4,9 +4,9 @@
 #include "base/buf.h"
 #include "net/net.h"
 
-enum { HELLO_SIZE_MAX = 512, HELLO_VERSION_MIN = 1, HELLO_VERSION_MAX = 1 };
+enum { NET_HELLO_SIZE_MAX = 512, NET_HELLO_VERSION_MIN = 1, NET_HELLO_VERSION_MAX = 1 };
 
-struct hello {
+struct net_hello {
 	struct public_key key;
 	uint32_t version_min, version_max;
 	char agent[NET_AGENT_MAX + 1];
@@ -15,9 +15,9 @@ struct hello {
 };
 
 /** Append the encoding. What stuck in the buffer: 0, UV_ENOMEM. */
-int hello_encode(const struct hello *h, struct buf *out);
+int net_hello_encode(const struct net_hello *h, struct buf *out);
 /** 0; ERR_PROTOCOL for anything malformed; UV_ENOMEM. An agent that is too long is cut, and what is
  * not printable ASCII in it becomes '?'. Unknown fields are ignored. */
-int hello_decode(const uint8_t *data, size_t len, struct hello *ret);
+int net_hello_decode(const uint8_t *data, size_t len, struct net_hello *ret);
 /** The version both speak, or ERR_VERSION. */
-int hello_version(const struct hello *ours, const struct hello *theirs);
+int net_hello_version(const struct net_hello *ours, const struct net_hello *theirs);

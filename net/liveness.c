@@ -32,17 +32,17 @@ static void send_ping(struct net_conn *c)
 	c->ping_ms = now_ms(c);
 	c->ping_ns = clock_now_ns(c->net->runner->clock);
 	c->ping_left_bytes = left_bytes(c);
-	mux_ping(&c->mux, c->ping_token);
+	net_mux_ping(&c->mux, c->ping_token);
 }
 
-void liveness_begin(struct net_conn *c)
+void net_liveness_begin(struct net_conn *c)
 {
 	c->received_ms = c->quiet_ms = now_ms(c);
 	send_ping(c);
-	liveness_rearm(c);
+	net_liveness_rearm(c);
 }
 
-void liveness_pong(struct net_conn *c, uint64_t token)
+void net_liveness_pong(struct net_conn *c, uint64_t token)
 {
 	uint64_t us = (clock_now_ns(c->net->runner->clock) - c->ping_ns) / 1000;
 	uint32_t sample = (uint32_t)MIN(MAX(us, 1), UINT32_MAX);
@@ -59,13 +59,14 @@ static uint64_t ping_due_ms(const struct net_conn *c)
 			     c->ping_ms + NET_PING_INTERVAL_MS;
 }
 
-void liveness_rearm(struct net_conn *c)
+void net_liveness_rearm(struct net_conn *c)
 {
 	uint64_t due = ping_due_ms(c);
 
 	if (quiet(c))
-		due = MIN(due, c->draining ? MAX(c->drain_ms, c->quiet_ms) + CONN_DRAIN_TIMEOUT_MS :
-					     c->quiet_ms + NET_IDLE_MS);
+		due = MIN(due, c->draining ?
+				       MAX(c->drain_ms, c->quiet_ms) + NET_CONN_DRAIN_TIMEOUT_MS :
+				       c->quiet_ms + NET_IDLE_MS);
 	if (!c->timer.armed || c->timer.due_ms != due)
 		runner_timer_start(c->net->runner, &c->timer, due);
 }
@@ -80,7 +81,7 @@ static void check_ping(struct net_conn *c)
 		c->ping_left_bytes = left_bytes(c);
 		c->ping_ms = now_ms(c);
 	} else {
-		conn_fail(c, UV_ETIMEDOUT);
+		net_conn_fail(c, UV_ETIMEDOUT);
 	}
 }
 
@@ -88,24 +89,24 @@ static void check_quiet(struct net_conn *c)
 {
 	if (!quiet(c))
 		return;
-	if (c->draining && now_ms(c) >= MAX(c->drain_ms, c->quiet_ms) + CONN_DRAIN_TIMEOUT_MS)
-		conn_fail(c, ERR_CLOSED);
+	if (c->draining && now_ms(c) >= MAX(c->drain_ms, c->quiet_ms) + NET_CONN_DRAIN_TIMEOUT_MS)
+		net_conn_fail(c, ERR_CLOSED);
 	else if (!c->draining && now_ms(c) >= c->quiet_ms + NET_IDLE_MS)
-		conn_drain(c);
+		net_conn_drain(c);
 }
 
-void liveness_tick(struct runner_timer *timer)
+void net_liveness_tick(struct runner_timer *timer)
 {
 	struct net_conn *c = container_of(timer, struct net_conn, timer);
 
 	if (c->failed)
 		return;
-	if (c->state != CONN_UP) {
-		conn_fail(c, UV_ETIMEDOUT);
+	if (c->state != NET_CONN_UP) {
+		net_conn_fail(c, UV_ETIMEDOUT);
 		return;
 	}
 	check_ping(c);
 	check_quiet(c);
 	if (!c->failed)
-		liveness_rearm(c);
+		net_liveness_rearm(c);
 }

@@ -4,10 +4,10 @@
  * (ERR_PROTOCOL); a message that is too big, or for which there is no memory, ends its stream.
  *
  * Receive budget. What a stream may cost is its unfinished message plus the credit the peer still
- * has. Up to MUX_WINDOW_BASE of that is free; beyond, streams are charged to MUX_SHARED_MAX. When
- * that is used up a stream waits in `starved`. So that unfinished messages cannot wait for each
- * other for ever, one starved stream at a time, the finisher, gets the rest of its message without
- * being charged. */
+ * has. Up to NET_MUX_WINDOW_BASE of that is free; beyond, streams are charged to
+ * NET_MUX_SHARED_MAX. When that is used up a stream waits in `starved`. So that unfinished messages
+ * cannot wait for each other for ever, one starved stream at a time, the finisher, gets the rest of
+ * its message without being charged. */
 #include "net/mux.h"
 
 #include <string.h>
@@ -27,8 +27,8 @@ static void recharge(struct net_stream *s)
 	size_t committed = s->receive_credit + s->message_have;
 	size_t charge = 0;
 
-	if (s != s->mux->finisher && committed > MUX_WINDOW_BASE)
-		charge = committed - MUX_WINDOW_BASE;
+	if (s != s->mux->finisher && committed > NET_MUX_WINDOW_BASE)
+		charge = committed - NET_MUX_WINDOW_BASE;
 	s->mux->shared_used = s->mux->shared_used - s->charged + charge;
 	s->charged = charge;
 }
@@ -45,14 +45,14 @@ static void give_credit(struct net_stream *s, size_t bytes)
 
 static size_t room_for(const struct net_stream *s)
 {
-	const struct mux *m = s->mux;
+	const struct net_mux *m = s->mux;
 	size_t committed = s->receive_credit + s->message_have;
-	size_t room = m->shared_used < MUX_SHARED_MAX ? MUX_SHARED_MAX - m->shared_used : 0;
+	size_t room = m->shared_used < NET_MUX_SHARED_MAX ? NET_MUX_SHARED_MAX - m->shared_used : 0;
 
-	return room + (committed < MUX_WINDOW_BASE ? MUX_WINDOW_BASE - committed : 0);
+	return room + (committed < NET_MUX_WINDOW_BASE ? NET_MUX_WINDOW_BASE - committed : 0);
 }
 
-static void choose_finisher(struct mux *m)
+static void choose_finisher(struct net_mux *m)
 {
 	list_for_each(node, &m->starved) {
 		struct net_stream *s = list_entry(node, struct net_stream, starved);
@@ -67,7 +67,7 @@ static void choose_finisher(struct mux *m)
 	}
 }
 
-void mux_stream_replenish(struct net_stream *s)
+void net_mux_stream_replenish(struct net_stream *s)
 {
 	size_t want, give;
 
@@ -77,7 +77,7 @@ void mux_stream_replenish(struct net_stream *s)
 		return;
 	want = s->window - s->receive_credit;
 	give = MIN(want, room_for(s));
-	if (give < MIN(want, (size_t)MUX_WINDOW_BASE / 2)) {
+	if (give < MIN(want, (size_t)NET_MUX_WINDOW_BASE / 2)) {
 		list_push_back(&s->mux->starved, &s->starved);
 		choose_finisher(s->mux);
 		return;
@@ -86,7 +86,7 @@ void mux_stream_replenish(struct net_stream *s)
 }
 
 /* Room came free: the longest-waiting first. */
-static void regrant(struct mux *m)
+static void regrant(struct net_mux *m)
 {
 	struct list waiting;
 
@@ -95,12 +95,12 @@ static void regrant(struct mux *m)
 	list_init(&waiting);
 	list_splice_back(&waiting, &m->starved);
 	while (!list_empty(&waiting))
-		mux_stream_replenish(list_entry(waiting.next, struct net_stream, starved));
+		net_mux_stream_replenish(list_entry(waiting.next, struct net_stream, starved));
 }
 
-void mux_stream_forget_receive(struct net_stream *s)
+void net_mux_stream_forget_receive(struct net_stream *s)
 {
-	struct mux *m = s->mux;
+	struct net_mux *m = s->mux;
 
 	m->held -= s->message_have;
 	s->message = mem_free(s->message);
@@ -122,7 +122,7 @@ static void widen(struct net_stream *s)
 	if (s->receive_credit < window / 2)
 		window *= 2;
 	if (message_begun(s))
-		window = MAX(window, s->message_len + MUX_WINDOW_BASE);
+		window = MAX(window, s->message_len + NET_MUX_WINDOW_BASE);
 	s->window = MIN(window, (size_t)NET_STREAM_WINDOW);
 }
 
@@ -142,7 +142,7 @@ static bool take_header(struct net_stream *s, struct buf_reader *data, int *ret_
 		if (err == 0) {
 			s->header_have = 0;
 			if (len > NET_MESSAGE_MAX) {
-				mux_stream_reset(s, ERR_TOO_BIG);
+				net_mux_stream_reset(s, ERR_TOO_BIG);
 				return false;
 			}
 			s->message_len = len;
@@ -176,7 +176,7 @@ static bool grow_message(struct net_stream *s, size_t need)
 /* The struct may be closed, or the mux stopped, afterwards. */
 static void deliver(struct net_stream *s, const uint8_t *msg, size_t len)
 {
-	struct mux *m = s->mux;
+	struct net_mux *m = s->mux;
 	uint8_t *owned = TAKE_PTR(s->message);
 
 	m->held -= s->message_have;
@@ -194,7 +194,7 @@ static void append(struct net_stream *s, struct buf_reader *data)
 	size_t n = MIN(buf_left(data), s->message_len - s->message_have);
 
 	if (!grow_message(s, s->message_have + n)) {
-		mux_stream_reset(s, UV_ENOMEM);
+		net_mux_stream_reset(s, UV_ENOMEM);
 		return;
 	}
 	memcpy(s->message + s->message_have, data->p, n);
@@ -207,7 +207,7 @@ static void append(struct net_stream *s, struct buf_reader *data)
 
 static int receive_data(struct net_stream *s, struct buf_reader *data)
 {
-	struct mux *m = s->mux;
+	struct net_mux *m = s->mux;
 	int err = 0;
 
 	if (s->peer_ended || buf_left(data) > s->receive_credit)
@@ -228,7 +228,7 @@ static int receive_data(struct net_stream *s, struct buf_reader *data)
 	if (!err && !s->closed) {
 		recharge(s);
 		widen(s);
-		mux_stream_replenish(s);
+		net_mux_stream_replenish(s);
 	}
 	return err;
 }
@@ -236,7 +236,7 @@ static int receive_data(struct net_stream *s, struct buf_reader *data)
 /* ---- Frames ---- */
 
 /* *ret is NULL for a stream that is over. */
-static int find_stream(struct mux *m, uint64_t id, struct net_stream **ret)
+static int find_stream(struct net_mux *m, uint64_t id, struct net_stream **ret)
 {
 	bool ours = (id % 2 == 1) == m->initiator;
 
@@ -258,18 +258,18 @@ static int find_stream(struct mux *m, uint64_t id, struct net_stream **ret)
 
 /* Streams that came to nothing are work for nothing; a peer may do it now and then, not for a
  * living. */
-static int strike(struct mux *m)
+static int strike(struct net_mux *m)
 {
-	uint64_t forgotten = (m->now_ms - m->strikes_ms) * MUX_STRIKES_PER_S / 1000;
+	uint64_t forgotten = (m->now_ms - m->strikes_ms) * NET_MUX_STRIKES_PER_S / 1000;
 
 	if (forgotten > 0) {
 		m->strikes -= (unsigned)MIN(forgotten, (uint64_t)m->strikes);
 		m->strikes_ms = m->now_ms;
 	}
-	return ++m->strikes > MUX_STRIKES_MAX ? ERR_PROTOCOL : 0;
+	return ++m->strikes > NET_MUX_STRIKES_MAX ? ERR_PROTOCOL : 0;
 }
 
-static int receive_open(struct mux *m, uint64_t id)
+static int receive_open(struct net_mux *m, uint64_t id)
 {
 	struct net_stream *s = NULL;
 	int refusal = ERR_BUSY;
@@ -277,16 +277,16 @@ static int receive_open(struct mux *m, uint64_t id)
 	if (id <= m->last_peer_id || (id % 2 == 1) == m->initiator || m->peer_leaving)
 		return ERR_PROTOCOL;
 	m->last_peer_id = id;
-	if (m->peer_streams < NET_STREAMS_MAX && m->unreleased < MUX_UNRELEASED_MAX) {
+	if (m->peer_streams < NET_STREAMS_MAX && m->unreleased < NET_MUX_UNRELEASED_MAX) {
 		refusal = ERR_REFUSED;
 		s = m->events->on_open(m, &refusal);
 	}
 	if (s != NULL) {
-		mux_stream_init(m, s, id, false);
+		net_mux_stream_init(m, s, id, false);
 		return 0;
 	}
 	m->refused++;
-	mux_queue_reset(m, id, mux_code_of(refusal));
+	net_mux_queue_reset(m, id, net_mux_code_of(refusal));
 	return strike(m);
 }
 
@@ -295,38 +295,38 @@ static int receive_end(struct net_stream *s)
 	if (s->peer_ended)
 		return ERR_PROTOCOL;
 	if (message_begun(s) || s->header_have > 0) {
-		mux_stream_reset(s, ERR_PROTOCOL);
+		net_mux_stream_reset(s, ERR_PROTOCOL);
 		return 0;
 	}
 	s->peer_ended = true;
-	mux_stream_forget_receive(s);
+	net_mux_stream_forget_receive(s);
 	if (s->events->on_end != NULL)
 		s->events->on_end(s);
 	else
-		mux_stream_end(s);
-	mux_stream_settle(s);
+		net_mux_stream_end(s);
+	net_mux_stream_settle(s);
 	return 0;
 }
 
 static int receive_reset(struct net_stream *s, uint64_t code)
 {
-	struct mux *m = s->mux;
+	struct net_mux *m = s->mux;
 	bool ours = s->ours;
 
-	mux_stream_close(s, mux_code_err(code));
+	net_mux_stream_close(s, net_mux_code_err(code));
 	return ours ? 0 : strike(m);
 }
 
 static int receive_credit(struct net_stream *s, uint64_t bytes)
 {
-	if (bytes == 0 || bytes > MUX_CREDIT_MAX - s->send_credit)
+	if (bytes == 0 || bytes > NET_MUX_CREDIT_MAX - s->send_credit)
 		return ERR_PROTOCOL;
 	s->send_credit += bytes;
-	mux_stream_want_turn(s);
+	net_mux_stream_want_turn(s);
 	return 0;
 }
 
-static int receive_stream_frame(struct mux *m, uint8_t type, struct buf_reader *r)
+static int receive_stream_frame(struct net_mux *m, uint8_t type, struct buf_reader *r)
 {
 	struct buf_reader data = { 0 };
 	struct net_stream *s;
@@ -335,77 +335,77 @@ static int receive_stream_frame(struct mux *m, uint8_t type, struct buf_reader *
 
 	if (buf_read_uvarint(r, &id) != 0)
 		return ERR_PROTOCOL;
-	if (type == MUX_OPEN)
+	if (type == NET_MUX_OPEN)
 		return receive_open(m, id);
-	if (type != MUX_END && buf_read_uvarint(r, &arg) != 0)
+	if (type != NET_MUX_END && buf_read_uvarint(r, &arg) != 0)
 		return ERR_PROTOCOL;
-	if (type == MUX_DATA) {
+	if (type == NET_MUX_DATA) {
 		const uint8_t *p;
 
-		if (arg == 0 || arg > MUX_DATA_MAX || buf_read_bytes(r, arg, &p) != 0)
+		if (arg == 0 || arg > NET_MUX_DATA_MAX || buf_read_bytes(r, arg, &p) != 0)
 			return ERR_PROTOCOL;
 		data = buf_reader(p, arg);
 	}
 	err = find_stream(m, id, &s);
 	if (err || s == NULL)
 		return err;
-	if (type == MUX_DATA)
+	if (type == NET_MUX_DATA)
 		return receive_data(s, &data);
-	if (type == MUX_END)
+	if (type == NET_MUX_END)
 		return receive_end(s);
-	return type == MUX_RESET ? receive_reset(s, arg) : receive_credit(s, arg);
+	return type == NET_MUX_RESET ? receive_reset(s, arg) : receive_credit(s, arg);
 }
 
-static int receive_ping(struct mux *m, uint8_t type, struct buf_reader *r)
+static int receive_ping(struct net_mux *m, uint8_t type, struct buf_reader *r)
 {
 	const uint8_t *p;
 	uint64_t token;
 
-	if (buf_read_bytes(r, MUX_PONG_SIZE, &p) != 0)
+	if (buf_read_bytes(r, NET_MUX_PONG_SIZE, &p) != 0)
 		return ERR_PROTOCOL;
-	if (type == MUX_PONG) {
+	if (type == NET_MUX_PONG) {
 		memcpy(&token, p, sizeof(token));
 		m->events->on_pong(m, token);
 		return 0;
 	}
-	if (m->pong_count == MUX_PONGS_MAX)
+	if (m->pong_count == NET_MUX_PONGS_MAX)
 		return ERR_PROTOCOL;
-	memcpy(m->pongs[m->pong_count++], p, MUX_PONG_SIZE);
+	memcpy(m->pongs[m->pong_count++], p, NET_MUX_PONG_SIZE);
 	m->events->on_pending(m);
 	return 0;
 }
 
-static int receive_goaway(struct mux *m, struct buf_reader *r)
+static int receive_goaway(struct net_mux *m, struct buf_reader *r)
 {
 	uint64_t code;
 
 	if (m->peer_leaving || buf_read_uvarint(r, &code) != 0)
 		return ERR_PROTOCOL;
 	m->peer_leaving = true;
-	m->events->on_goaway(m, code == MUX_CODE_NONE ? 0 : mux_code_err(code));
+	m->events->on_goaway(m, code == NET_MUX_CODE_NONE ? 0 : net_mux_code_err(code));
 	return 0;
 }
 
-static int receive_frame(struct mux *m, struct buf_reader *r)
+static int receive_frame(struct net_mux *m, struct buf_reader *r)
 {
 	uint8_t type;
 
 	if (buf_read_u8(r, &type) != 0)
 		return ERR_PROTOCOL;
 	switch (type) {
-	case MUX_OPEN:
-	case MUX_DATA:
-	case MUX_END:
-	case MUX_RESET:
-	case MUX_CREDIT: return receive_stream_frame(m, type, r);
-	case MUX_PING:
-	case MUX_PONG: return receive_ping(m, type, r);
-	case MUX_GOAWAY: return receive_goaway(m, r);
+	case NET_MUX_OPEN:
+	case NET_MUX_DATA:
+	case NET_MUX_END:
+	case NET_MUX_RESET:
+	case NET_MUX_CREDIT: return receive_stream_frame(m, type, r);
+	case NET_MUX_PING:
+	case NET_MUX_PONG: return receive_ping(m, type, r);
+	case NET_MUX_GOAWAY: return receive_goaway(m, r);
 	default: return ERR_PROTOCOL;
 	}
 }
 
-int mux_receive(struct mux *m, const uint8_t *data, size_t len)
+int net_mux_receive(struct net_mux *m, const uint8_t *data, size_t len)
 {
 	struct buf_reader r = buf_reader(data, len);
 	int err = 0;

@@ -1,9 +1,9 @@
-/* What leaves a mux. Messages wait in their stream's queue; mux_produce fills one record after the
- * other:
+/* What leaves a mux. Messages wait in their stream's queue; net_mux_produce fills one record after
+ * the other:
  *
  *   1. what is short and must not wait: GOAWAY, PING, PONG, RESET, CREDIT
- *   2. streams in turn, each at most MUX_DATA_MAX bytes per turn, so that a bulk stream delays a
- *      small message by one frame per other stream, not by its whole queue
+ *   2. streams in turn, each at most NET_MUX_DATA_MAX bytes per turn, so that a bulk stream delays
+ *      a small message by one frame per other stream, not by its whole queue
  *
  * OPEN frames leave in the order of their ids because a new stream joins the turns when it is
  * opened, and a turn for which the record has no room is not skipped. */
@@ -55,13 +55,13 @@ static size_t put_uvarint(uint8_t *p, uint64_t v)
 	return n;
 }
 
-static void put_frame(struct out *o, enum mux_frame type, uint64_t id)
+static void put_frame(struct out *o, enum net_mux_frame type, uint64_t id)
 {
 	*o->p++ = (uint8_t)type;
 	o->p += put_uvarint(o->p, id);
 }
 
-static void put_frame_arg(struct out *o, enum mux_frame type, uint64_t id, uint64_t arg)
+static void put_frame_arg(struct out *o, enum net_mux_frame type, uint64_t id, uint64_t arg)
 {
 	put_frame(o, type, id);
 	o->p += put_uvarint(o->p, arg);
@@ -75,7 +75,7 @@ static bool has_turn(const struct net_stream *s)
 	       (s->we_ended && !s->end_sent && s->send_queued == 0);
 }
 
-void mux_stream_want_turn(struct net_stream *s)
+void net_mux_stream_want_turn(struct net_stream *s)
 {
 	if (s->closed || list_linked(&s->turn) || !has_turn(s))
 		return;
@@ -83,7 +83,7 @@ void mux_stream_want_turn(struct net_stream *s)
 	s->mux->events->on_pending(s->mux);
 }
 
-void mux_stream_drop_queue(struct net_stream *s)
+void net_mux_stream_drop_queue(struct net_stream *s)
 {
 	struct list *node;
 
@@ -112,7 +112,7 @@ static struct chunk *chunk_with_room(struct net_stream *s, size_t need)
 	return c;
 }
 
-int mux_stream_send(struct net_stream *s, const void *msg, size_t len)
+int net_mux_stream_send(struct net_stream *s, const void *msg, size_t len)
 {
 	uint8_t head[UVARINT_MAX];
 	size_t head_len, need;
@@ -138,7 +138,7 @@ int mux_stream_send(struct net_stream *s, const void *msg, size_t len)
 	s->mux->send_queued += need;
 	if (s->send_queued > NET_SEND_QUEUE_HIGH)
 		s->above_high = true;
-	mux_stream_want_turn(s);
+	net_mux_stream_want_turn(s);
 	return 0;
 }
 
@@ -168,33 +168,33 @@ static void take_queued(struct net_stream *s, uint8_t *dst, size_t len)
 
 /* ---- Records ---- */
 
-static void produce_control(struct mux *m, struct out *o)
+static void produce_control(struct net_mux *m, struct out *o)
 {
 	if (m->goaway_due) {
-		put_frame(o, MUX_GOAWAY, m->goaway_code);
+		put_frame(o, NET_MUX_GOAWAY, m->goaway_code);
 		m->goaway_due = false;
 	}
 	if (m->ping_due && left(o) >= CONTROL_MAX) {
-		*o->p++ = MUX_PING;
-		put(o, &m->ping_token, MUX_PONG_SIZE);
+		*o->p++ = NET_MUX_PING;
+		put(o, &m->ping_token, NET_MUX_PONG_SIZE);
 		m->ping_due = false;
 	}
 	while (m->pong_count > 0 && left(o) >= CONTROL_MAX) {
-		*o->p++ = MUX_PONG;
-		put(o, m->pongs[--m->pong_count], MUX_PONG_SIZE);
+		*o->p++ = NET_MUX_PONG;
+		put(o, m->pongs[--m->pong_count], NET_MUX_PONG_SIZE);
 	}
 	while (m->reset_count > 0 && left(o) >= CONTROL_MAX) {
-		const struct mux_reset *r = &m->resets[m->reset_first];
+		const struct net_mux_reset *r = &m->resets[m->reset_first];
 
-		put_frame_arg(o, MUX_RESET, r->id, r->code);
-		m->reset_first = (m->reset_first + 1) % MUX_RESETS_MAX;
+		put_frame_arg(o, NET_MUX_RESET, r->id, r->code);
+		m->reset_first = (m->reset_first + 1) % NET_MUX_RESETS_MAX;
 		m->reset_count--;
 	}
 	while (!list_empty(&m->dues) && left(o) >= CONTROL_MAX) {
 		struct net_stream *s = list_entry(list_pop_front(&m->dues), struct net_stream, due);
 
 		if (!s->peer_ended)
-			put_frame_arg(o, MUX_CREDIT, s->id, s->credit_due);
+			put_frame_arg(o, NET_MUX_CREDIT, s->id, s->credit_due);
 		s->credit_due = 0;
 	}
 }
@@ -202,12 +202,12 @@ static void produce_control(struct mux *m, struct out *o)
 /* False when the record is too full for this stream's turn. */
 static bool produce_turn(struct net_stream *s, struct out *o)
 {
-	size_t n = MIN(MIN(s->send_queued, s->send_credit), (size_t)MUX_DATA_MAX);
+	size_t n = MIN(MIN(s->send_queued, s->send_credit), (size_t)NET_MUX_DATA_MAX);
 
 	if (left(o) < 2 * CONTROL_MAX + DATA_HEAD_MAX)
 		return false;
 	if (!s->open_sent) {
-		put_frame(o, MUX_OPEN, s->id);
+		put_frame(o, NET_MUX_OPEN, s->id);
 		s->open_sent = true;
 	}
 	if (n > 0) {
@@ -216,18 +216,18 @@ static bool produce_turn(struct net_stream *s, struct out *o)
 		if (n > room && room < DATA_WORTH)
 			return false;
 		n = MIN(n, room);
-		put_frame_arg(o, MUX_DATA, s->id, n);
+		put_frame_arg(o, NET_MUX_DATA, s->id, n);
 		take_queued(s, o->p, n);
 		o->p += n;
 	}
 	if (s->we_ended && !s->end_sent && s->send_queued == 0) {
-		put_frame(o, MUX_END, s->id);
+		put_frame(o, NET_MUX_END, s->id);
 		s->end_sent = true;
 	}
 	return true;
 }
 
-static void call_drains(struct mux *m)
+static void call_drains(struct net_mux *m)
 {
 	struct list *node = m->streams.next;
 
@@ -244,7 +244,7 @@ static void call_drains(struct mux *m)
 	}
 }
 
-size_t mux_produce(struct mux *m, uint8_t *dst, size_t cap)
+size_t net_mux_produce(struct net_mux *m, uint8_t *dst, size_t cap)
 {
 	struct out o = { dst, dst + cap };
 
@@ -256,14 +256,14 @@ size_t mux_produce(struct mux *m, uint8_t *dst, size_t cap)
 		if (!produce_turn(s, &o))
 			break;
 		list_remove(&s->turn);
-		mux_stream_want_turn(s);
-		mux_stream_settle(s);
+		net_mux_stream_want_turn(s);
+		net_mux_stream_settle(s);
 	}
 	call_drains(m);
 	return (size_t)(o.p - dst);
 }
 
-size_t mux_pending(const struct mux *m)
+size_t net_mux_pending(const struct net_mux *m)
 {
 	size_t n = (m->ping_due + m->goaway_due + m->pong_count + m->reset_count) *
 		   (size_t)CONTROL_MAX;

@@ -38,8 +38,8 @@ static bool init_identity(struct net *n, const struct net_config *config)
 {
 	memcpy(n->self.bytes, config->secret_key + crypto_sign_SEEDBYTES, KEY_SIZE);
 	n->hello.key = n->self;
-	n->hello.version_min = HELLO_VERSION_MIN;
-	n->hello.version_max = HELLO_VERSION_MAX;
+	n->hello.version_min = NET_HELLO_VERSION_MIN;
+	n->hello.version_max = NET_HELLO_VERSION_MAX;
 	strncpy(n->hello.agent, config->agent, NET_AGENT_MAX);
 	return crypto_sign_ed25519_sk_to_curve25519(n->static_secret, config->secret_key) == 0;
 }
@@ -57,7 +57,7 @@ struct net *net_new(const struct net_config *config)
 	n->closed_task.run = closed_task;
 	list_init(&n->conns);
 	list_init(&n->dials);
-	n->scratch = mem_alloc(CONN_RECORD_MAX);
+	n->scratch = mem_alloc(NET_CONN_RECORD_MAX);
 	if (n->scratch == NULL || !init_identity(n, config))
 		return net_free(n);
 	return n;
@@ -90,7 +90,7 @@ void net_close(struct net *n, void (*closed)(void *data), void *data)
 	list_for_each(node, &n->dials)
 		op_cancel(&list_entry(node, struct net_dial, node)->op);
 	list_for_each(node, &n->conns)
-		conn_fail(list_entry(node, struct net_conn, node), ERR_CLOSED);
+		net_conn_fail(list_entry(node, struct net_conn, node), ERR_CLOSED);
 	net_check_closed(n);
 }
 
@@ -105,7 +105,7 @@ int net_listen(struct net *n, const struct multiaddr *addr)
 		return ERR_CLOSED;
 	if (n->listener_count == NET_LISTENERS_MAX)
 		return ERR_LIMIT;
-	err = n->transport->listen(n->transport, addr, &bound, conn_accept, n);
+	err = n->transport->listen(n->transport, addr, &bound, net_conn_accept, n);
 	if (err)
 		return err;
 	if (n->listener_count == 0)
@@ -168,7 +168,7 @@ struct net_conn *net_find(struct net *n, const struct public_key *peer)
 	list_for_each(node, &n->conns) {
 		struct net_conn *c = list_entry(node, struct net_conn, node);
 
-		if (conn_usable(c) && key_eq(&c->peer, peer))
+		if (net_conn_usable(c) && key_eq(&c->peer, peer))
 			return c;
 	}
 	return NULL;
@@ -179,14 +179,14 @@ void net_each_conn(struct net *n, bool (*visit)(void *data, struct net_conn *c),
 	list_for_each_safe(node, &n->conns) {
 		struct net_conn *c = list_entry(node, struct net_conn, node);
 
-		if (c->state == CONN_UP && !c->failed && !visit(data, c))
+		if (c->state == NET_CONN_UP && !c->failed && !visit(data, c))
 			return;
 	}
 }
 
 void net_conn_close(struct net_conn *c, int status)
 {
-	conn_fail(c, status < 0 ? status : ERR_CLOSED);
+	net_conn_fail(c, status < 0 ? status : ERR_CLOSED);
 }
 
 void net_conn_info(const struct net_conn *c, struct net_conn_info *ret)
@@ -234,9 +234,9 @@ int net_stream_open(struct net_stream *s, struct net_conn *c)
 	int err;
 
 	REQUIRE(runner_on_loop(c->net->runner));
-	if (!conn_usable(c))
+	if (!net_conn_usable(c))
 		return ERR_CLOSED;
-	err = mux_stream_open(&c->mux, s);
+	err = net_mux_stream_open(&c->mux, s);
 	if (!err)
 		c->net->stats.streams_opened++;
 	return err;
@@ -249,7 +249,7 @@ struct net_conn *net_stream_conn(const struct net_stream *s)
 
 int net_stream_send(struct net_stream *s, const void *msg, size_t len)
 {
-	return s->mux != NULL ? mux_stream_send(s, msg, len) : ERR_CLOSED;
+	return s->mux != NULL ? net_mux_stream_send(s, msg, len) : ERR_CLOSED;
 }
 
 size_t net_stream_queued(const struct net_stream *s)
@@ -260,17 +260,17 @@ size_t net_stream_queued(const struct net_stream *s)
 void net_stream_end(struct net_stream *s)
 {
 	if (s->mux != NULL)
-		mux_stream_end(s);
+		net_mux_stream_end(s);
 }
 
 void net_stream_reset(struct net_stream *s, int code)
 {
 	if (s->mux != NULL)
-		mux_stream_reset(s, code);
+		net_mux_stream_reset(s, code);
 }
 
 void net_stream_pause(struct net_stream *s, bool paused)
 {
 	if (s->mux != NULL)
-		mux_stream_pause(s, paused);
+		net_mux_stream_pause(s, paused);
 }

@@ -212,7 +212,7 @@ struct net_stream {
 	const struct net_stream_events *events;
 	void *data;
 	/* private */
-	struct mux *mux;     /* NULL before open and after on_close */
+	struct net_mux *mux; /* NULL before open and after on_close */
 	struct list node;    /* of the mux, while not closed */
 	struct list turn;    /* has something to send */
 	struct list due;     /* has credit to announce */

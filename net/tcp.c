@@ -282,29 +282,13 @@ static void turn_away(struct tcp_listener *s)
 	uv_close((uv_handle_t *)&t->spare, on_spare_closed);
 }
 
-/* An IPv4 peer of an IPv6 wildcard socket is an IPv4 peer. */
-static void unmap(struct multiaddr *a)
-{
-	static const uint8_t prefix[12] = { [10] = 0xff, [11] = 0xff };
-
-	if (a->family != 6 || memcmp(a->ip, prefix, sizeof(prefix)) != 0)
-		return;
-	memmove(a->ip, a->ip + 12, 4);
-	memset(a->ip + 4, 0, 12);
-	a->family = 4;
-}
-
 static int remote_of(struct tcp_link *l)
 {
 	struct sockaddr_storage ss;
 	int len = sizeof(ss);
 	int err = uv_tcp_getpeername(&l->handle, (struct sockaddr *)&ss, &len);
 
-	if (!err)
-		err = multiaddr_from_sockaddr((const struct sockaddr *)&ss, &l->link.remote);
-	if (!err)
-		unmap(&l->link.remote);
-	return err;
+	return err ? err : multiaddr_from_sockaddr((const struct sockaddr *)&ss, &l->link.remote);
 }
 
 static void on_connection(uv_stream_t *server, int status)

@@ -17,21 +17,21 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const uint8_t secrets[2][NOISE_KEY_SIZE] = { { 1 }, { 2 } };
+static const uint8_t secrets[2][NET_NOISE_KEY_SIZE] = { { 1 }, { 2 } };
 
 static void fuzz_hello(const uint8_t *data, size_t size)
 {
-	struct hello h, again;
+	struct net_hello h, again;
 	struct buf b;
 
-	if (hello_decode(data, size, &h) != 0)
+	if (net_hello_decode(data, size, &h) != 0)
 		return;
 	REQUIRE(h.version_min <= h.version_max);
 	for (size_t i = 0; h.agent[i] != '\0'; i++)
 		REQUIRE(i < NET_AGENT_MAX && h.agent[i] > ' ' && h.agent[i] <= '~');
-	buf_init(&b, HELLO_SIZE_MAX);
-	REQUIRE(hello_encode(&h, &b) == 0);
-	REQUIRE(hello_decode(b.data, b.len, &again) == 0);
+	buf_init(&b, NET_HELLO_SIZE_MAX);
+	REQUIRE(net_hello_encode(&h, &b) == 0);
+	REQUIRE(net_hello_decode(b.data, b.len, &again) == 0);
 	REQUIRE(key_eq(&h.key, &again.key) && h.capabilities == again.capabilities);
 	REQUIRE(strcmp(h.agent, again.agent) == 0 && h.listen_port == again.listen_port);
 	buf_fini(&b);
@@ -40,29 +40,30 @@ static void fuzz_hello(const uint8_t *data, size_t size)
 /* Both sides honest up to message `turn`, which is replaced by the input. */
 static void fuzz_message(unsigned turn, const uint8_t *data, size_t size)
 {
-	struct noise_handshake sides[2];
+	struct net_noise_handshake sides[2];
 	struct buf msg, payload;
 	int err;
 
 	for (unsigned i = 0; i < 2; i++) {
-		noise_handshake_init(&sides[i], i == 0, secrets[i], "p", 1);
-		noise_handshake_set_ephemeral(&sides[i], secrets[1 - i]);
+		net_noise_handshake_init(&sides[i], i == 0, secrets[i], "p", 1);
+		net_noise_handshake_set_ephemeral(&sides[i], secrets[1 - i]);
 	}
 	buf_init(&msg, 1024);
-	buf_init(&payload, NOISE_MESSAGE_MAX);
+	buf_init(&payload, NET_NOISE_MESSAGE_MAX);
 	for (unsigned i = 0; i < turn; i++) {
 		buf_clear(&msg);
-		REQUIRE(noise_handshake_write(&sides[i % 2], "x", 1, &msg) == 0);
-		REQUIRE(noise_handshake_read(&sides[1 - i % 2], msg.data, msg.len, &payload) == 0);
+		REQUIRE(net_noise_handshake_write(&sides[i % 2], "x", 1, &msg) == 0);
+		REQUIRE(net_noise_handshake_read(&sides[1 - i % 2], msg.data, msg.len, &payload) ==
+			0);
 	}
 	buf_clear(&payload);
 	buf_clear(&msg);
-	err = noise_handshake_read(&sides[1 - turn % 2], data, size, &payload);
+	err = net_noise_handshake_read(&sides[1 - turn % 2], data, size, &payload);
 	REQUIRE(err == 0 || err == ERR_PROTOCOL);
 	REQUIRE(err == 0 || payload.len == 0);
 	REQUIRE(turn == 0 || err == ERR_PROTOCOL); /* nobody guesses a tag */
 	if (err == 0)
-		(void)noise_handshake_write(&sides[1], "y", 1, &msg);
+		(void)net_noise_handshake_write(&sides[1], "y", 1, &msg);
 	buf_fini(&msg);
 	buf_fini(&payload);
 }

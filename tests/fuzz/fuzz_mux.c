@@ -21,7 +21,7 @@ struct slot {
 };
 
 struct bench {
-	struct mux mux;
+	struct net_mux mux;
 	struct slot slots[STREAMS];
 	unsigned count;
 };
@@ -30,15 +30,15 @@ static void on_message(struct net_stream *s, const uint8_t *msg, size_t len)
 {
 	REQUIRE(len <= NET_MESSAGE_MAX && !s->closed);
 	if (len > 0 && msg[0] == 'e')
-		(void)mux_stream_send(s, msg, len);
+		(void)net_mux_stream_send(s, msg, len);
 	if (len > 0 && msg[0] == 'r')
-		mux_stream_reset(s, ERR_REFUSED);
+		net_mux_stream_reset(s, ERR_REFUSED);
 }
 
 static void on_end(struct net_stream *s)
 {
 	if (s->id % 3 == 0)
-		mux_stream_end(s);
+		net_mux_stream_end(s);
 }
 
 static void on_close(struct net_stream *s, int status)
@@ -59,7 +59,7 @@ static struct slot *slot_new(struct bench *b)
 	return s;
 }
 
-static struct net_stream *mux_on_open(struct mux *m, int *ret_refusal)
+static struct net_stream *mux_on_open(struct net_mux *m, int *ret_refusal)
 {
 	struct slot *s = slot_new(container_of(m, struct bench, mux));
 
@@ -74,21 +74,21 @@ static void mux_on_closed(struct net_stream *st)
 	s->closed = true;
 }
 
-static void mux_on_pending(struct mux *m)
+static void mux_on_pending(struct net_mux *m)
 {
 }
 
-static void mux_on_pong(struct mux *m, uint64_t token)
+static void mux_on_pong(struct net_mux *m, uint64_t token)
 {
 }
 
-static void mux_on_goaway(struct mux *m, int status)
+static void mux_on_goaway(struct net_mux *m, int status)
 {
 	REQUIRE(status <= 0);
 }
 
-static const struct mux_events mux_events = { mux_on_open, mux_on_closed, mux_on_pending,
-					      mux_on_pong, mux_on_goaway };
+static const struct net_mux_events net_mux_events = { mux_on_open, mux_on_closed, mux_on_pending,
+						      mux_on_pong, mux_on_goaway };
 
 static void release_closed(struct bench *b)
 {
@@ -96,7 +96,7 @@ static void release_closed(struct bench *b)
 		struct slot *s = &b->slots[i];
 
 		if (s->closed && !s->released)
-			mux_stream_released(&b->mux, &s->stream);
+			net_mux_stream_released(&b->mux, &s->stream);
 		s->released = s->closed;
 	}
 }
@@ -107,27 +107,27 @@ static void act(struct bench *b, uint8_t action)
 	struct slot *s = b->count > 0 ? &b->slots[action / 16 % b->count] : NULL;
 
 	if (action % 16 == 0 && (s = slot_new(b)) != NULL &&
-	    mux_stream_open(&b->mux, &s->stream) != 0) {
+	    net_mux_stream_open(&b->mux, &s->stream) != 0) {
 		b->count--;
 		s->used = false;
-	} else if (action % 16 == 1 && mux_pending(&b->mux) > 0) {
-		REQUIRE(mux_produce(&b->mux, record, sizeof(record)) <= sizeof(record));
+	} else if (action % 16 == 1 && net_mux_pending(&b->mux) > 0) {
+		REQUIRE(net_mux_produce(&b->mux, record, sizeof(record)) <= sizeof(record));
 	} else if (action % 16 == 2) {
 		release_closed(b);
 	} else if (action % 16 == 3) {
-		mux_ping(&b->mux, action);
+		net_mux_ping(&b->mux, action);
 	} else if (action % 16 == 4) {
 		b->mux.now_ms += action;
 	} else if (s == NULL || s->released) {
 		return;
 	} else if (action % 16 < 8) {
-		(void)mux_stream_send(&s->stream, record, (size_t)1 << action % 16 * 2);
+		(void)net_mux_stream_send(&s->stream, record, (size_t)1 << action % 16 * 2);
 	} else if (action % 16 == 8) {
-		mux_stream_end(&s->stream);
+		net_mux_stream_end(&s->stream);
 	} else if (action % 16 == 9) {
-		mux_stream_reset(&s->stream, ERR_BUSY);
+		net_mux_stream_reset(&s->stream, ERR_BUSY);
 	} else {
-		mux_stream_pause(&s->stream, action % 2 == 0);
+		net_mux_stream_pause(&s->stream, action % 2 == 0);
 	}
 }
 
@@ -150,7 +150,7 @@ static void check(const struct bench *b)
 		queued == b->mux.send_queued);
 	REQUIRE(live == b->mux.our_streams + b->mux.peer_streams);
 	REQUIRE(held <= NET_CONN_RECEIVE_MAX &&
-		b->mux.shared_used <= MUX_SHARED_MAX + NET_STREAM_WINDOW);
+		b->mux.shared_used <= NET_MUX_SHARED_MAX + NET_STREAM_WINDOW);
 	REQUIRE(b->mux.our_streams <= NET_STREAMS_MAX && b->mux.peer_streams <= NET_STREAMS_MAX);
 }
 
@@ -163,18 +163,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (b == NULL)
 		return 0;
-	mux_init(&b->mux, false, &mux_events);
+	net_mux_init(&b->mux, false, &net_mux_events);
 	while (err == 0 && buf_read_u8(&r, &n) == 0) {
 		const uint8_t *record;
 
 		if (n > 0 && buf_read_bytes(&r, MIN(n, buf_left(&r)), &record) == 0)
-			err = mux_receive(&b->mux, record, (size_t)(r.p - record));
+			err = net_mux_receive(&b->mux, record, (size_t)(r.p - record));
 		else if (n == 0 && buf_read_u8(&r, &action) == 0)
 			act(b, action);
 		REQUIRE(err == 0 || err == ERR_PROTOCOL);
 		check(b);
 	}
-	mux_stop(&b->mux, ERR_CLOSED);
+	net_mux_stop(&b->mux, ERR_CLOSED);
 	release_closed(b);
 	for (unsigned i = 0; i < b->count; i++)
 		REQUIRE(b->slots[i].closed);

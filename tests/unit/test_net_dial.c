@@ -1,5 +1,7 @@
 #include "net_fixture.h"
 
+#include "trace/trace.h"
+
 static struct runner *runner(struct world *w)
 {
 	return &w->loop.runner;
@@ -279,6 +281,36 @@ static void the_end_of_connecting_is_told(void **state)
 	world_fini(&w);
 }
 
+static void a_trace_tells_which_address_cost_what(void **state)
+{
+	struct trace_query q = { .active = true };
+	struct multiaddr addrs[2];
+	struct op_env env = { .deadline_ms = UINT64_MAX };
+	uint64_t times[2];
+	struct net_dial d = { .on_connected = on_connected, .data = times };
+	struct world w;
+	struct trace *t;
+	struct buf text;
+
+	world_init(&w, 1, 3);
+	t = trace_new(&(struct trace_config){ 0 }, w.loop.runner.clock);
+	env.runner = runner(&w);
+	env.span = trace_root(t, "test", "x", 1, NULL);
+	refuse(&w, "10.0.0.3");
+	addrs[0] = w.nodes[2].addr;
+	addrs[1] = w.nodes[1].addr;
+	net_dial_start(&d, &env, w.nodes[0].net, key_of(&w, 1), addrs, 2, timed_done);
+	world_run(&w, 1000);
+	buf_init(&text, 1 << 20);
+	trace_render_json(t, &q, &text);
+	assert_non_null(strstr((char *)text.data, "dial /ip4/10.0.0.3/tcp/4001"));
+	assert_non_null(strstr((char *)text.data, err_str(UV_ECONNREFUSED)));
+	assert_non_null(strstr((char *)text.data, "connected to /ip4/10.0.0.2/tcp/4001"));
+	buf_fini(&text);
+	world_fini(&w);
+	trace_free(t);
+}
+
 static void a_closing_net_ends_its_dials(void **state)
 {
 	struct call c;
@@ -328,6 +360,7 @@ int main(void)
 		cmocka_unit_test(a_cancelled_dial_hands_over_to_those_that_wait),
 		cmocka_unit_test(a_dial_may_be_cancelled_at_any_moment),
 		cmocka_unit_test(the_end_of_connecting_is_told),
+		cmocka_unit_test(a_trace_tells_which_address_cost_what),
 		cmocka_unit_test(a_closing_net_ends_its_dials),
 		cmocka_unit_test(a_conn_that_goes_before_the_callback_is_not_handed_out),
 	};

@@ -13,10 +13,10 @@ struct raw {
 	struct net_link *link;
 	bool open, closed, deaf;
 	struct buf got;
-	struct noise_handshake handshake;
-	struct noise_cipher send, receive;
+	struct net_noise_handshake handshake;
+	struct net_noise_cipher send, receive;
 	uint8_t secret[64];
-	struct hello hello;
+	struct net_hello hello;
 };
 
 static void raw_open(struct net_link *l, int status)
@@ -98,12 +98,12 @@ static void raw_write_message(struct raw *r, struct world *w, bool with_hello)
 {
 	struct buf hello, msg;
 
-	buf_init(&hello, 2 * HELLO_SIZE_MAX);
-	buf_init(&msg, 4 * HELLO_SIZE_MAX);
+	buf_init(&hello, 2 * NET_HELLO_SIZE_MAX);
+	buf_init(&msg, 4 * NET_HELLO_SIZE_MAX);
 	if (with_hello)
-		CHECK_STATUS(0, hello_encode(&r->hello, &hello));
+		CHECK_STATUS(0, net_hello_encode(&r->hello, &hello));
 	buf_write_u16be(&msg, 0);
-	CHECK_STATUS(0, noise_handshake_write(&r->handshake, hello.data, hello.len, &msg));
+	CHECK_STATUS(0, net_noise_handshake_write(&r->handshake, hello.data, hello.len, &msg));
 	msg.data[0] = (uint8_t)((msg.len - 2) >> 8);
 	msg.data[1] = (uint8_t)(msg.len - 2);
 	raw_write(r, w, msg.data, msg.len);
@@ -114,31 +114,31 @@ static void raw_write_message(struct raw *r, struct world *w, bool with_hello)
 /* A proper handshake, up to and including the third message. */
 static void raw_handshake(struct raw *r, struct world *w)
 {
-	uint8_t secret[NOISE_KEY_SIZE];
+	uint8_t secret[NET_NOISE_KEY_SIZE];
 	const uint8_t *msg;
 	struct buf payload;
 	size_t len;
 
 	crypto_sign_ed25519_sk_to_curve25519(secret, r->secret);
-	noise_handshake_init(&r->handshake, true, secret, "peerscope/1", 11);
+	net_noise_handshake_init(&r->handshake, true, secret, "peerscope/1", 11);
 	raw_write_message(r, w, false);
 	len = raw_record(r, &msg);
-	buf_init(&payload, HELLO_SIZE_MAX);
-	CHECK_STATUS(0, noise_handshake_read(&r->handshake, msg, len, &payload));
+	buf_init(&payload, NET_HELLO_SIZE_MAX);
+	CHECK_STATUS(0, net_noise_handshake_read(&r->handshake, msg, len, &payload));
 	buf_fini(&payload);
 	buf_consume(&r->got, 2 + len);
 	raw_write_message(r, w, true);
-	noise_handshake_split(&r->handshake, &r->send, &r->receive);
+	net_noise_handshake_split(&r->handshake, &r->send, &r->receive);
 }
 
 static void raw_write_record(struct raw *r, struct world *w, const uint8_t *plain, size_t len)
 {
-	uint8_t *record = mem_alloc(2 + len + NOISE_TAG_SIZE);
+	uint8_t *record = mem_alloc(2 + len + NET_NOISE_TAG_SIZE);
 
-	CHECK_STATUS(0, noise_encrypt(&r->send, NULL, 0, plain, len, record + 2));
-	record[0] = (uint8_t)((len + NOISE_TAG_SIZE) >> 8);
-	record[1] = (uint8_t)(len + NOISE_TAG_SIZE);
-	raw_write(r, w, record, 2 + len + NOISE_TAG_SIZE);
+	CHECK_STATUS(0, net_noise_encrypt(&r->send, NULL, 0, plain, len, record + 2));
+	record[0] = (uint8_t)((len + NET_NOISE_TAG_SIZE) >> 8);
+	record[1] = (uint8_t)(len + NET_NOISE_TAG_SIZE);
+	raw_write(r, w, record, 2 + len + NET_NOISE_TAG_SIZE);
 	mem_free(record);
 }
 
@@ -215,7 +215,7 @@ static void dripping_does_not_stretch_the_deadline(void **state)
 
 static void the_script_can_behave(void **state)
 {
-	static const uint8_t hello[] = { MUX_OPEN, 1, MUX_DATA, 1, 3, 2, 'h', 'i' };
+	static const uint8_t hello[] = { NET_MUX_OPEN, 1, NET_MUX_DATA, 1, 3, 2, 'h', 'i' };
 	struct world w;
 	struct raw r;
 
@@ -258,7 +258,7 @@ static void bad_records_end_the_connection(void **state)
 {
 	static const uint8_t forged[30] = { 0, 28, 1, 2, 3 }, empty[] = { 0, 16 },
 			     short_[] = { 0, 5 };
-	static const uint8_t fine[] = { MUX_PING, 1, 2, 3, 4, 5, 6, 7, 8 };
+	static const uint8_t fine[] = { NET_MUX_PING, 1, 2, 3, 4, 5, 6, 7, 8 };
 
 	assert_true(cut_off_for(forged, sizeof(forged), false));
 	assert_true(cut_off_for(empty, sizeof(empty), false));
@@ -269,14 +269,14 @@ static void bad_records_end_the_connection(void **state)
 
 static void oversized_frames_end_the_connection(void **state)
 {
-	static uint8_t frame[20000] = { MUX_OPEN, 1, MUX_DATA, 1, 0x81, 0x80, 0x01 };
+	static uint8_t frame[20000] = { NET_MUX_OPEN, 1, NET_MUX_DATA, 1, 0x81, 0x80, 0x01 };
 
 	assert_true(cut_off_for(frame, sizeof(frame), true));
 }
 
 static void a_record_replayed_ends_the_connection(void **state)
 {
-	static const uint8_t ping[] = { MUX_PING, 1, 2, 3, 4, 5, 6, 7, 8 };
+	static const uint8_t ping[] = { NET_MUX_PING, 1, 2, 3, 4, 5, 6, 7, 8 };
 	struct world w;
 	struct raw r;
 
@@ -370,9 +370,25 @@ static void hellos_are_checked(void **state)
 	assert_true(accepted(change_agent));
 }
 
+static void an_agent_cannot_carry_escapes(void **state)
+{
+	struct net_conn_info info;
+	struct world w;
+	struct raw r;
+
+	world_init(&w, 1, 1);
+	raw_init(&r, &w, "10.6.6.6");
+	memcpy(r.hello.agent, "a\x1b[2J\n\x7f.\xc3\xa4", 11);
+	raw_handshake(&r, &w);
+	net_conn_info(w.nodes[NODE].conn, &info);
+	assert_string_equal(info.agent, "a?[2J??.??");
+	raw_fini(&r, &w);
+	world_fini(&w);
+}
+
 static void half_open_links_are_closed(void **state)
 {
-	static const uint8_t open[] = { MUX_OPEN, 1 };
+	static const uint8_t open[] = { NET_MUX_OPEN, 1 };
 	struct world w;
 	struct raw r;
 
@@ -400,8 +416,9 @@ static uint64_t live_bytes(void)
 /* Echo streams, fed by a peer that reads nothing and grants all the credit there is. */
 static void a_peer_that_never_reads_costs_a_bounded_sum(void **state)
 {
-	static uint8_t frame[8 + 16000] = { MUX_OPEN, 1, MUX_CREDIT, 1, 0xff, 0xff, 0xff, 0x01 };
-	static uint8_t data[6 + 16000] = { MUX_DATA, 1, 0x80, 0x7d, 0xfe, 0x7c };
+	static uint8_t frame[8 + 16000] = { NET_MUX_OPEN, 1,	NET_MUX_CREDIT, 1,
+					    0xff,	  0xff, 0xff,		0x01 };
+	static uint8_t data[6 + 16000] = { NET_MUX_DATA, 1, 0x80, 0x7d, 0xfe, 0x7c };
 	uint64_t before;
 	struct world w;
 	struct raw r;
@@ -427,7 +444,7 @@ static void a_peer_that_never_reads_costs_a_bounded_sum(void **state)
 
 static void ping_floods_without_reading_end_the_connection(void **state)
 {
-	static const uint8_t ping[] = { MUX_PING, 1, 2, 3, 4, 5, 6, 7, 8 };
+	static const uint8_t ping[] = { NET_MUX_PING, 1, 2, 3, 4, 5, 6, 7, 8 };
 	uint64_t before;
 	struct world w;
 	struct raw r;
@@ -438,13 +455,14 @@ static void ping_floods_without_reading_end_the_connection(void **state)
 	r.transport->read(r.link, false);
 	before = live_bytes();
 	for (unsigned i = 0; i < 40000 && !r.closed; i++) {
-		uint8_t *record = mem_alloc(2 + sizeof(ping) + NOISE_TAG_SIZE);
+		uint8_t *record = mem_alloc(2 + sizeof(ping) + NET_NOISE_TAG_SIZE);
 
-		record[1] = sizeof(ping) + NOISE_TAG_SIZE;
-		CHECK_STATUS(0, noise_encrypt(&r.send, NULL, 0, ping, sizeof(ping), record + 2));
+		record[1] = sizeof(ping) + NET_NOISE_TAG_SIZE;
+		CHECK_STATUS(0,
+			     net_noise_encrypt(&r.send, NULL, 0, ping, sizeof(ping), record + 2));
 		if (r.link != NULL)
 			CHECK_STATUS(0, r.transport->write(r.link, record,
-							   2 + sizeof(ping) + NOISE_TAG_SIZE));
+							   2 + sizeof(ping) + NET_NOISE_TAG_SIZE));
 		if (i % 4 == 0)
 			manual_loop_step(&w.loop);
 	}
@@ -491,6 +509,7 @@ int main(void)
 		cmocka_unit_test(a_record_replayed_ends_the_connection),
 		cmocka_unit_test(a_stolen_identity_is_not_believed),
 		cmocka_unit_test(hellos_are_checked),
+		cmocka_unit_test(an_agent_cannot_carry_escapes),
 		cmocka_unit_test(half_open_links_are_closed),
 		cmocka_unit_test(a_peer_that_never_reads_costs_a_bounded_sum),
 		cmocka_unit_test(ping_floods_without_reading_end_the_connection),

@@ -17,7 +17,7 @@ struct flow {
 
 /* A mux with the streams that the other side opens. */
 struct side {
-	struct mux mux;
+	struct net_mux mux;
 	struct flow flows[FLOWS_MAX];
 	unsigned flow_count, pongs;
 	int refusal, goaway;
@@ -53,7 +53,7 @@ static struct flow *flow_init(struct flow *f)
 	return f;
 }
 
-static struct net_stream *mux_on_open(struct mux *m, int *ret_refusal)
+static struct net_stream *mux_on_open(struct net_mux *m, int *ret_refusal)
 {
 	struct side *s = container_of(m, struct side, mux);
 
@@ -73,25 +73,25 @@ static void mux_on_closed(struct net_stream *st)
 	f->closes++;
 	f->status = st->close_status;
 	if (!s->keep)
-		mux_stream_released(&s->mux, st);
+		net_mux_stream_released(&s->mux, st);
 }
 
-static void mux_on_pending(struct mux *m)
+static void mux_on_pending(struct net_mux *m)
 {
 }
 
-static void mux_on_pong(struct mux *m, uint64_t token)
+static void mux_on_pong(struct net_mux *m, uint64_t token)
 {
 	container_of(m, struct side, mux)->pongs += token == 77;
 }
 
-static void mux_on_goaway(struct mux *m, int status)
+static void mux_on_goaway(struct net_mux *m, int status)
 {
 	container_of(m, struct side, mux)->goaway = status == 0 ? 1 : status;
 }
 
-static const struct mux_events mux_events = { mux_on_open, mux_on_closed, mux_on_pending,
-					      mux_on_pong, mux_on_goaway };
+static const struct net_mux_events net_mux_events = { mux_on_open, mux_on_closed, mux_on_pending,
+						      mux_on_pong, mux_on_goaway };
 
 struct wire {
 	struct side a, b; /* initiator, responder */
@@ -105,25 +105,27 @@ static struct wire *wire_new(void)
 	struct wire *w = mem_alloc(sizeof(*w));
 
 	assert_non_null(w);
-	mux_init(&w->a.mux, true, &mux_events);
-	mux_init(&w->b.mux, false, &mux_events);
+	net_mux_init(&w->a.mux, true, &net_mux_events);
+	net_mux_init(&w->b.mux, false, &net_mux_events);
 	return w;
 }
 
 static void wire_free(struct wire *w)
 {
-	mux_stop(&w->a.mux, ERR_CLOSED);
-	mux_stop(&w->b.mux, ERR_CLOSED);
+	net_mux_stop(&w->a.mux, ERR_CLOSED);
+	net_mux_stop(&w->b.mux, ERR_CLOSED);
 	mem_free(w);
 }
 
 /* One record from one side to the other. */
 static size_t carry(struct wire *w, struct side *from, struct side *to)
 {
-	size_t len = mux_pending(&from->mux) > 0 ? mux_produce(&from->mux, w->record, WIRE_MAX) : 0;
+	size_t len = net_mux_pending(&from->mux) > 0 ?
+			     net_mux_produce(&from->mux, w->record, WIRE_MAX) :
+			     0;
 
 	assert_true(len <= WIRE_MAX);
-	CHECK_STATUS(0, mux_receive(&to->mux, w->record, len));
+	CHECK_STATUS(0, net_mux_receive(&to->mux, w->record, len));
 	w->held_max = MAX(w->held_max, MAX(w->a.mux.held, w->b.mux.held));
 	return len;
 }
@@ -142,7 +144,7 @@ static size_t settle(struct wire *w)
 
 static struct flow *open_flow(struct wire *w, unsigned i)
 {
-	CHECK_STATUS(0, mux_stream_open(&w->a.mux, &flow_init(&w->out[i])->stream));
+	CHECK_STATUS(0, net_mux_stream_open(&w->a.mux, &flow_init(&w->out[i])->stream));
 	return &w->out[i];
 }
 
@@ -150,7 +152,7 @@ static void send_sized(struct flow *f, size_t len)
 {
 	uint8_t *msg = mem_alloc(len);
 
-	CHECK_STATUS(0, mux_stream_send(&f->stream, msg, len));
+	CHECK_STATUS(0, net_mux_stream_send(&f->stream, msg, len));
 	mem_free(msg);
 }
 
@@ -182,14 +184,14 @@ static void too_big_and_too_much_are_refused(void **state)
 	uint8_t *msg = mem_alloc(NET_MESSAGE_MAX + 1);
 	size_t queued;
 
-	CHECK_STATUS(ERR_TOO_BIG, mux_stream_send(&f->stream, msg, NET_MESSAGE_MAX + 1));
+	CHECK_STATUS(ERR_TOO_BIG, net_mux_stream_send(&f->stream, msg, NET_MESSAGE_MAX + 1));
 	for (unsigned i = 0; i < 3; i++)
-		CHECK_STATUS(0, mux_stream_send(&f->stream, msg, NET_MESSAGE_MAX));
+		CHECK_STATUS(0, net_mux_stream_send(&f->stream, msg, NET_MESSAGE_MAX));
 	queued = f->stream.send_queued;
-	CHECK_STATUS(ERR_BUSY, mux_stream_send(&f->stream, msg, NET_MESSAGE_MAX));
+	CHECK_STATUS(ERR_BUSY, net_mux_stream_send(&f->stream, msg, NET_MESSAGE_MAX));
 	assert_int_equal(f->stream.send_queued, queued);
-	mux_stream_end(&f->stream);
-	CHECK_STATUS(ERR_CLOSED, mux_stream_send(&f->stream, msg, 1));
+	net_mux_stream_end(&f->stream);
+	CHECK_STATUS(ERR_CLOSED, net_mux_stream_send(&f->stream, msg, 1));
 	mem_free(msg);
 	wire_free(w);
 }
@@ -202,7 +204,7 @@ static void a_conn_queues_no_more_than_its_limit(void **state)
 	int err = 0;
 
 	for (; err == 0; i++)
-		err = mux_stream_send(&open_flow(w, i)->stream, msg, NET_MESSAGE_MAX);
+		err = net_mux_stream_send(&open_flow(w, i)->stream, msg, NET_MESSAGE_MAX);
 	CHECK_STATUS(ERR_BUSY, err);
 	assert_true(i <= NET_CONN_SEND_MAX / NET_MESSAGE_MAX);
 	assert_true(w->a.mux.send_queued <= NET_CONN_SEND_MAX);
@@ -216,7 +218,7 @@ static void ends_close_in_order(void **state)
 	struct flow *f = open_flow(w, 0);
 
 	send_sized(f, 10);
-	mux_stream_end(&f->stream);
+	net_mux_stream_end(&f->stream);
 	settle(w);
 	assert_int_equal(f->closes, 1);
 	CHECK_STATUS(0, f->status);
@@ -237,7 +239,7 @@ static void a_reset_tells_the_reason(void **state)
 		struct flow *f = open_flow(w, i);
 
 		settle(w);
-		mux_stream_reset(&f->stream, codes[i]);
+		net_mux_stream_reset(&f->stream, codes[i]);
 		CHECK_STATUS(codes[i], f->status);
 		settle(w);
 		CHECK_STATUS(seen[i], w->b.flows[i].status);
@@ -250,7 +252,7 @@ static void a_stream_reset_before_it_was_sent_leaves_no_trace(void **state)
 {
 	struct wire *w = wire_new();
 
-	mux_stream_reset(&open_flow(w, 0)->stream, UV_ECANCELED);
+	net_mux_stream_reset(&open_flow(w, 0)->stream, UV_ECANCELED);
 	assert_int_equal(settle(w), 0);
 	send_sized(open_flow(w, 1), 3);
 	settle(w);
@@ -265,7 +267,7 @@ static void data_for_a_stream_we_reset_is_dropped(void **state)
 
 	settle(w);
 	send_sized(f, 1000);
-	mux_stream_reset(&w->b.flows[0].stream, ERR_REFUSED);
+	net_mux_stream_reset(&w->b.flows[0].stream, ERR_REFUSED);
 	carry(w, &w->a, &w->b);
 	settle(w);
 	CHECK_STATUS(ERR_REFUSED, f->status);
@@ -280,10 +282,10 @@ static void the_stream_beyond_the_limit_is_ours_to_refuse(void **state)
 	for (unsigned i = 0; i < NET_STREAMS_MAX; i++)
 		open_flow(w, i);
 	CHECK_STATUS(ERR_LIMIT,
-		     mux_stream_open(&w->a.mux, &flow_init(&w->out[NET_STREAMS_MAX])->stream));
+		     net_mux_stream_open(&w->a.mux, &flow_init(&w->out[NET_STREAMS_MAX])->stream));
 	settle(w);
 	assert_int_equal(w->b.flow_count, NET_STREAMS_MAX);
-	mux_stream_reset(&w->out[0].stream, UV_ECANCELED);
+	net_mux_stream_reset(&w->out[0].stream, UV_ECANCELED);
 	open_flow(w, NET_STREAMS_MAX);
 	settle(w);
 	assert_int_equal(w->b.flow_count, NET_STREAMS_MAX + 1);
@@ -342,7 +344,7 @@ static void streams_with_equal_load_advance_together(void **state)
 		least = MIN(least, w->b.flows[i].bytes);
 		most = MAX(most, w->b.flows[i].bytes);
 	}
-	assert_true(least > 0 && most - least <= 3 * MUX_DATA_MAX);
+	assert_true(least > 0 && most - least <= 3 * NET_MUX_DATA_MAX);
 	wire_free(w);
 }
 
@@ -368,13 +370,13 @@ static void a_paused_reader_stops_the_writer(void **state)
 
 	send_sized(f, 1);
 	settle(w);
-	mux_stream_pause(&got->stream, true);
+	net_mux_stream_pause(&got->stream, true);
 	for (unsigned i = 0; i < 100; i++)
 		send_sized(f, 10000);
 	settle(w);
-	assert_true(got->bytes <= MUX_WINDOW_BASE);
+	assert_true(got->bytes <= NET_MUX_WINDOW_BASE);
 	assert_true(f->stream.send_queued > 900000);
-	mux_stream_pause(&got->stream, false);
+	net_mux_stream_pause(&got->stream, false);
 	settle(w);
 	assert_int_equal(got->messages, 101);
 	wire_free(w);
@@ -395,7 +397,7 @@ static void long_messages_on_all_streams_finish_within_the_budget(void **state)
 		more = false;
 		for (unsigned i = 0; i < NET_STREAMS_MAX; i++) {
 			if (sent[i] < 2 &&
-			    mux_stream_send(&w->out[i].stream, msg, NET_MESSAGE_MAX) == 0)
+			    net_mux_stream_send(&w->out[i].stream, msg, NET_MESSAGE_MAX) == 0)
 				sent[i]++;
 			more = more || sent[i] < 2;
 		}
@@ -404,7 +406,7 @@ static void long_messages_on_all_streams_finish_within_the_budget(void **state)
 	settle(w);
 	for (unsigned i = 0; i < NET_STREAMS_MAX; i++)
 		assert_int_equal(w->b.flows[i].messages, 2);
-	assert_true(w->held_max > MUX_SHARED_MAX / 2);
+	assert_true(w->held_max > NET_MUX_SHARED_MAX / 2);
 	assert_true(w->held_max <= NET_CONN_RECEIVE_MAX);
 	mem_free(msg);
 	wire_free(w);
@@ -418,7 +420,7 @@ static void many_small_messages_cost_little_memory(void **state)
 
 	mem_stats(&before);
 	for (unsigned i = 0; i < 100000; i++)
-		CHECK_STATUS(0, mux_stream_send(&f->stream, "abcdefghi", 9));
+		CHECK_STATUS(0, net_mux_stream_send(&f->stream, "abcdefghi", 9));
 	mem_stats(&after);
 	assert_true(after.live_bytes - before.live_bytes < 1300000);
 	settle(w);
@@ -430,11 +432,11 @@ static void a_ping_is_answered_and_a_farewell_understood(void **state)
 {
 	struct wire *w = wire_new();
 
-	mux_ping(&w->a.mux, 77);
+	net_mux_ping(&w->a.mux, 77);
 	settle(w);
 	assert_int_equal(w->a.pongs, 1);
-	mux_goaway(&w->a.mux, 0);
-	mux_goaway(&w->b.mux, ERR_BUSY);
+	net_mux_goaway(&w->a.mux, 0);
+	net_mux_goaway(&w->b.mux, ERR_BUSY);
 	settle(w);
 	assert_int_equal(w->b.goaway, 1);
 	CHECK_STATUS(ERR_BUSY, w->a.goaway);
@@ -459,46 +461,47 @@ static const struct bytes hostile[] = {
 	BYTES("unknown type", 0),
 	BYTES("unknown type", 9),
 	BYTES("unknown type", 255, 1),
-	BYTES("open without id", MUX_OPEN),
-	BYTES("open of our parity", MUX_OPEN, 4),
-	BYTES("open of stream 0", MUX_OPEN, 0),
-	BYTES("open again", MUX_OPEN, 1),
-	BYTES("id not minimal", MUX_OPEN, 0x83, 0x00),
-	BYTES("id too long", MUX_OPEN, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01),
-	BYTES("data without length", MUX_DATA, 1),
-	BYTES("data of nothing", MUX_DATA, 1, 0),
-	BYTES("data cut", MUX_DATA, 1, 5, 1, 2, 3, 4),
-	BYTES("data longer than a frame may be", MUX_DATA, 1, 0x81, 0x80, 0x01, 1, 2, 3),
-	BYTES("data of a stream never opened", MUX_DATA, 3, 1, 0),
-	BYTES("data of a stream we never opened", MUX_DATA, 4, 1, 0),
-	BYTES("message length too long", MUX_DATA, 1, 5, 0xff, 0xff, 0xff, 0xff, 0x01),
-	BYTES("message length not minimal", MUX_DATA, 1, 2, 0x80, 0x00),
-	BYTES("end twice", MUX_END, 1, MUX_END, 1),
-	BYTES("data after the end", MUX_END, 2, MUX_DATA, 2, 1, 0),
-	BYTES("end of a stream never opened", MUX_END, 5),
-	BYTES("reset without code", MUX_RESET, 1),
-	BYTES("credit of nothing", MUX_CREDIT, 2, 0),
-	BYTES("credit too high", MUX_CREDIT, 2, 0x80, 0x80, 0x80, 0x80, 0x10),
-	BYTES("credit adding up too high", MUX_CREDIT, 2, 0xff, 0xff, 0xff, 0xff, 0x03, MUX_CREDIT,
-	      2, 0xff, 0xff, 0xff, 0xff, 0x03),
-	BYTES("ping cut", MUX_PING, 1, 2, 3),
-	BYTES("farewell without code", MUX_GOAWAY),
-	BYTES("farewell twice", MUX_GOAWAY, 0, MUX_GOAWAY, 0),
-	BYTES("open after the farewell", MUX_GOAWAY, 0, MUX_OPEN, 3),
+	BYTES("open without id", NET_MUX_OPEN),
+	BYTES("open of our parity", NET_MUX_OPEN, 4),
+	BYTES("open of stream 0", NET_MUX_OPEN, 0),
+	BYTES("open again", NET_MUX_OPEN, 1),
+	BYTES("id not minimal", NET_MUX_OPEN, 0x83, 0x00),
+	BYTES("id too long", NET_MUX_OPEN, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	      0x01),
+	BYTES("data without length", NET_MUX_DATA, 1),
+	BYTES("data of nothing", NET_MUX_DATA, 1, 0),
+	BYTES("data cut", NET_MUX_DATA, 1, 5, 1, 2, 3, 4),
+	BYTES("data longer than a frame may be", NET_MUX_DATA, 1, 0x81, 0x80, 0x01, 1, 2, 3),
+	BYTES("data of a stream never opened", NET_MUX_DATA, 3, 1, 0),
+	BYTES("data of a stream we never opened", NET_MUX_DATA, 4, 1, 0),
+	BYTES("message length too long", NET_MUX_DATA, 1, 5, 0xff, 0xff, 0xff, 0xff, 0x01),
+	BYTES("message length not minimal", NET_MUX_DATA, 1, 2, 0x80, 0x00),
+	BYTES("end twice", NET_MUX_END, 1, NET_MUX_END, 1),
+	BYTES("data after the end", NET_MUX_END, 2, NET_MUX_DATA, 2, 1, 0),
+	BYTES("end of a stream never opened", NET_MUX_END, 5),
+	BYTES("reset without code", NET_MUX_RESET, 1),
+	BYTES("credit of nothing", NET_MUX_CREDIT, 2, 0),
+	BYTES("credit too high", NET_MUX_CREDIT, 2, 0x80, 0x80, 0x80, 0x80, 0x10),
+	BYTES("credit adding up too high", NET_MUX_CREDIT, 2, 0xff, 0xff, 0xff, 0xff, 0x03,
+	      NET_MUX_CREDIT, 2, 0xff, 0xff, 0xff, 0xff, 0x03),
+	BYTES("ping cut", NET_MUX_PING, 1, 2, 3),
+	BYTES("farewell without code", NET_MUX_GOAWAY),
+	BYTES("farewell twice", NET_MUX_GOAWAY, 0, NET_MUX_GOAWAY, 0),
+	BYTES("open after the farewell", NET_MUX_GOAWAY, 0, NET_MUX_OPEN, 3),
 };
 
 static void broken_rules_end_the_connection(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(hostile); i++) {
-		static const uint8_t open[] = { MUX_OPEN, 1 };
+		static const uint8_t open[] = { NET_MUX_OPEN, 1 };
 		struct wire *w = wire_new();
 		int err;
 
 		w->b.keep = true; /* an end that ends ours too would close stream 1 */
-		CHECK_STATUS(0, mux_receive(&w->b.mux, open, sizeof(open)));
-		CHECK_STATUS(0, mux_stream_open(&w->b.mux, &flow_init(&w->out[0])->stream));
-		mux_produce(&w->b.mux, w->record, WIRE_MAX);
-		err = mux_receive(&w->b.mux, hostile[i].p, hostile[i].len);
+		CHECK_STATUS(0, net_mux_receive(&w->b.mux, open, sizeof(open)));
+		CHECK_STATUS(0, net_mux_stream_open(&w->b.mux, &flow_init(&w->out[0])->stream));
+		net_mux_produce(&w->b.mux, w->record, WIRE_MAX);
+		err = net_mux_receive(&w->b.mux, hostile[i].p, hostile[i].len);
 		if (err != ERR_PROTOCOL)
 			fail_msg("%s: %s", hostile[i].what, err_name(err));
 		wire_free(w);
@@ -511,7 +514,7 @@ static int flood(struct wire *w, const uint8_t *frame, size_t len, unsigned coun
 	int err = 0;
 
 	for (unsigned i = 0; i < count && err == 0; i++)
-		err = mux_receive(&w->b.mux, frame, len);
+		err = net_mux_receive(&w->b.mux, frame, len);
 	return err;
 }
 
@@ -531,29 +534,29 @@ static int flood_opens(struct wire *w, unsigned count, uint8_t tail)
 	int err = 0;
 
 	for (uint64_t id = 1; id < 2 * (uint64_t)count && err == 0; id += 2) {
-		uint8_t frame[32] = { MUX_OPEN };
+		uint8_t frame[32] = { NET_MUX_OPEN };
 		size_t len = 1 + put_varint(frame + 1, id);
 
 		if (tail != 0) {
 			frame[len++] = tail;
 			len += put_varint(frame + len, id);
-			frame[len++] = MUX_CODE_CANCELLED;
+			frame[len++] = NET_MUX_CODE_CANCELLED;
 		}
-		err = mux_receive(&w->b.mux, frame, len);
+		err = net_mux_receive(&w->b.mux, frame, len);
 	}
 	return err;
 }
 
 static void more_data_than_credit_ends_the_connection(void **state)
 {
-	static const uint8_t open[] = { MUX_OPEN, 1 };
+	static const uint8_t open[] = { NET_MUX_OPEN, 1 };
 	/* 16383 bytes each, of a message of 2 MiB that thus never completes */
-	static uint8_t frame[4 + 16383] = { MUX_DATA, 1, 0xff, 0x7f, 0x80, 0x80, 0x80, 0x01 };
+	static uint8_t frame[4 + 16383] = { NET_MUX_DATA, 1, 0xff, 0x7f, 0x80, 0x80, 0x80, 0x01 };
 	struct wire *w = wire_new();
 
-	CHECK_STATUS(0, mux_receive(&w->b.mux, open, sizeof(open)));
+	CHECK_STATUS(0, net_mux_receive(&w->b.mux, open, sizeof(open)));
 	CHECK_STATUS(0, flood(w, frame, sizeof(frame), 4));
-	mux_stream_pause(&w->b.flows[0].stream, true);
+	net_mux_stream_pause(&w->b.flows[0].stream, true);
 	CHECK_STATUS(ERR_PROTOCOL, flood(w, frame, sizeof(frame), 1000));
 	assert_true(w->b.mux.held <= NET_MESSAGE_MAX);
 	wire_free(w);
@@ -561,23 +564,27 @@ static void more_data_than_credit_ends_the_connection(void **state)
 
 static void a_message_too_big_ends_its_stream_only(void **state)
 {
-	static const uint8_t bad[] = { MUX_OPEN, 1, MUX_DATA, 1, 4, 0x81, 0x80, 0x80, 0x01 };
-	static const uint8_t good[] = { MUX_OPEN, 3, MUX_DATA, 3, 2, 1, 'x' };
+	static const uint8_t bad[] = {
+		NET_MUX_OPEN, 1, NET_MUX_DATA, 1, 4, 0x81, 0x80, 0x80, 0x01
+	};
+	static const uint8_t good[] = { NET_MUX_OPEN, 3, NET_MUX_DATA, 3, 2, 1, 'x' };
 	struct wire *w = wire_new();
 
-	CHECK_STATUS(0, mux_receive(&w->b.mux, bad, sizeof(bad)));
+	CHECK_STATUS(0, net_mux_receive(&w->b.mux, bad, sizeof(bad)));
 	CHECK_STATUS(ERR_TOO_BIG, w->b.flows[0].status);
-	CHECK_STATUS(0, mux_receive(&w->b.mux, good, sizeof(good)));
+	CHECK_STATUS(0, net_mux_receive(&w->b.mux, good, sizeof(good)));
 	assert_int_equal(w->b.flows[1].messages, 1);
 	wire_free(w);
 }
 
 static void an_end_inside_a_message_ends_its_stream_only(void **state)
 {
-	static const uint8_t bad[] = { MUX_OPEN, 1, MUX_DATA, 1, 2, 5, 'x', MUX_END, 1 };
+	static const uint8_t bad[] = {
+		NET_MUX_OPEN, 1, NET_MUX_DATA, 1, 2, 5, 'x', NET_MUX_END, 1
+	};
 	struct wire *w = wire_new();
 
-	CHECK_STATUS(0, mux_receive(&w->b.mux, bad, sizeof(bad)));
+	CHECK_STATUS(0, net_mux_receive(&w->b.mux, bad, sizeof(bad)));
 	CHECK_STATUS(ERR_PROTOCOL, w->b.flows[0].status);
 	assert_int_equal(w->b.mux.held, 0);
 	wire_free(w);
@@ -590,13 +597,14 @@ static void a_length_alone_buys_no_memory(void **state)
 
 	mem_stats(&before);
 	for (uint8_t id = 1; id < 128; id += 2) {
-		uint8_t frame[] = { MUX_OPEN, id, MUX_DATA, id, 5, 0x80, 0x80, 0x80, 0x01, 'x' };
+		uint8_t frame[] = { NET_MUX_OPEN, id,	NET_MUX_DATA, id,   5,
+				    0x80,	  0x80, 0x80,	      0x01, 'x' };
 
-		CHECK_STATUS(0, mux_receive(&w->b.mux, frame, sizeof(frame)));
+		CHECK_STATUS(0, net_mux_receive(&w->b.mux, frame, sizeof(frame)));
 	}
 	mem_stats(&after);
 	assert_true(after.live_bytes - before.live_bytes <= NET_CONN_RECEIVE_MAX);
-	assert_true(w->b.mux.shared_used <= MUX_SHARED_MAX);
+	assert_true(w->b.mux.shared_used <= NET_MUX_SHARED_MAX);
 	wire_free(w);
 }
 
@@ -607,8 +615,9 @@ static void the_65th_stream_is_refused(void **state)
 	CHECK_STATUS(0, flood_opens(w, NET_STREAMS_MAX + 1, 0));
 	assert_int_equal(w->b.flow_count, NET_STREAMS_MAX);
 	assert_int_equal(w->b.mux.refused, 1);
-	assert_int_equal(mux_produce(&w->b.mux, w->record, WIRE_MAX), 4);
-	assert_memory_equal(w->record, ((uint8_t[]){ MUX_RESET, 0x81, 0x01, MUX_CODE_BUSY }), 4);
+	assert_int_equal(net_mux_produce(&w->b.mux, w->record, WIRE_MAX), 4);
+	assert_memory_equal(w->record,
+			    ((uint8_t[]){ NET_MUX_RESET, 0x81, 0x01, NET_MUX_CODE_BUSY }), 4);
 	wire_free(w);
 }
 
@@ -617,7 +626,7 @@ static void refused_streams_without_end_end_the_connection(void **state)
 	struct wire *w = wire_new();
 
 	CHECK_STATUS(ERR_PROTOCOL, flood_opens(w, 100000, 0));
-	assert_true(w->b.mux.refused <= MUX_STRIKES_MAX + 1);
+	assert_true(w->b.mux.refused <= NET_MUX_STRIKES_MAX + 1);
 	wire_free(w);
 }
 
@@ -625,8 +634,8 @@ static void resets_without_end_end_the_connection(void **state)
 {
 	struct wire *w = wire_new();
 
-	CHECK_STATUS(ERR_PROTOCOL, flood_opens(w, 100000, MUX_RESET));
-	assert_true(w->b.flow_count <= MUX_STRIKES_MAX + 1);
+	CHECK_STATUS(ERR_PROTOCOL, flood_opens(w, 100000, NET_MUX_RESET));
+	assert_true(w->b.flow_count <= NET_MUX_STRIKES_MAX + 1);
 	wire_free(w);
 }
 
@@ -638,7 +647,7 @@ static void resets_now_and_then_are_forgiven(void **state)
 		struct flow *f = open_flow(w, i);
 
 		settle(w);
-		mux_stream_reset(&f->stream, UV_ECANCELED);
+		net_mux_stream_reset(&f->stream, UV_ECANCELED);
 		settle(w);
 		w->b.mux.now_ms += 100;
 	}
@@ -651,35 +660,35 @@ static void structs_not_given_back_yet_count(void **state)
 	struct wire *w = wire_new();
 
 	w->b.keep = true;
-	CHECK_STATUS(0, flood_opens(w, 200, MUX_RESET));
-	assert_int_equal(w->b.flow_count, MUX_UNRELEASED_MAX);
+	CHECK_STATUS(0, flood_opens(w, 200, NET_MUX_RESET));
+	assert_int_equal(w->b.flow_count, NET_MUX_UNRELEASED_MAX);
 	wire_free(w);
 }
 
 static void pings_that_are_not_fetched_end_the_connection(void **state)
 {
-	static const uint8_t ping[] = { MUX_PING, 1, 2, 3, 4, 5, 6, 7, 8 };
+	static const uint8_t ping[] = { NET_MUX_PING, 1, 2, 3, 4, 5, 6, 7, 8 };
 	struct wire *w = wire_new();
 
-	CHECK_STATUS(0, flood(w, ping, sizeof(ping), MUX_PONGS_MAX));
+	CHECK_STATUS(0, flood(w, ping, sizeof(ping), NET_MUX_PONGS_MAX));
 	CHECK_STATUS(ERR_PROTOCOL, flood(w, ping, sizeof(ping), 1));
 	wire_free(w);
 }
 
 static void frames_of_one_byte_cost_no_memory(void **state)
 {
-	static const uint8_t open[] = { MUX_OPEN, 1 },
-			     head[] = { MUX_DATA, 1, 3, 0xe0, 0xd4, 0x03 };
-	static const uint8_t byte[] = { MUX_DATA, 1, 1, 'x' };
+	static const uint8_t open[] = { NET_MUX_OPEN, 1 },
+			     head[] = { NET_MUX_DATA, 1, 3, 0xe0, 0xd4, 0x03 };
+	static const uint8_t byte[] = { NET_MUX_DATA, 1, 1, 'x' };
 	struct wire *w = wire_new();
 	struct mem_stats before, after;
 
-	CHECK_STATUS(0, mux_receive(&w->b.mux, open, sizeof(open)));
+	CHECK_STATUS(0, net_mux_receive(&w->b.mux, open, sizeof(open)));
 	mem_stats(&before);
-	CHECK_STATUS(0, mux_receive(&w->b.mux, head, sizeof(head))); /* 60000 bytes */
+	CHECK_STATUS(0, net_mux_receive(&w->b.mux, head, sizeof(head))); /* 60000 bytes */
 	CHECK_STATUS(0, flood(w, byte, sizeof(byte), 59999));
 	mem_stats(&after);
-	assert_true(after.live_bytes - before.live_bytes < 2 * MUX_WINDOW_BASE);
+	assert_true(after.live_bytes - before.live_bytes < 2 * NET_MUX_WINDOW_BASE);
 	CHECK_STATUS(0, flood(w, byte, sizeof(byte), 1));
 	assert_int_equal(w->b.flows[0].messages, 1);
 	wire_free(w);
@@ -687,11 +696,11 @@ static void frames_of_one_byte_cost_no_memory(void **state)
 
 static void no_memory_for_a_message_ends_its_stream_only(void **state)
 {
-	static const uint8_t part[] = { MUX_OPEN, 1, MUX_DATA, 1, 2, 9, 'x' };
+	static const uint8_t part[] = { NET_MUX_OPEN, 1, NET_MUX_DATA, 1, 2, 9, 'x' };
 	struct wire *w = wire_new();
 
 	mem_fault_after(1, false);
-	CHECK_STATUS(0, mux_receive(&w->b.mux, part, sizeof(part)));
+	CHECK_STATUS(0, net_mux_receive(&w->b.mux, part, sizeof(part)));
 	mem_fault_after(0, false);
 	CHECK_STATUS(UV_ENOMEM, w->b.flows[0].status);
 	wire_free(w);

@@ -61,7 +61,7 @@ static struct bytes from_hex(const char *hex)
 }
 
 struct pair {
-	struct noise_handshake a, b; /* initiator, responder */
+	struct net_noise_handshake a, b; /* initiator, responder */
 	struct buf message, payload;
 };
 
@@ -69,10 +69,10 @@ static void pair_init(struct pair *p, const char *a_prologue, const char *b_prol
 {
 	struct bytes pa = from_hex(a_prologue), pb = from_hex(b_prologue);
 
-	noise_handshake_init(&p->a, true, from_hex(init_static).p, pa.p, pa.len);
-	noise_handshake_init(&p->b, false, from_hex(resp_static).p, pb.p, pb.len);
-	noise_handshake_set_ephemeral(&p->a, from_hex(init_ephemeral).p);
-	noise_handshake_set_ephemeral(&p->b, from_hex(resp_ephemeral).p);
+	net_noise_handshake_init(&p->a, true, from_hex(init_static).p, pa.p, pa.len);
+	net_noise_handshake_init(&p->b, false, from_hex(resp_static).p, pb.p, pb.len);
+	net_noise_handshake_set_ephemeral(&p->a, from_hex(init_ephemeral).p);
+	net_noise_handshake_set_ephemeral(&p->b, from_hex(resp_ephemeral).p);
 	buf_init(&p->message, LEN_MAX);
 	buf_init(&p->payload, LEN_MAX);
 }
@@ -85,14 +85,15 @@ static void pair_fini(struct pair *p)
 
 static void step(struct pair *p, unsigned i, const struct bytes *payload)
 {
-	struct noise_handshake *from = i % 2 == 0 ? &p->a : &p->b, *to = i % 2 == 0 ? &p->b : &p->a;
+	struct net_noise_handshake *from = i % 2 == 0 ? &p->a : &p->b,
+				   *to = i % 2 == 0 ? &p->b : &p->a;
 
 	buf_clear(&p->message);
 	buf_clear(&p->payload);
-	assert_true(noise_handshake_writes(from));
-	assert_false(noise_handshake_writes(to));
-	CHECK_STATUS(0, noise_handshake_write(from, payload->p, payload->len, &p->message));
-	CHECK_STATUS(0, noise_handshake_read(to, p->message.data, p->message.len, &p->payload));
+	assert_true(net_noise_handshake_writes(from));
+	assert_false(net_noise_handshake_writes(to));
+	CHECK_STATUS(0, net_noise_handshake_write(from, payload->p, payload->len, &p->message));
+	CHECK_STATUS(0, net_noise_handshake_read(to, p->message.data, p->message.len, &p->payload));
 }
 
 static void handshake_matches_the_published_vectors(void **state)
@@ -110,19 +111,21 @@ static void handshake_matches_the_published_vectors(void **state)
 		assert_int_equal(p.payload.len, payload.len);
 		assert_memory_equal(p.payload.data, payload.p, payload.len);
 		if (i == 1)
-			assert_memory_equal(noise_handshake_hash(&p.a), from_hex(handshake_hash).p,
-					    NOISE_HASH_SIZE);
+			assert_memory_equal(net_noise_handshake_hash(&p.a),
+					    from_hex(handshake_hash).p, NET_NOISE_HASH_SIZE);
 	}
-	assert_true(noise_handshake_done(&p.a) && noise_handshake_done(&p.b));
-	assert_memory_equal(noise_handshake_hash(&p.a), from_hex(final_hash).p, NOISE_HASH_SIZE);
-	assert_memory_equal(noise_handshake_hash(&p.b), from_hex(final_hash).p, NOISE_HASH_SIZE);
+	assert_true(net_noise_handshake_done(&p.a) && net_noise_handshake_done(&p.b));
+	assert_memory_equal(net_noise_handshake_hash(&p.a), from_hex(final_hash).p,
+			    NET_NOISE_HASH_SIZE);
+	assert_memory_equal(net_noise_handshake_hash(&p.b), from_hex(final_hash).p,
+			    NET_NOISE_HASH_SIZE);
 	pair_fini(&p);
 }
 
 static void transport_matches_the_published_vectors(void **state)
 {
 	struct bytes empty = { .len = 0 };
-	struct noise_cipher send[2], receive[2];
+	struct net_noise_cipher send[2], receive[2];
 	struct pair p;
 
 	pair_init(&p, prologue, prologue);
@@ -130,16 +133,17 @@ static void transport_matches_the_published_vectors(void **state)
 		empty = from_hex(messages[i].payload);
 		step(&p, i, &empty);
 	}
-	noise_handshake_split(&p.a, &send[0], &receive[0]);
-	noise_handshake_split(&p.b, &send[1], &receive[1]);
+	net_noise_handshake_split(&p.a, &send[0], &receive[0]);
+	net_noise_handshake_split(&p.b, &send[1], &receive[1]);
 	for (unsigned i = 3; i < ARRAY_SIZE(messages); i++) {
 		struct bytes plain = from_hex(messages[i].payload),
 			     want = from_hex(messages[i].ciphertext), got;
 
-		CHECK_STATUS(0, noise_encrypt(&send[i % 2], NULL, 0, plain.p, plain.len, got.p));
-		assert_memory_equal(got.p, want.p, want.len);
 		CHECK_STATUS(0,
-			     noise_decrypt(&receive[1 - i % 2], NULL, 0, want.p, want.len, got.p));
+			     net_noise_encrypt(&send[i % 2], NULL, 0, plain.p, plain.len, got.p));
+		assert_memory_equal(got.p, want.p, want.len);
+		CHECK_STATUS(0, net_noise_decrypt(&receive[1 - i % 2], NULL, 0, want.p, want.len,
+						  got.p));
 		assert_memory_equal(got.p, plain.p, plain.len);
 	}
 	pair_fini(&p);
@@ -148,7 +152,7 @@ static void transport_matches_the_published_vectors(void **state)
 static void static_keys_are_learned_by_both(void **state)
 {
 	struct bytes none = { .len = 0 };
-	uint8_t a[NOISE_KEY_SIZE], b[NOISE_KEY_SIZE];
+	uint8_t a[NET_NOISE_KEY_SIZE], b[NET_NOISE_KEY_SIZE];
 	struct pair p;
 
 	pair_init(&p, prologue, prologue);
@@ -156,8 +160,8 @@ static void static_keys_are_learned_by_both(void **state)
 		step(&p, i, &none);
 	crypto_scalarmult_base(a, from_hex(init_static).p);
 	crypto_scalarmult_base(b, from_hex(resp_static).p);
-	assert_memory_equal(noise_handshake_remote_static(&p.a), b, sizeof(b));
-	assert_memory_equal(noise_handshake_remote_static(&p.b), a, sizeof(a));
+	assert_memory_equal(net_noise_handshake_remote_static(&p.a), b, sizeof(b));
+	assert_memory_equal(net_noise_handshake_remote_static(&p.b), a, sizeof(a));
 	pair_fini(&p);
 }
 
@@ -169,9 +173,9 @@ static void another_prologue_is_refused(void **state)
 	pair_init(&p, prologue, "00");
 	step(&p, 0, &none);
 	buf_clear(&p.message);
-	CHECK_STATUS(0, noise_handshake_write(&p.b, NULL, 0, &p.message));
+	CHECK_STATUS(0, net_noise_handshake_write(&p.b, NULL, 0, &p.message));
 	CHECK_STATUS(ERR_PROTOCOL,
-		     noise_handshake_read(&p.a, p.message.data, p.message.len, &p.payload));
+		     net_noise_handshake_read(&p.a, p.message.data, p.message.len, &p.payload));
 	pair_fini(&p);
 }
 
@@ -187,14 +191,14 @@ static int read_damaged(unsigned i, size_t flip, size_t len)
 		step(&p, j, &payload);
 	buf_clear(&p.message);
 	buf_clear(&p.payload);
-	assert_int_equal(
-		noise_handshake_write(i % 2 == 0 ? &p.a : &p.b, payload.p, payload.len, &p.message),
-		0);
+	assert_int_equal(net_noise_handshake_write(i % 2 == 0 ? &p.a : &p.b, payload.p, payload.len,
+						   &p.message),
+			 0);
 	copy.len = MIN(p.message.len, len);
 	memcpy(copy.p, p.message.data, copy.len);
 	if (flip < copy.len * 8)
 		copy.p[flip / 8] ^= (uint8_t)(1 << flip % 8);
-	err = noise_handshake_read(i % 2 == 0 ? &p.b : &p.a, copy.p, copy.len, &p.payload);
+	err = net_noise_handshake_read(i % 2 == 0 ? &p.b : &p.a, copy.p, copy.len, &p.payload);
 	pair_fini(&p);
 	return err;
 }
@@ -217,30 +221,31 @@ static void every_changed_bit_and_every_truncation_is_refused(void **state)
 
 static void a_low_order_key_is_refused(void **state)
 {
-	static const uint8_t zero[NOISE_KEY_SIZE];
+	static const uint8_t zero[NET_NOISE_KEY_SIZE];
 	struct pair p;
 
 	pair_init(&p, prologue, prologue);
-	CHECK_STATUS(0, noise_handshake_read(&p.b, zero, sizeof(zero), &p.payload));
-	CHECK_STATUS(ERR_PROTOCOL, noise_handshake_write(&p.b, NULL, 0, &p.message));
+	CHECK_STATUS(0, net_noise_handshake_read(&p.b, zero, sizeof(zero), &p.payload));
+	CHECK_STATUS(ERR_PROTOCOL, net_noise_handshake_write(&p.b, NULL, 0, &p.message));
 	pair_fini(&p);
 }
 
 static void a_cipher_refuses_replays_and_forgeries(void **state)
 {
-	struct noise_cipher c = { .has_key = true }, d = { .has_key = true };
+	struct net_noise_cipher c = { .has_key = true }, d = { .has_key = true };
 	uint8_t sealed[2][20], plain[4];
 
-	CHECK_STATUS(0, noise_encrypt(&c, NULL, 0, (const uint8_t *)"abcd", 4, sealed[0]));
-	CHECK_STATUS(0, noise_encrypt(&c, NULL, 0, (const uint8_t *)"abcd", 4, sealed[1]));
+	CHECK_STATUS(0, net_noise_encrypt(&c, NULL, 0, (const uint8_t *)"abcd", 4, sealed[0]));
+	CHECK_STATUS(0, net_noise_encrypt(&c, NULL, 0, (const uint8_t *)"abcd", 4, sealed[1]));
 	assert_memory_not_equal(sealed[0], sealed[1], 20);
-	CHECK_STATUS(ERR_PROTOCOL, noise_decrypt(&d, NULL, 0, sealed[1], 20, plain));
-	CHECK_STATUS(0, noise_decrypt(&d, NULL, 0, sealed[0], 20, plain));
-	CHECK_STATUS(ERR_PROTOCOL, noise_decrypt(&d, NULL, 0, sealed[0], 20, plain));
-	CHECK_STATUS(ERR_PROTOCOL, noise_decrypt(&d, NULL, 0, sealed[1], 15, plain));
-	CHECK_STATUS(0, noise_decrypt(&d, NULL, 0, sealed[1], 20, plain));
+	CHECK_STATUS(ERR_PROTOCOL, net_noise_decrypt(&d, NULL, 0, sealed[1], 20, plain));
+	CHECK_STATUS(0, net_noise_decrypt(&d, NULL, 0, sealed[0], 20, plain));
+	CHECK_STATUS(ERR_PROTOCOL, net_noise_decrypt(&d, NULL, 0, sealed[0], 20, plain));
+	CHECK_STATUS(ERR_PROTOCOL, net_noise_decrypt(&d, NULL, 0, sealed[1], 15, plain));
+	CHECK_STATUS(0, net_noise_decrypt(&d, NULL, 0, sealed[1], 20, plain));
 	c.nonce = UINT64_MAX;
-	CHECK_STATUS(ERR_LIMIT, noise_encrypt(&c, NULL, 0, (const uint8_t *)"abcd", 4, sealed[0]));
+	CHECK_STATUS(ERR_LIMIT,
+		     net_noise_encrypt(&c, NULL, 0, (const uint8_t *)"abcd", 4, sealed[0]));
 }
 
 int main(void)
