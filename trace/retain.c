@@ -169,6 +169,8 @@ void retain_begin(struct trace *t, struct node *root)
 	root->keep = KEEP_ACTIVE;
 	group_append(t, &t->category[root->category].group[KEEP_ACTIVE], root);
 	t->counts.active_roots++;
+	if (__builtin_expect(t->watch != NULL, 0))
+		stream_tell(t, root, false);
 }
 
 void retain_complete(struct trace *t, struct node *root)
@@ -178,6 +180,8 @@ void retain_complete(struct trace *t, struct node *root)
 	group_remove(t, &c->group[KEEP_ACTIVE], root);
 	t->counts.active_roots--;
 	t->counts.kept_roots++;
+	if (__builtin_expect(t->watch != NULL, 0))
+		stream_tell(t, root, true);
 	if (root->status != 0) {
 		if (c->group[KEEP_ERRORED].count == ERRORED_MAX)
 			demote(t, c, KEEP_ERRORED);

@@ -220,6 +220,7 @@ struct trace {
 	uint64_t protected_cells;
 	struct trace_counts counts;
 	struct runner_observer observer;
+	struct trace_watch *watch; /* borrowed; NULL = nobody */
 	struct names categories, stages;
 	struct mark_form forms[FORM_CACHE_SIZE];
 	struct category category[TRACE_CATEGORIES_MAX];
@@ -392,6 +393,11 @@ const char *node_title(struct trace *t, const struct node *n);
 /** Lower-case hex digits to size bytes; false if one is not. */
 bool hex_read(const char *s, uint8_t *ret, size_t size);
 char *hex_write(char *p, const uint8_t *bytes, size_t size);
+
+/* stream.c */
+
+/** Tell t->watch, which is not NULL. */
+void stream_tell(struct trace *t, const struct node *root, bool complete);
 
 /* view.c */
 

@@ -207,6 +207,20 @@ bool trace_attr_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
 bool trace_link_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
 		   struct trace_link_view *ret);
 
+/** Find the span of an earlier view again, by its slot and span_id, in a later turn. False when it
+ * is gone. */
+bool trace_look(struct trace *t, uint32_t slot, const uint8_t span_id[8],
+		struct trace_span_view *ret);
+
+/* Told of every root when it begins, and again when the last span of its tree has finished. Called
+ * from inside the call that wrote: it takes a note and returns, without calling trace functions. */
+struct trace_watch {
+	void (*on_root)(struct trace_watch *w, uint32_t slot, const uint8_t span_id[8],
+			bool complete);
+};
+/** Install the one watcher, or none (NULL). Borrows it. Without one, it costs a test for NULL. */
+void trace_watch(struct trace *t, struct trace_watch *w);
+
 /* Statistics of one category over the finished roots and spans that are kept. Errored ones are
  * counted apart and not in the percentiles. */
 struct trace_stats {

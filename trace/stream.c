@@ -1,0 +1,29 @@
+/* For readers that follow the store over time instead of asking once. */
+#include "trace/store.h"
+
+void trace_watch(struct trace *t, struct trace_watch *w)
+{
+	t->watch = w;
+}
+
+void stream_tell(struct trace *t, const struct node *root, bool complete)
+{
+	uint8_t span_id[8];
+
+	memcpy(span_id, &root->span_id, sizeof(span_id));
+	t->watch->on_root(t->watch, node_slot(t, root), span_id, complete);
+}
+
+bool trace_look(struct trace *t, uint32_t slot, const uint8_t span_id[8],
+		struct trace_span_view *ret)
+{
+	const struct node *n;
+
+	if (slot == 0 || slot >= t->cell_high || !(t->cells[slot].generation & 1))
+		return false;
+	n = node_at(t, slot);
+	if (memcmp(&n->span_id, span_id, sizeof(n->span_id)) != 0)
+		return false;
+	view_fill(t, n, clock_now_ns(t->clock), ret);
+	return true;
+}
