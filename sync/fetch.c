@@ -609,8 +609,18 @@ bool fetch_set_arrived(struct fetch_set *s, const struct hash *h)
 	return true;
 }
 
+/* What is known and wanted counts too, though another peer is to be asked for it: that one may
+ * fail. */
+static uint64_t may_come_back(const struct fetch_group *g)
+{
+	uint64_t n = g->count[FETCH_IN_FLIGHT] + g->count[FETCH_CHECKING];
+
+	return g->key.known != 0 ? n + g->count[FETCH_WANTED] : n;
+}
+
 bool fetch_set_waits(struct fetch_set *s, unsigned peer)
 {
+	bool possible = peers_has(&s->possible, peer);
 	unsigned seen = 0;
 
 	list_for_each(node, &s->groups) {
@@ -618,8 +628,9 @@ bool fetch_set_waits(struct fetch_set *s, unsigned peer)
 
 		if (seen++ == FETCH_GROUP_SCAN_MAX)
 			break;
-		if (g->count[FETCH_IN_FLIGHT] + g->count[FETCH_CHECKING] > 0 &&
-		    may_ask(s, g, peer, FETCH_SHARE_MIN) > 0)
+		if (may_come_back(g) == 0 || peers_has(&g->key.failed, peer))
+			continue;
+		if (peers_has(&g->key.candidates, peer) || (g->key.known != 0 && possible))
 			return true;
 	}
 	return false;

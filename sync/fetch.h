@@ -88,8 +88,8 @@ struct fetch_want *fetch_set_find(const struct fetch_set *s, const struct hash *
 void fetch_set_join(struct fetch_set *s, unsigned peer);
 /** Its reconciliation succeeded: it is in the scope, and may have any known want. */
 void fetch_set_possible(struct fetch_set *s, unsigned peer);
-/** Will provide nothing more. What only it advertised fails. Its wants in flight were released
- * before. */
+/** Will provide nothing more. What only it advertised fails, now or when it is released: leave first, then give back what is in
+ *  flight, or others look in vain between the two. */
 void fetch_set_leave(struct fetch_set *s, unsigned peer);
 
 /* ---- Wants ---- */
@@ -122,7 +122,7 @@ void fetch_set_release(struct fetch_set *s, struct fetch_want *w, bool failed);
  * a want. */
 bool fetch_set_arrived(struct fetch_set *s, const struct hash *h);
 
-/** Others have in flight, or look up, what this peer may have too: it may yet be asked for it. */
+/** Others have in flight, look up, or are to be asked for, what this peer may have too: it may yet be needed. */
 bool fetch_set_waits(struct fetch_set *s, unsigned peer);
 /** How much of what this peer advertised, or was asked for in vain, nobody can provide any more. */
 uint64_t fetch_set_owed(struct fetch_set *s, unsigned peer);

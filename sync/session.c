@@ -248,15 +248,15 @@ static void check_idle(struct session *s, uint64_t now_ms)
 	uint64_t got = received_bytes(s) - s->activity_bytes;
 	bool slow = got < SYNC_FETCH_FLOOR_BYTES_PER_S * idle_ms / 1000;
 
-	if (got == 0 || (slow && s->activity_answers == s->answers)) {
-		trace_errorf(s->op.env.span, "silent for %llu ms with %zu blobs asked",
-			     (unsigned long long)idle_ms, s->asked_count);
-		session_fail(s, UV_ETIMEDOUT);
-	} else if (slow && wave_others_wait(s->wave)) {
+	if (got > 0 && slow && wave_others_wait(s->wave)) {
 		trace_errorf(s->op.env.span, "%llu B in %llu ms while others wait",
 			     (unsigned long long)got, (unsigned long long)idle_ms);
 		s->faulted = true;
 		session_cut(s, SYNC_CUT_SLOW, UV_ETIMEDOUT);
+	} else if (got == 0 || (slow && s->activity_answers == s->answers)) {
+		trace_errorf(s->op.env.span, "silent for %llu ms with %zu blobs asked",
+			     (unsigned long long)idle_ms, s->asked_count);
+		session_fail(s, UV_ETIMEDOUT);
 	}
 	idle_window_begin(s, now_ms);
 }
@@ -365,8 +365,10 @@ static void begin_closing(struct session *s)
 		op_cancel(&s->dial.op);
 	if (s->loading)
 		op_cancel(&s->load.op);
+	fetch_set_leave(s->wave->wants, s->index);
 	session_rounds_end(s);
 	session_fetch_release(s);
+	wave_kick(s->wave);
 	if (op_status(&s->op) == 0) {
 		if (s->rounds_open)
 			net_stream_end(&s->rounds);
@@ -403,7 +405,6 @@ static enum op_step do_closing(struct session *s)
 		return OP_WAIT;
 	runner_timer_stop(s->op.env.runner, &s->timer);
 	session_rounds_end(s); /* the last puts may have left something to look up */
-	fetch_set_leave(s->wave->wants, s->index);
 	op_move(&s->op, DONE);
 	return OP_NEXT;
 }

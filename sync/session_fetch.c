@@ -409,14 +409,10 @@ void session_fetch_put(struct session *s)
 
 void session_fetch_release(struct session *s)
 {
-	bool any = !list_empty(&s->asked);
-
 	list_for_each_safe(node, &s->asked) {
 		struct fetch_want *w = list_entry(node, struct fetch_want, node);
 
 		unask(s, w);
 		give_back(s, w, false);
 	}
-	if (any)
-		wave_kick(s->wave);
 }

@@ -153,7 +153,7 @@ static bool check_stages(void *data, const struct trace_span_view *s)
 	return true;
 }
 
-static void walk_all(struct sync_world *w,
+void sync_world_walk(struct sync_world *w,
 		     bool (*visit)(void *data, const struct trace_span_view *s), void *data)
 {
 	struct trace_query q = { .limit = 250 };
@@ -201,7 +201,7 @@ static struct search search(struct sync_world *w, const char *category, const ch
 {
 	struct search q = { .world = w, .category = category, .text = text, .ms = -1 };
 
-	walk_all(w, search_span, &q);
+	sync_world_walk(w, search_span, &q);
 	return q;
 }
 
@@ -226,7 +226,7 @@ void sync_world_fini(struct sync_world *w)
 
 	for (size_t i = 0; i < w->count; i++)
 		host_close(&w->hosts[i]);
-	walk_all(w, check_stages, w);
+	sync_world_walk(w, check_stages, w);
 	simnet_free(w->simnet);
 	manual_loop_fini(&w->loop);
 	trace_free(w->trace);

@@ -111,4 +111,7 @@ const struct sync_peer_outcome *run_outcome(const struct run *r, const struct ho
 bool sync_world_marked(struct sync_world *w, const char *category, const char *text);
 /** Virtual ms the spans of a category spent in a stage, together; -1 = no such stage. */
 int64_t sync_world_stage_ms(struct sync_world *w, const char *category, const char *stage);
+/** Visit every span. */
+void sync_world_walk(struct sync_world *w,
+		     bool (*visit)(void *data, const struct trace_span_view *s), void *data);
 size_t sync_world_spans(struct sync_world *w, const char *category);

@@ -351,6 +351,153 @@ static void a_chain_of_commits_arrives_whole(void **state)
 	scene_fini(&s);
 }
 
+static void make_capability(const struct sync_world *w, const struct public_key *grantee,
+			    struct piece *ret)
+{
+	struct capability cap = { .space = w->space, .grantee = *grantee };
+	struct buf out;
+
+	buf_init(&out, OBJECT_COMMIT_MAX);
+	CHECK_STATUS(0, capability_sign(&cap, w->space_secret, &out));
+	ret->kind = OBJECT_CAPABILITY;
+	ret->data = buf_take(&out, &ret->len);
+	ret->hash = hash_of(ret->data, ret->len);
+}
+
+static void make_granted(const struct sync_world *w, const uint8_t secret[64],
+			 const struct public_key *author, const struct hash *capability,
+			 struct piece *ret)
+{
+	struct commit *c = mem_alloc(sizeof(*c));
+	struct buf out;
+
+	assert_non_null(c);
+	c->space = w->space;
+	c->author = *author;
+	memcpy(c->path, "/doc", 4);
+	c->path_len = 4;
+	c->time_s = 1000;
+	c->tombstone = true;
+	c->has_capability = true;
+	c->capability = *capability;
+	buf_init(&out, OBJECT_COMMIT_MAX);
+	CHECK_STATUS(0, commit_sign(c, secret, &out));
+	ret->kind = OBJECT_COMMIT;
+	ret->data = buf_take(&out, &ret->len);
+	ret->hash = hash_of(ret->data, ret->len);
+	mem_free(c);
+}
+
+/* No set lists a capability: it is asked for when a commit turns out to wait for it. */
+static void a_capability_follows_its_commit(void **state)
+{
+	struct piece capability, commit;
+	struct scene s;
+	struct hash digest;
+
+	(void)state;
+	scene_init(&s, 17, 0, 0);
+	make_capability(&s.w, &s.c->peer, &capability);
+	make_granted(&s.w, s.c->secret, &s.c->peer, &capability.hash, &commit);
+	host_put(s.a, &commit);
+	host_put(s.a, &capability);
+	assert_int_equal(host_items(s.a, &s.scope, &digest), 1);
+	CHECK_STATUS(0, run_sync(&s.r, s.b, &s.scope, &s.a, 1));
+	assert_int_equal(host_items(s.b, &s.scope, &digest), 1);
+	assert_int_equal(s.r.progress.outstanding, 0);
+	mem_free(capability.data);
+	mem_free(commit.data);
+	scene_fini(&s);
+}
+
+/* Slow, and others could deliver: cut, and the others do. */
+static void a_slow_peer_is_cut_when_others_wait(void **state)
+{
+	struct scene s;
+	struct host *peers[2];
+
+	(void)state;
+	scene_init(&s, 18, 8, 60000);
+	peers[0] = s.a;
+	peers[1] = s.b;
+	host_put_thing(s.a, &s.t);
+	host_put_thing(s.b, &s.t);
+	assert_int_equal(simnet_set_path(s.w.simnet, s.b->ip, s.c->ip,
+					 &(struct simnet_path){ .latency_ms = 400 }),
+			 0);
+	run_start(&s.r, s.c, &s.scope, STORE_WANT_HISTORY, peers, 2, 600000);
+	sync_world_run_ms(&s.w, 45);
+	assert_int_equal(
+		simnet_set_path(s.w.simnet, s.a->ip, s.c->ip,
+				&(struct simnet_path){ .latency_ms = 5, .bandwidth = 1000 }),
+		0);
+	run_wait(&s.r);
+	CHECK_STATUS(0, s.r.status);
+	CHECK_STATUS(UV_ETIMEDOUT, run_outcome(&s.r, s.a)->status);
+	assert_int_equal(run_outcome(&s.r, s.a)->cut, SYNC_CUT_SLOW);
+	CHECK_STATUS(0, run_outcome(&s.r, s.b)->status);
+	assert_true(host_has_thing(s.c, &s.t));
+	scene_fini(&s);
+}
+
+/* More peers than may run at once; all but one are dead. */
+static void many_dead_peers_do_not_keep_the_living_out(void **state)
+{
+	struct sync_target t = { .addr_count = 1 };
+	struct scene s;
+
+	(void)state;
+	scene_init(&s, 19, 2, 1000);
+	host_put_thing(s.a, &s.t);
+	run_start(&s.r, s.b, &s.scope, STORE_WANT_HISTORY, NULL, 0, 600000);
+	s.r.wave.sealed = false;
+	for (uint8_t i = 1; i <= SYNC_PEERS_AT_ONCE_MAX + 5; i++) {
+		t.peer = (struct public_key){ { i, 77 } };
+		t.addrs[0] = (struct multiaddr){ .family = 4, .ip = { 10, 1, 0, i }, .port = 9 };
+		CHECK_STATUS(0, sync_wave_add(&s.r.wave, &t));
+	}
+	t.peer = s.a->peer;
+	t.addrs[0] = s.a->addr;
+	CHECK_STATUS(0, sync_wave_add(&s.r.wave, &t));
+	sync_wave_seal(&s.r.wave);
+	run_wait(&s.r);
+	CHECK_STATUS(0, s.r.status);
+	assert_true(host_has_thing(s.b, &s.t));
+	assert_int_equal(s.r.progress.peers_synced_ok, 1);
+	scene_fini(&s);
+}
+
+/* What the trace of the asker and of the peer have in common. */
+static bool same_trace(void *data, const struct trace_span_view *s)
+{
+	uint8_t *id = data;
+
+	if (strcmp(s->category, "sync.peer") == 0)
+		memcpy(id, s->trace_id, sizeof(s->trace_id));
+	return true;
+}
+
+static bool is_continued(void *data, const struct trace_span_view *s)
+{
+	if (strcmp(s->category, "sync.serve") == 0)
+		assert_memory_equal(data, s->trace_id, sizeof(s->trace_id));
+	return true;
+}
+
+static void the_far_side_records_under_the_same_trace(void **state)
+{
+	uint8_t id[16] = { 0 };
+	struct scene s;
+
+	(void)state;
+	scene_init(&s, 20, 2, 1000);
+	host_put_thing(s.a, &s.t);
+	CHECK_STATUS(0, run_sync(&s.r, s.b, &s.scope, &s.a, 1));
+	sync_world_walk(&s.w, same_trace, id);
+	sync_world_walk(&s.w, is_continued, id);
+	scene_fini(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -370,6 +517,10 @@ int main(void)
 		cmocka_unit_test(content_beyond_the_priority_is_left),
 		cmocka_unit_test(an_unknown_scope_leaves_no_state),
 		cmocka_unit_test(a_chain_of_commits_arrives_whole),
+		cmocka_unit_test(a_capability_follows_its_commit),
+		cmocka_unit_test(a_slow_peer_is_cut_when_others_wait),
+		cmocka_unit_test(many_dead_peers_do_not_keep_the_living_out),
+		cmocka_unit_test(the_far_side_records_under_the_same_trace),
 	};
 
 	REQUIRE(base_init() == 0);

@@ -248,6 +248,27 @@ static void who_is_in_flight_elsewhere_is_waited_for(void **state)
 	fetch_set_free(s);
 }
 
+/* The peer that is asked for a known want may fail after all: who could help stays. */
+static void who_could_help_waits_for_who_is_asked(void **state)
+{
+	struct fetch_set *s = set_new(2);
+
+	(void)state;
+	need(s, A, 1);
+	assert_int_equal(take(s, A), 1);
+	want(s, 10, STORE_WANT_BULK, 1);
+	fetch_set_settle(s, get(s, 1), FETCH_STORED);
+	fetch_set_possible(s, B);
+	assert_int_equal(take(s, B), 0);
+	assert_true(fetch_set_waits(s, B));
+	assert_int_equal(take(s, A), 10);
+	assert_true(fetch_set_waits(s, B));
+	fetch_set_leave(s, A);
+	fetch_set_release(s, get(s, 10), false);
+	assert_int_equal(take(s, B), 10);
+	fetch_set_free(s);
+}
+
 static void what_arrives_another_way_settles(void **state)
 {
 	struct fetch_set *s = set_new(1);
@@ -423,6 +444,7 @@ int main(void)
 		cmocka_unit_test(older_wants_are_asked_from_any_peer_of_the_scope),
 		cmocka_unit_test(plenty_is_shared_with_peers_of_the_scope),
 		cmocka_unit_test(who_is_in_flight_elsewhere_is_waited_for),
+		cmocka_unit_test(who_could_help_waits_for_who_is_asked),
 		cmocka_unit_test(what_arrives_another_way_settles),
 		cmocka_unit_test(a_stashed_commit_is_outstanding_but_settles_the_level),
 		cmocka_unit_test(the_settled_level_follows_what_is_open),
