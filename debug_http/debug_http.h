@@ -120,3 +120,7 @@ void http_page_end(struct http_request *r, struct buf *out);
 int debug_http_index(struct http_server *s);
 /** /debug/traces: list, percentiles per category, one trace as a waterfall; HTML, ?json, plain text. */
 int debug_http_traces(struct http_server *s, struct trace *trace);
+
+struct profiler;
+/** /debug/pprof/…: the paths of Go's net/http/pprof. Borrows the profiler until the server is closed. */
+int debug_http_pprof(struct http_server *s, struct profiler *profiler);

@@ -37,7 +37,7 @@ static const char *reason(int status)
 		{ 201, "Created" },
 		{ 202, "Accepted" },
 		{ 204, "No Content" },
-		{ 302, "Found" },
+		{ 301, "Moved Permanently" }, { 302, "Found" },
 		{ 303, "See Other" },
 		{ 304, "Not Modified" },
 		{ 308, "Permanent Redirect" },

@@ -39,6 +39,7 @@ void profiler_stats(const struct profiler *p, struct profiler_stats *ret)
 	*ret = (struct profiler_stats){
 		.cpu_captures = s.readers,
 		.timers = s.timers,
+		.threads = threads_count(),
 		.threads_created = threads_created(),
 		.samples = s.samples,
 		.overruns = s.overruns,

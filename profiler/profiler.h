@@ -87,6 +87,7 @@ void profiler_capture_start(struct profiler_capture *c, struct profiler *p,
 struct profiler_stats {
 	unsigned cpu_captures; /* sampling now */
 	unsigned timers;       /* armed now */
+	unsigned threads;      /* listed now */
 	uint64_t threads_created;
 	uint64_t samples;    /* signals handled */
 	uint64_t overruns;   /* periods that the kernel folded into another signal */

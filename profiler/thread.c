@@ -79,6 +79,16 @@ uint64_t thread_next_id(void)
 	return atomic_fetch_add(&next_id, 1);
 }
 
+unsigned threads_count(void)
+{
+	unsigned n;
+
+	threads_lock();
+	n = listed;
+	threads_unlock();
+	return n;
+}
+
 uint64_t threads_created(void)
 {
 	return atomic_load(&created) + 1;

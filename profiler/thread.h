@@ -53,6 +53,8 @@ struct list *threads_all(void);
 /** Bring the list up to date with /proc/self/task. Under threads_lock. */
 void threads_scan(void);
 
+/** Listed now. */
+unsigned threads_count(void);
 /** Threads created since start, main included; what was not listed for want of room or memory. */
 uint64_t threads_created(void);
 uint64_t threads_unlisted(void);
