@@ -240,20 +240,23 @@ static void idle_window_begin(struct session *s, uint64_t now_ms)
 	s->activity_answers = s->answers;
 }
 
-/* Bytes of a large blob count as they come, not only when it is whole. A trickle, or other traffic
- * of the connection, does not pass for an answer: without a blob, it has to reach the floor. */
+/* Bytes of a large blob count as they come, not only when it is whole. What a connection says on
+ * its own account is no answer, and a trickle without a blob in all the time does not either,
+ * unless it reaches the floor. */
 static void check_idle(struct session *s, uint64_t now_ms)
 {
 	uint64_t idle_ms = s->sync->config.fetch_idle_ms;
 	uint64_t got = received_bytes(s) - s->activity_bytes;
+	bool answered = s->activity_answers != s->answers;
+	bool silent = !answered && got < SESSION_SILENT_BYTES;
 	bool slow = got < SYNC_FETCH_FLOOR_BYTES_PER_S * idle_ms / 1000;
 
-	if (got > 0 && slow && wave_others_wait(s->wave)) {
+	if (slow && !silent && wave_others_wait(s->wave)) {
 		trace_errorf(s->op.env.span, "%llu B in %llu ms while others wait",
 			     (unsigned long long)got, (unsigned long long)idle_ms);
 		s->faulted = true;
 		session_cut(s, SYNC_CUT_SLOW, UV_ETIMEDOUT);
-	} else if (got == 0 || (slow && s->activity_answers == s->answers)) {
+	} else if (slow && !answered) {
 		trace_errorf(s->op.env.span, "silent for %llu ms with %zu blobs asked",
 			     (unsigned long long)idle_ms, s->asked_count);
 		session_fail(s, UV_ETIMEDOUT);

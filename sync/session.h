@@ -11,6 +11,7 @@ enum {
 		65536, /* commits unsettled in the wave above which the next round waits */
 	SESSION_HASH_INLINE_MAX = 64
 				  << 10, /* larger blobs are verified by the store's thread only */
+	SESSION_SILENT_BYTES = 1024,	 /* pings and credit of an idle window stay below */
 	SESSION_CLOSE_MS = 2000,	 /* for the peer to end its side of the streams */
 	SESSION_PUT_GRACE_MS = 30000	 /* for storing what had arrived when a session is cut */
 };

@@ -429,7 +429,7 @@ static void a_slow_peer_is_cut_when_others_wait(void **state)
 	sync_world_run_ms(&s.w, 45);
 	assert_int_equal(
 		simnet_set_path(s.w.simnet, s.a->ip, s.c->ip,
-				&(struct simnet_path){ .latency_ms = 5, .bandwidth = 1000 }),
+				&(struct simnet_path){ .latency_ms = 5, .bandwidth = 3000 }),
 		0);
 	run_wait(&s.r);
 	CHECK_STATUS(0, s.r.status);
