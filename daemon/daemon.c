@@ -450,7 +450,7 @@ static void on_status_timer(struct runner_timer *timer)
 
 	net_stats(d->net, &net);
 	discovery_stats(d->discovery, &discovery);
-	notify_send("STATUS=%" PRIu64 " peers, %" PRIu64 " discoveries, debug %s/debug/", net.conns,
+	notify_send("STATUS=%" PRIu64 " peers, %" PRIu64 " discoveries, debug %s", net.conns,
 		    discovery.active, d->debug_url);
 	runner_timer_start(&d->loop.runner, timer,
 			   runner_now_ms(&d->loop.runner) + DAEMON_STATUS_MS);
@@ -476,7 +476,8 @@ static int become_ready(struct daemon *d)
 		return fail(exit_of(rc), "cannot write %s/%s: %s", d->dir, address_file,
 			    err_str(rc));
 	d->step = STEP_READY;
-	log_info(LOG_DAEMON, "msg=\"debug listener on %s/debug/ (traces)\"", d->debug_url);
+	log_info(LOG_DAEMON, "msg=\"debug listener on %s%s (traces)\"", d->debug_url,
+		 d->debug_url[0] == 'u' ? "" : "/debug/");
 	for (size_t i = 0; i < MIN(n, (size_t)8); i++) {
 		multiaddr_format(&addrs[i], text);
 		log_info(LOG_DAEMON, "msg=listening addr=%s", text);

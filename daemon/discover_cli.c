@@ -117,6 +117,9 @@ int cli_explain_discovery(const char *iri, const struct discover_answer *a)
 				"went, --timeout gives more",
 				iri, stage[0] != '\0' ? stage : "?",
 				(double)json_count(a->result, "elapsed_ms") / 1000);
+	if (a->status == UV_ECANCELED && !client_interrupted())
+		return cli_fail(EXIT_UNREACHABLE,
+				"%s: the daemon ended the search because it is shutting down", iri);
 	if (a->status == UV_ECANCELED)
 		return cli_fail(EXIT_CANCELLED, "cancelled");
 	if (a->status == ERR_BUSY)
