@@ -28,6 +28,8 @@ void cli_write_safe(struct buf *out, const char *text)
 	}
 }
 
+static void print_message(const char *kind, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
+
 static void print_message(const char *kind, const char *fmt, va_list ap)
 {
 	char text[MESSAGE_MAX];

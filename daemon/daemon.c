@@ -8,9 +8,7 @@
  * takes too long, which loses nothing, since what is acknowledged is on disk. */
 #include "daemon/daemon.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -30,10 +28,9 @@
 #include "daemon/exit.h"
 #include "daemon/notify.h"
 
-static const char address_file[] = "debug.addr", socket_file[] = "control.sock",
-		  port_file[] = "listen.port";
+static const char port_file[] = "listen.port";
 
-enum { PORT_TEXT_MAX = 16, SOCKET_PATH_MAX = 100 };
+enum { PORT_TEXT_MAX = 16 };
 
 const char *daemon_source_state(const struct daemon *d, enum option_id id)
 {
@@ -176,8 +173,8 @@ static void stop(struct daemon *d)
 	d->stopping = true;
 	d->stop_ms = runner_now_ms(&d->loop.runner);
 	notify_send("STOPPING=1\nSTATUS=shutting down");
-	disk_remove(d->dir, address_file);
-	disk_remove(d->dir, socket_file);
+	disk_remove(d->dir, DAEMON_ADDRESS_FILE);
+	disk_remove(d->dir, DAEMON_SOCKET_FILE);
 	d->stop_timer.run = on_stop_timer;
 	runner_timer_start(&d->loop.runner, &d->stop_timer, d->stop_ms + DAEMON_STOP_TELL_MS);
 	stop_next(d);
@@ -195,8 +192,7 @@ static void on_signal(uv_signal_t *handle, int signum)
 
 /* ---- Coming up ---- */
 
-static int fail(int code, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static int fail(int code, const char *fmt, ...)
+int daemon_fail(int code, const char *fmt, ...)
 {
 	char text[DAEMON_WHY_MAX];
 	va_list ap;
@@ -214,7 +210,7 @@ static int start_loop(struct daemon *d)
 	int rc = loop_init(&d->loop);
 
 	if (rc < 0)
-		return fail(EXIT_FAILED, "no event loop: %s", err_str(rc));
+		return daemon_fail(EXIT_FAILED, "no event loop: %s", err_str(rc));
 	d->start_ms = runner_now_ms(&d->loop.runner);
 	d->start_wall_s = clock_wall_ns(d->loop.runner.clock) / NS_PER_SEC;
 	for (size_t i = 0; i < ARRAY_SIZE(signums); i++) {
@@ -236,7 +232,7 @@ static int start_store(struct daemon *d)
 	int rc = store_open(&config, &d->store, why, sizeof(why));
 
 	if (rc < 0)
-		return fail(exit_of(rc), "%s", why[0] != '\0' ? why : err_str(rc));
+		return daemon_fail(exit_of(rc), "%s", why[0] != '\0' ? why : err_str(rc));
 	d->step = STEP_STORE;
 	return 0;
 }
@@ -298,15 +294,15 @@ static int start_net(struct daemon *d)
 	d->net = d->tcp != NULL ? net_new(&config) : NULL;
 	if (d->net == NULL) {
 		d->tcp = net_tcp_free(d->tcp);
-		return fail(EXIT_FAILED, "out of memory");
+		return daemon_fail(EXIT_FAILED, "out of memory");
 	}
 	d->step = STEP_NET;
 	rc = listen_peers(d, &addr);
 	if (rc < 0)
-		return fail(EXIT_FAILED,
-			    "cannot listen for peers on %s: %s. Choose another address with "
-			    "--listen, port 0 for any free one",
-			    listen, err_str(rc));
+		return daemon_fail(EXIT_FAILED,
+				   "cannot listen for peers on %s: %s. Choose another address with "
+				   "--listen, port 0 for any free one",
+				   listen, err_str(rc));
 	if (options_origin(d->options, OPT_LISTEN) == ORIGIN_DEFAULT ||
 	    strrchr(listen, ':')[1] == '0')
 		keep_port(d);
@@ -324,7 +320,7 @@ static int start_sync(struct daemon *d)
 	config.fetch_idle_ms = options_number(d->options, OPT_FETCH_IDLE_TIMEOUT);
 	d->sync = sync_new(&config);
 	if (d->sync == NULL)
-		return fail(EXIT_FAILED, "out of memory");
+		return daemon_fail(EXIT_FAILED, "out of memory");
 	d->step = STEP_SYNC;
 	return 0;
 }
@@ -343,101 +339,11 @@ static int start_discovery(struct daemon *d)
 	config.subscription_interval_ms = options_number(d->options, OPT_SUBSCRIPTION_INTERVAL);
 	d->discovery = discovery_new(&config);
 	if (d->discovery == NULL)
-		return fail(EXIT_FAILED, "out of memory");
+		return daemon_fail(EXIT_FAILED, "out of memory");
 	d->step = STEP_DISCOVERY;
 	sync_set_listener(d->sync, discovery_sync_listener(), d->discovery);
 	discovery_start_subscriptions(d->discovery);
 	return 0;
-}
-
-/* ---- Debug pages and control ---- */
-
-static int listen_debug(struct daemon *d)
-{
-	const char *text = options_text(d->options, OPT_DEBUG_LISTEN);
-	bool by_default = options_origin(d->options, OPT_DEBUG_LISTEN) == ORIGIN_DEFAULT;
-	struct multiaddr addr, bound;
-	char why[DAEMON_WHY_MAX] = "", host[128];
-	int rc;
-
-	if (strncmp(text, "unix:", 5) == 0) {
-		rc = http_listen_unix(d->debug, text + 5, why, sizeof(why));
-		snprintf(d->debug_url, sizeof(d->debug_url), "%s", text);
-		return rc < 0 ? fail(EXIT_FAILED, "no debug pages on %s: %s", text,
-				     why[0] != '\0' ? why : err_str(rc)) :
-				0;
-	}
-	(void)multiaddr_parse_hostport(text, strlen(text), &addr);
-	rc = http_listen_tcp(d->debug, &addr, &bound, why, sizeof(why));
-	if (rc == UV_EADDRINUSE && by_default) {
-		log_warn(LOG_DAEMON,
-			 "msg=\"%s is taken, so the debug pages are on another port this time\"",
-			 text);
-		addr.port = 0;
-		rc = http_listen_tcp(d->debug, &addr, &bound, why, sizeof(why));
-	}
-	if (rc < 0)
-		return fail(rc == UV_EACCES ? EXIT_USAGE : EXIT_FAILED,
-			    "no debug pages on %s: %s%s", text, why[0] != '\0' ? why : err_str(rc),
-			    rc == UV_EADDRINUSE ?
-				    ". With --debug-listen 127.0.0.1:0 any free port is taken" :
-				    "");
-	inet_ntop(bound.family == 4 ? AF_INET : AF_INET6, bound.ip, host, sizeof(host));
-	snprintf(d->debug_url, sizeof(d->debug_url),
-		 bound.family == 4 ? "http://%s:%u" : "http://[%s]:%u", host, bound.port);
-	return 0;
-}
-
-/* A socket address holds 108 bytes: a folder with a longer path is named by its descriptor, which
- * stays open. */
-static int listen_control(struct daemon *d)
-{
-	CLEANUP(mem_freep) char *path = disk_path(d->dir, socket_file);
-	char why[DAEMON_WHY_MAX] = "";
-	int fd, rc;
-
-	if (path != NULL && strlen(path) > SOCKET_PATH_MAX) {
-		mem_free(path);
-		fd = open(d->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		path = mem_printf("/proc/self/fd/%d/%s", fd, socket_file);
-	}
-	rc = path != NULL ? http_listen_unix(d->control_http, path, why, sizeof(why)) : UV_ENOMEM;
-	if (rc < 0)
-		return fail(EXIT_FAILED, "no control socket in %s: %s", d->dir,
-			    why[0] != '\0' ? why : err_str(rc));
-	return 0;
-}
-
-static int attach_pages(struct daemon *d, struct http_server *s)
-{
-	int rc = debug_http_index(s);
-
-	return rc == 0 ? debug_http_traces(s, d->trace) : rc;
-}
-
-static int start_http(struct daemon *d)
-{
-	struct http_server_config config = { .loop = &d->loop,
-					     .surface = HTTP_DEBUG,
-					     .trace = d->trace,
-					     .version = PEERSCOPE_VERSION };
-	char title[64];
-	int code;
-
-	snprintf(title, sizeof(title), "peerscope pid %d", (int)getpid());
-	config.title = title;
-	d->step = STEP_HTTP;
-	d->debug = http_server_new(&config);
-	config.surface = HTTP_CONTROL;
-	config.trace = NULL; /* a batch of blobs is no event worth a trace */
-	d->control_http = http_server_new(&config);
-	d->control = control_new(d);
-	if (d->debug == NULL || d->control_http == NULL || d->control == NULL ||
-	    attach_pages(d, d->debug) < 0 || attach_pages(d, d->control_http) < 0 ||
-	    control_attach(d->control, d->control_http) < 0)
-		return fail(EXIT_FAILED, "out of memory");
-	code = listen_debug(d);
-	return code == 0 ? listen_control(d) : code;
 }
 
 /* ---- Ready ---- */
@@ -471,10 +377,10 @@ static int become_ready(struct daemon *d)
 	char text[MULTIADDR_TEXT_SIZE], line[DAEMON_URL_MAX + 1];
 	int len = snprintf(line, sizeof(line), "%s\n", d->debug_url), rc;
 
-	rc = disk_write(d->dir, address_file, line, (size_t)len, 0600);
+	rc = disk_write(d->dir, DAEMON_ADDRESS_FILE, line, (size_t)len, 0600);
 	if (rc < 0)
-		return fail(exit_of(rc), "cannot write %s/%s: %s", d->dir, address_file,
-			    err_str(rc));
+		return daemon_fail(exit_of(rc), "cannot write %s/%s: %s", d->dir,
+				   DAEMON_ADDRESS_FILE, err_str(rc));
 	d->step = STEP_READY;
 	log_info(LOG_DAEMON, "msg=\"debug listener on %s%s (traces)\"", d->debug_url,
 		 d->debug_url[0] == 'u' ? "" : "/debug/");
@@ -504,32 +410,34 @@ static int prepare(struct daemon *d)
 	int rc = disk_make_dir(d->dir);
 
 	if (rc < 0)
-		return fail(exit_of(rc),
-			    "cannot create the data folder %s: %s. Choose another one with --data",
-			    d->dir, err_str(rc));
+		return daemon_fail(
+			exit_of(rc),
+			"cannot create the data folder %s: %s. Choose another one with --data",
+			d->dir, err_str(rc));
 	rc = lock_take(&d->lock, d->dir, why, sizeof(why));
 	if (rc < 0)
-		return fail(exit_of(rc), "%s", why);
+		return daemon_fail(exit_of(rc), "%s", why);
 	log_info(LOG_DAEMON, "msg=\"peerscope starting\" version=%s pid=%d data=%s",
 		 PEERSCOPE_VERSION, (int)getpid(), d->dir);
-	disk_remove(d->dir, address_file); /* left by one that was killed */
-	disk_remove(d->dir, socket_file);
+	disk_remove(d->dir, DAEMON_ADDRESS_FILE); /* left by one that was killed */
+	disk_remove(d->dir, DAEMON_SOCKET_FILE);
 	rc = key_load(d->dir, "node.key", &d->node, why, sizeof(why));
 	if (rc == 0)
 		rc = key_load(d->dir, "space.key", &d->space, why, sizeof(why));
 	if (rc < 0)
-		return fail(exit_of(rc), "%s", why);
+		return daemon_fail(exit_of(rc), "%s", why);
 	d->trace = trace_new(&config, &clock_system);
-	return d->trace != NULL ? 0 :
-				  fail(EXIT_FAILED, "no memory for %" PRIu64 " bytes of traces",
-				       config.budget_bytes);
+	return d->trace != NULL ?
+		       0 :
+		       daemon_fail(EXIT_FAILED, "no memory for %" PRIu64 " bytes of traces",
+				   config.budget_bytes);
 }
 
 static void run_loop(struct daemon *d)
 {
-	static int (*const steps[])(struct daemon * d) = {
-		start_store, start_net, start_sync, start_discovery, start_http, become_ready
-	};
+	static int (*const steps[])(struct daemon * d) = { start_store,	      start_net,
+							   start_sync,	      start_discovery,
+							   daemon_start_http, become_ready };
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && d->exit_code == 0; i++)
 		d->exit_code = steps[i](d);
@@ -546,7 +454,7 @@ int daemon_run(const struct options *options)
 	int code;
 
 	if (d == NULL)
-		return fail(EXIT_FAILED, "out of memory");
+		return daemon_fail(EXIT_FAILED, "out of memory");
 	d->options = options;
 	d->dir = options_text(options, OPT_DATA);
 	d->lock.fd = -1;

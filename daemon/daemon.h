@@ -21,6 +21,9 @@ enum {
 	DAEMON_WHY_MAX = 1024
 };
 
+#define DAEMON_ADDRESS_FILE "debug.addr"
+#define DAEMON_SOCKET_FILE  "control.sock"
+
 struct control;
 
 /* Steps of coming up; stopping walks them backwards. */
@@ -62,5 +65,9 @@ struct daemon {
 
 /** Why nothing looks for peers there: "off", "off: not available yet". */
 const char *daemon_source_state(const struct daemon *d, enum option_id id);
+/** Says on stderr, and to the service manager, why it does not come up. Returns the code. */
+int daemon_fail(int code, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/** Make and open both servers; debug_url is set. 0 or an exit code, said already. */
+int daemon_start_http(struct daemon *d);
 /** Settings, then run until a signal. The exit code. */
 int daemon_run(const struct options *options);

@@ -111,6 +111,11 @@ typedef const char *(*options_getenv_fn)(const char *name);
 int options_init(struct options *o, options_getenv_fn getenv_fn);
 void options_fini(struct options *o);
 
+/** Give one option a value, checked, unless it has one from a stronger origin. `where` names the
+ * place for messages. UV_ENOMEM, ERR_MALFORMED. */
+int options_set(struct options *o, enum option_id id, const char *text, enum option_origin origin,
+		const char *where, char *ret_why, size_t why_size);
+
 /* The three below check values as they take them: ERR_MALFORMED with what, where, and what would be
  * right, in ret_why. */
 
