@@ -102,7 +102,7 @@ void trace_link(struct span s, struct span to, const char *why)
 	if (n == NULL || to.trace == NULL)
 		return;
 	struct trace *t = s.trace;
-	target = node_find(to);
+	target = node_find_kept(to);
 	if (target == NULL) {
 		t->counts.late_calls++;
 		return;

@@ -1,21 +1,13 @@
 /* Cells and the parts in them (layout: store.h).
  *
+ * An evicted tree may have 10,000 nodes: it is given back in slices, one when it is evicted and one
+ * whenever a cell is asked for and none is free. Meanwhile nobody finds it.
+ *
  * A chain is closed with PART_END where a part did not fit, and is open at its end, which the node
  * knows. What can go wrong: an eviction between two allocations never touches the tree being
  * written, since that tree is active. */
+#include "base/err.h"
 #include "trace/store.h"
-
-uint32_t cell_alloc_evicting(struct trace *t)
-{
-	if (t->cell_high < t->cell_count) {
-		t->cells_used++;
-		return t->cell_high++;
-	}
-	while (t->cell_free == 0)
-		if (!retain_evict(t))
-			return 0;
-	return cell_alloc(t);
-}
 
 uint32_t long_title_alloc(struct trace *t)
 {
@@ -39,7 +31,7 @@ static void long_title_free(struct trace *t, uint32_t i)
 	t->long_used--;
 }
 
-static void free_node(struct trace *t, struct node *n)
+static inline void free_node(struct trace *t, struct node *n)
 {
 	uint32_t slot = node_slot(t, n);
 
@@ -55,16 +47,71 @@ static void free_node(struct trace *t, struct node *n)
 	}
 	if (n->flags & NODE_TITLE_LONG)
 		long_title_free(t, n->title_slot);
+	struct category *c = &t->category[n->category];
+	c->finished--;
+	c->errored -= n->status != 0;
+	c->cancelled -= n->status == UV_ECANCELED;
 	n->generation++;
 	cell_free_chain(t, slot, slot);
+}
+
+/* Children before their siblings' children, the root last: as long as its tree is not gone, the
+ * nodes left over must find it. */
+static void free_slice(struct trace *t)
+{
+	struct node *root = node_at(t, t->dying);
+
+	for (int i = 0; i < FREE_SLICE_NODES && t->dying_nodes != 0; i++) {
+		struct node *n = node_at(t, t->dying_nodes);
+		t->dying_nodes = n->next_sibling;
+		if (n->first_child != 0) {
+			node_at(t, n->last_child)->next_sibling = t->dying_nodes;
+			t->dying_nodes = n->first_child;
+		}
+		free_node(t, n);
+	}
+	if (t->dying_nodes != 0)
+		return;
+	t->dying = root->tree.later;
+	free_node(t, root);
+	if (t->dying != 0)
+		t->dying_nodes = node_at(t, t->dying)->first_child;
 }
 
 void cell_free_tree(struct trace *t, struct node *root)
 {
 	t->cells_used -= root->tree.cell_count;
-	/* Giving a node back leaves its links as they were, so the walk can go on from it. */
-	for (struct node *n = root; n != NULL; n = tree_next(t, n))
-		free_node(t, n);
+	if (__builtin_expect(root->first_child == 0, 1)) {
+		free_node(t, root);
+		return;
+	}
+	root->keep = KEEP_DYING;
+	root->tree.later = t->dying;
+	if (t->dying != 0) {
+		/* Behind the one that is being given back. */
+		struct node *first = node_at(t, t->dying);
+		root->tree.later = first->tree.later;
+		first->tree.later = node_slot(t, root);
+	} else {
+		t->dying = node_slot(t, root);
+		t->dying_nodes = root->first_child;
+	}
+	free_slice(t);
+}
+
+uint32_t cell_alloc_evicting(struct trace *t)
+{
+	if (t->cell_high < t->cell_count) {
+		t->cells_used++;
+		return t->cell_high++;
+	}
+	while (t->cell_free == 0) {
+		if (t->dying != 0)
+			free_slice(t);
+		else if (!retain_evict(t))
+			return 0;
+	}
+	return cell_alloc(t);
 }
 
 static void *chain_append(struct trace *t, struct node *n, uint32_t *first, uint32_t *last,

@@ -77,7 +77,7 @@ void trace_context_format(const struct trace_context *c, char ret[TRACEPARENT_SI
 
 bool trace_context_of(struct span s, struct trace_context *ret)
 {
-	struct node *n = s.trace != NULL ? node_find(s) : NULL;
+	struct node *n = node_find_kept(s);
 
 	if (n == NULL)
 		return false;

@@ -6,6 +6,7 @@
 #include "trace/store.h"
 
 enum { NODE_HEAD_SIZE = offsetof(struct node, child_title) };
+_Static_assert(NODE_HEAD_SIZE % 24 == 0, "cleared in three pieces of whole words");
 
 static uint64_t rotate(uint64_t x, unsigned n)
 {
@@ -64,15 +65,19 @@ struct trace *trace_new(const struct trace_config *config, const struct clock *c
 	t->long_count = (uint32_t)(budget / LONG_TITLE_SHARE / LONG_TITLE_SIZE);
 	t->long_free = UINT32_MAX;
 	t->cells = align_up(t->long_titles + (size_t)t->long_count * LONG_TITLE_SIZE);
-	t->cell_count =
-		(uint32_t)((size_t)(end - (uint8_t *)t->cells) / (CELL_SIZE + sizeof(*t->scratch)));
+	t->stats_size = (uint32_t)MIN(budget / STATS_SHARE, (size_t)STATS_BYTES_MAX) & ~63u;
+	t->stats = end - t->stats_size - (uintptr_t)end % 64;
+	t->samples = budget >= SAMPLE_BUDGET_MIN ? TRACE_SAMPLE_MAX : SAMPLES_FEW;
+	t->cell_count = (uint32_t)((size_t)(t->stats - (uint8_t *)t->cells) / CELL_SIZE);
 	t->cell_high = 1; /* cell 0 stands for none */
-	t->scratch = (uint64_t *)(void *)(t->cells + t->cell_count);
 	randombytes_buf(t->random, sizeof(t->random));
 	t->random[0] |= 1;
 	t->anchor_ns = clock_now_ns(clock);
 	t->anchor_wall_ns = clock_wall_ns(clock);
 	t->counts.budget_bytes = budget;
+	for (size_t i = 0; i < ARRAY_SIZE(t->category); i++)
+		t->category[i].limits =
+			(struct trace_limits){ 0, TRACE_SLOW_MAX, TRACE_ERRORED_MAX };
 	t->categories.text[0] = "other";
 	t->categories.count = 1;
 	t->stages.text[STAGE_OTHER] = "other";
@@ -147,10 +152,10 @@ static struct node *node_new(struct trace *t, uint32_t root, const char *categor
 		return NULL;
 	struct node *n = node_at(t, slot);
 	uint32_t generation = n->generation + 1;
-	/* In halves: in one piece the compiler takes a string instruction, which costs more than
-	 * all the rest. */
-	memset(n, 0, NODE_HEAD_SIZE / 2);
-	memset((uint8_t *)n + NODE_HEAD_SIZE / 2, 0, NODE_HEAD_SIZE / 2);
+	/* In pieces: in one the compiler takes a string instruction, which costs more than all the
+	 * rest. */
+	for (size_t i = 0; i < NODE_HEAD_SIZE; i += NODE_HEAD_SIZE / 3)
+		memset((uint8_t *)n + i, 0, NODE_HEAD_SIZE / 3);
 	n->generation = generation;
 	n->start_ns = clock_now_ns(t->clock);
 	n->root = root != 0 ? root : slot;
@@ -158,12 +163,8 @@ static struct node *node_new(struct trace *t, uint32_t root, const char *categor
 	n->category = name_find(&t->categories, category);
 	n->flags = NODE_OPEN;
 	n->outcome = "";
+	t->category[n->category].active++;
 	return n;
-}
-
-static struct span handle(struct trace *t, const struct node *n)
-{
-	return (struct span){ t, node_slot(t, n), n->generation };
 }
 
 struct span trace_root(struct trace *t, const char *category, const char *title, size_t title_len,
@@ -193,8 +194,9 @@ struct span trace_root(struct trace *t, const char *category, const char *title,
 	set_title(t, n, n->tree.title, ROOT_INLINE_MAX, title, title_len);
 	t->counts.created++;
 	t->counts.created_spans++;
+	t->newest = node_slot(t, n);
 	retain_begin(t, n);
-	return handle(t, n);
+	return node_handle(t, n);
 }
 
 struct span trace_child(struct span parent, const char *category, const char *title,
@@ -228,7 +230,7 @@ struct span trace_child(struct span parent, const char *category, const char *ti
 	root->tree.cell_count++;
 	set_title(t, n, n->child_title, NODE_INLINE_MAX, title, title_len);
 	t->counts.created_spans++;
-	return handle(t, n);
+	return node_handle(t, n);
 }
 
 struct span trace_detach(struct span from, const char *category, const char *title,
@@ -238,7 +240,7 @@ struct span trace_detach(struct span from, const char *category, const char *tit
 
 	/* `from` may have finished, or be gone: that is what detaching is for. The link is made as
 	 * far as possible. */
-	struct node *n = s.trace != NULL ? node_find(from) : NULL;
+	struct node *n = s.trace != NULL ? node_find_kept(from) : NULL;
 	if (n != NULL) {
 		trace_link(s, from, "detached from");
 		if (n->flags & NODE_OPEN)
@@ -261,10 +263,11 @@ void trace_finish(struct span s, int status, const char *outcome)
 	n->outcome = outcome != NULL ? outcome : status == 0 ? "ok" : err_str(status);
 	n->flags &= (uint16_t)~NODE_OPEN;
 	t->counts.finished_spans++;
+	figures_add_span(t, n);
 	if (n == root)
 		t->counts.finished++;
 	if (--root->tree.open_count == 0)
-		retain_complete(t, root);
+		retain_complete(t, root, n->end_ns);
 }
 
 void trace_counts(const struct trace *t, struct trace_counts *ret)

@@ -1,192 +1,17 @@
-/* Finding roots.
- *
- * A search looks at every root once: first at what is in its node, then, for a text, at all that
- * its spans were told. The text is found in the formatted marks, so that a match may span literal
- * and argument; marks without arguments are searched in place. The cost is linear in what is
- * stored, whatever the pattern: there are no patterns. */
-#include <limits.h>
+/* Query parameters. */
+#include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "trace/store.h"
 
-enum { LIMIT_DEFAULT = 20, LIMIT_MAX = 250, NEEDLE_MAX = 256 };
-
-struct needle {
-	char text[NEEDLE_MAX]; /* lower case */
-	size_t len;
-};
+enum { LIMIT_MAX = 250, TEXT_MAX = 255, YEAR_MIN = 1970, YEAR_MAX = 2200 };
 
 static char lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
-
-static bool contains(const struct needle *needle, const char *s, size_t len)
-{
-	char first = needle->text[0];
-
-	for (size_t i = 0; i + needle->len <= len; i++) {
-		size_t k = 1;
-		if (lower(s[i]) != first)
-			continue;
-		while (k < needle->len && lower(s[i + k]) == needle->text[k])
-			k++;
-		if (k == needle->len)
-			return true;
-	}
-	return false;
-}
-
-static bool contains_number(const struct needle *needle, int64_t v)
-{
-	char text[24];
-
-	return contains(needle, text, (size_t)snprintf(text, sizeof(text), "%lld", (long long)v));
-}
-
-static bool part_matches(struct trace *t, const struct needle *needle, const struct part *p)
-{
-	const struct mark_part *m = (const void *)p;
-	const struct attr_part *a = (const void *)p;
-	UNINITIALIZED char text[MARK_FORMATTED_MAX];
-
-	switch ((enum part_type)p->type) {
-	case PART_MARK:
-	case PART_ERROR_MARK:
-		if (mark_is_literal(t, m))
-			return contains(needle, m->fmt, strlen(m->fmt));
-		return contains(needle, text, mark_format(t, m, text, sizeof(text)));
-	case PART_ATTR_STR:
-		return contains(needle, (const char *)a + ATTR_TEXT_OFFSET, p->value) ||
-		       contains(needle, a->key, strlen(a->key));
-	case PART_ATTR_INT:
-		return contains_number(needle, a->num) || contains(needle, a->key, strlen(a->key));
-	case PART_ATTR_BOOL: return contains(needle, a->key, strlen(a->key));
-	case PART_END:
-	case PART_DEAD:
-	case PART_TITLE:
-	case PART_STAGE:
-	case PART_LINK: break;
-	}
-	return false;
-}
-
-static bool tree_contains(struct trace *t, const struct node *root, const struct needle *needle)
-{
-	const struct part *p;
-	UNINITIALIZED struct part_iter it;
-
-	for (const struct node *n = root; n != NULL; n = tree_next(t, n)) {
-		if (contains(needle, node_title(t, n), n->title_len) ||
-		    contains(needle, n->outcome, strlen(n->outcome)))
-			return true;
-		part_iter_init(&it, t, n);
-		while ((p = part_next(&it)) != NULL)
-			if (part_matches(t, needle, p))
-				return true;
-	}
-	return false;
-}
-
-struct search {
-	struct trace *t;
-	const struct trace_query *q;
-	struct needle needle;
-	uint64_t now_ns;
-	uint64_t category_mask;
-	uint32_t *roots; /* best first */
-	size_t count, cap;
-	uint64_t matched, total;
-};
-
-/* Cheap conditions first: the text is looked for last. */
-static bool matches(struct search *s, const struct node *root)
-{
-	const struct trace_query *q = s->q;
-	bool active = root->tree.open_count > 0;
-	bool errored = root->status != 0;
-	uint64_t duration = node_duration_ns(root, s->now_ns);
-
-	if (!(root->tree.category_mask & s->category_mask))
-		return false;
-	if ((q->active && !active) || (q->finished && active) || (q->errored && !errored) ||
-	    (q->success && errored))
-		return false;
-	if (duration < q->min_ns || (q->max_ns != 0 && duration > q->max_ns))
-		return false;
-	if (q->has_id && memcmp(q->id, root->tree.trace_id, sizeof(q->id)) != 0)
-		return false;
-	return s->needle.len == 0 || tree_contains(s->t, root, &s->needle);
-}
-
-static bool goes_before(const struct search *s, const struct node *a, const struct node *b)
-{
-	/* Roots of one trace: in the order things happened, the one that asked before the one that
-	 * served. */
-	if (s->q->has_id && a->start_ns != b->start_ns)
-		return a->start_ns < b->start_ns;
-	if (s->q->has_id)
-		return (a->flags & NODE_REMOTE_PARENT) < (b->flags & NODE_REMOTE_PARENT);
-	uint64_t a_key = a->start_ns, b_key = b->start_ns;
-	if (s->q->sort == TRACE_SORT_SLOWEST) {
-		a_key = node_duration_ns(a, s->now_ns);
-		b_key = node_duration_ns(b, s->now_ns);
-	}
-	return a_key != b_key ? a_key > b_key : a->span_id < b->span_id;
-}
-
-static void consider(void *data, struct node *root)
-{
-	struct search *s = data;
-
-	s->total++;
-	if (!matches(s, root))
-		return;
-	s->matched++;
-	size_t i = s->count;
-	while (i > 0 && goes_before(s, root, node_at(s->t, s->roots[i - 1])))
-		i--;
-	if (i == s->cap)
-		return;
-	if (s->count < s->cap)
-		s->count++;
-	memmove(&s->roots[i + 1], &s->roots[i], (s->count - i - 1) * sizeof(*s->roots));
-	s->roots[i] = node_slot(s->t, root);
-}
-
-static uint64_t category_mask(struct trace *t, const char *category)
-{
-	if (category == NULL)
-		return UINT64_MAX;
-	for (uint32_t i = 0; i < t->categories.count; i++)
-		if (strcmp(t->categories.text[i], category) == 0)
-			return UINT64_C(1) << i;
-	return 0;
-}
-
-size_t trace_search(struct trace *t, const struct trace_query *q, uint32_t *ret_roots, size_t cap,
-		    uint64_t *ret_matched, uint64_t *ret_total)
-{
-	struct search s = { .t = t, .q = q, .roots = ret_roots };
-
-	s.now_ns = clock_now_ns(t->clock);
-	s.cap = MIN(cap, q->limit == 0 ? LIMIT_DEFAULT : MIN(q->limit, (uint32_t)LIMIT_MAX));
-	s.category_mask = category_mask(t, q->category);
-	if (q->text != NULL) {
-		s.needle.len = strnlen(q->text, NEEDLE_MAX);
-		for (size_t i = 0; i < s.needle.len; i++)
-			s.needle.text[i] = lower(q->text[i]);
-	}
-	retain_each(t, consider, &s);
-	if (ret_matched != NULL)
-		*ret_matched = s.matched;
-	if (ret_total != NULL)
-		*ret_total = s.total;
-	return s.count;
-}
-
-/* ---- Parameters ---- */
 
 static int refuse(char *ret_why, size_t why_size, const char *why)
 {
@@ -211,7 +36,7 @@ static int set_bool(bool *ret, const char *value, char *ret_why, size_t why_size
 			return 0;
 		}
 	return refuse(ret_why, why_size,
-		      "active, finished, errored and success take true or false");
+		      "active, finished, errored, cancelled and success take true or false");
 }
 
 static const char *duration_unit(const char *p, uint64_t *ret_ns)
@@ -289,6 +114,7 @@ static int set_limit(uint32_t *ret, const char *value, char *ret_why, size_t why
 	return 0;
 }
 
+/* Several are alternatives. */
 static int set_id(struct trace_query *q, const char *value, char *ret_why, size_t why_size)
 {
 	char digits[TRACE_ID_HEX_SIZE];
@@ -296,6 +122,7 @@ static int set_id(struct trace_query *q, const char *value, char *ret_why, size_
 
 	if (*value == '\0') {
 		q->has_id = false;
+		q->more_id_count = 0;
 		return 0;
 	}
 	size_t len = strnlen(value, sizeof(digits));
@@ -304,15 +131,158 @@ static int set_id(struct trace_query *q, const char *value, char *ret_why, size_
 	if (len != TRACE_ID_HEX_SIZE - 1 || !hex_read(digits, id, sizeof(id)))
 		return refuse(ret_why, why_size,
 			      "id takes the 32 hexadecimal digits of a trace id");
-	memcpy(q->id, id, sizeof(id));
+	if (q->has_id && q->more_id_count == ARRAY_SIZE(q->more_ids))
+		return refuse(ret_why, why_size, "at most 16 ids");
+	memcpy(q->has_id ? q->more_ids[q->more_id_count++] : q->id, id, sizeof(id));
 	q->has_id = true;
+	return 0;
+}
+
+/* Fixed-width decimal digits; -1 if there are others. */
+static int digits(const char *p, int count)
+{
+	int v = 0;
+
+	for (; count > 0; count--, p++) {
+		if (*p < '0' || *p > '9')
+			return -1;
+		v = v * 10 + (*p - '0');
+	}
+	return v;
+}
+
+/* What follows the seconds of a time: a fraction, then Z or an offset. */
+static bool parse_zone(const char *p, uint64_t *ret_fraction_ns, int64_t *ret_offset_s)
+{
+	uint64_t unit = NS_PER_SEC;
+
+	*ret_fraction_ns = 0;
+	if (*p == '.')
+		for (p++; *p >= '0' && *p <= '9'; p++) {
+			unit /= 10;
+			*ret_fraction_ns += (uint64_t)(*p - '0') * unit;
+		}
+	if ((*p == 'Z' || *p == 'z') && p[1] == '\0') {
+		*ret_offset_s = 0;
+		return true;
+	}
+	/* A plus sign may have become a space in a URL. */
+	if (strnlen(p, 7) != 6 || (*p != '+' && *p != '-' && *p != ' ') || p[3] != ':')
+		return false;
+	int hours = digits(p + 1, 2), minutes = digits(p + 4, 2);
+	*ret_offset_s = (hours * 60 + minutes) * (*p == '-' ? -60 : 60);
+	return hours >= 0 && hours < 24 && minutes >= 0 && minutes < 60;
+}
+
+/* RFC 3339. */
+static bool parse_time(const char *p, uint64_t *ret_ns)
+{
+	uint64_t fraction_ns;
+	int64_t offset_s;
+
+	if (strnlen(p, 20) < 20 || p[4] != '-' || p[7] != '-' ||
+	    (p[10] != 'T' && p[10] != 't' && p[10] != ' ') || p[13] != ':' || p[16] != ':')
+		return false;
+	struct tm tm = { .tm_year = digits(p, 4) - 1900,
+			 .tm_mon = digits(p + 5, 2) - 1,
+			 .tm_mday = digits(p + 8, 2),
+			 .tm_hour = digits(p + 11, 2),
+			 .tm_min = digits(p + 14, 2),
+			 .tm_sec = digits(p + 17, 2) };
+	if (tm.tm_year < YEAR_MIN - 1900 || tm.tm_year > YEAR_MAX - 1900 || tm.tm_mon < 0 ||
+	    tm.tm_mon > 11 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour < 0 ||
+	    tm.tm_hour > 23 || tm.tm_min < 0 || tm.tm_min > 59 || tm.tm_sec < 0 || tm.tm_sec > 60)
+		return false;
+	if (!parse_zone(p + 19, &fraction_ns, &offset_s))
+		return false;
+	int64_t seconds = timegm(&tm) - offset_s;
+	*ret_ns = seconds < 0 ? 1 : (uint64_t)seconds * NS_PER_SEC + fraction_ns;
+	return true;
+}
+
+static int set_time(uint64_t *ret_wall_ns, uint64_t *ret_ago_ns, const char *value, char *ret_why,
+		    size_t why_size)
+{
+	uint64_t wall_ns = 0, ago_ns = 0;
+
+	if (*value != '\0' && !parse_time(value, &wall_ns) &&
+	    (set_duration(&ago_ns, value, NULL, 0) != 0 || ago_ns == 0))
+		return refuse(ret_why, why_size,
+			      "since and until take a duration back from now such as 15m, or a "
+			      "time such as 2026-01-31T12:00:00Z");
+	*ret_wall_ns = wall_ns;
+	*ret_ago_ns = ago_ns;
+	return 0;
+}
+
+static int set_attr(struct trace_query *q, const char *value, char *ret_why, size_t why_size)
+{
+	if (*value == '\0') {
+		q->attr_count = 0;
+		return 0;
+	}
+	if (*value == ':' || strnlen(value, TEXT_MAX + 1) > TEXT_MAX)
+		return refuse(ret_why, why_size,
+			      "attr takes key or key:value of at most 255 bytes");
+	if (q->attr_count == TRACE_QUERY_ATTRS_MAX)
+		return refuse(ret_why, why_size, "at most 4 attributes");
+	q->attrs[q->attr_count++] = value;
+	return 0;
+}
+
+static int set_stage(struct trace_query *q, const char *value, char *ret_why, size_t why_size)
+{
+	const char *colon = strchr(value, ':');
+	uint64_t min_ns = 0;
+
+	if (*value == '\0') {
+		q->stage_count = 0;
+		return 0;
+	}
+	if (*value == ':' || strnlen(value, TEXT_MAX + 1) > TEXT_MAX ||
+	    (colon != NULL && (colon[1] == '\0' || set_duration(&min_ns, colon + 1, NULL, 0) != 0)))
+		return refuse(ret_why, why_size,
+			      "stage takes a name, or a name and a duration such as dial:250ms");
+	if (q->stage_count == TRACE_QUERY_STAGES_MAX)
+		return refuse(ret_why, why_size, "at most 4 stages");
+	q->stages[q->stage_count].name = value;
+	q->stages[q->stage_count].name_len = colon != NULL ? (size_t)(colon - value) :
+							     strlen(value);
+	q->stages[q->stage_count++].min_ns = min_ns;
+	return 0;
+}
+
+static int set_cursor(struct trace_query *q, const char *value, char *ret_why, size_t why_size)
+{
+	struct trace_cursor c = { 0 };
+	const char *sorts = "nso", *sort = *value != '\0' ? strchr(sorts, *value) : NULL;
+	uint64_t *const words[] = { &c.as_of_ns, &c.key, &c.tie };
+	uint8_t bytes[8];
+
+	if (*value == '\0') {
+		q->has_cursor = false;
+		return 0;
+	}
+	if (sort == NULL || strnlen(value, TRACE_CURSOR_SIZE) != 49)
+		return refuse(ret_why, why_size,
+			      "cursor takes what an earlier answer gave as next");
+	c.sort = (enum trace_sort)(sort - sorts);
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (!hex_read(value + 1 + 16 * i, bytes, sizeof(bytes)))
+			return refuse(ret_why, why_size,
+				      "cursor takes what an earlier answer gave as next");
+		for (size_t k = 0; k < sizeof(bytes); k++)
+			*words[i] = *words[i] << 8 | bytes[k];
+	}
+	q->cursor = c;
+	q->has_cursor = true;
 	return 0;
 }
 
 static int set_text(const char **ret, const char *value, char *ret_why, size_t why_size)
 {
-	if (strnlen(value, NEEDLE_MAX + 1) > NEEDLE_MAX)
-		return refuse(ret_why, why_size, "category and q take at most 256 bytes");
+	if (strnlen(value, TEXT_MAX + 1) > TEXT_MAX)
+		return refuse(ret_why, why_size, "category and q take at most 255 bytes");
 	*ret = *value != '\0' ? value : NULL;
 	return 0;
 }
@@ -321,11 +291,31 @@ static int set_sort(enum trace_sort *ret, const char *value, char *ret_why, size
 {
 	if (strcmp(value, "slowest") == 0)
 		*ret = TRACE_SORT_SLOWEST;
+	else if (strcmp(value, "oldest") == 0)
+		*ret = TRACE_SORT_OLDEST;
 	else if (strcmp(value, "newest") == 0 || *value == '\0')
 		*ret = TRACE_SORT_NEWEST;
 	else
-		return refuse(ret_why, why_size, "sort takes newest or slowest");
+		return refuse(ret_why, why_size, "sort takes newest, slowest or oldest");
 	return 0;
+}
+
+static int set_flag(struct trace_query *q, const char *key, const char *value, char *ret_why,
+		    size_t why_size)
+{
+	const struct {
+		const char *key;
+		bool *flag;
+	} flags[] = { { "active", &q->active },
+		      { "finished", &q->finished },
+		      { "errored", &q->errored },
+		      { "cancelled", &q->cancelled },
+		      { "success", &q->success } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		if (strcmp(key, flags[i].key) == 0)
+			return set_bool(flags[i].flag, value, ret_why, why_size);
+	return ERR_NOT_FOUND;
 }
 
 int trace_query_set(struct trace_query *q, const char *key, const char *value, char *ret_why,
@@ -337,21 +327,23 @@ int trace_query_set(struct trace_query *q, const char *key, const char *value, c
 		return set_text(&q->text, value, ret_why, why_size);
 	if (strcmp(key, "id") == 0)
 		return set_id(q, value, ret_why, why_size);
-	if (strcmp(key, "active") == 0)
-		return set_bool(&q->active, value, ret_why, why_size);
-	if (strcmp(key, "finished") == 0)
-		return set_bool(&q->finished, value, ret_why, why_size);
-	if (strcmp(key, "errored") == 0)
-		return set_bool(&q->errored, value, ret_why, why_size);
-	if (strcmp(key, "success") == 0)
-		return set_bool(&q->success, value, ret_why, why_size);
 	if (strcmp(key, "min") == 0)
 		return set_duration(&q->min_ns, value, ret_why, why_size);
 	if (strcmp(key, "max") == 0)
 		return set_duration(&q->max_ns, value, ret_why, why_size);
+	if (strcmp(key, "since") == 0)
+		return set_time(&q->since_wall_ns, &q->since_ago_ns, value, ret_why, why_size);
+	if (strcmp(key, "until") == 0)
+		return set_time(&q->until_wall_ns, &q->until_ago_ns, value, ret_why, why_size);
+	if (strcmp(key, "attr") == 0)
+		return set_attr(q, value, ret_why, why_size);
+	if (strcmp(key, "stage") == 0)
+		return set_stage(q, value, ret_why, why_size);
 	if (strcmp(key, "n") == 0 || strcmp(key, "limit") == 0)
 		return set_limit(&q->limit, value, ret_why, why_size);
 	if (strcmp(key, "sort") == 0)
 		return set_sort(&q->sort, value, ret_why, why_size);
-	return ERR_NOT_FOUND;
+	if (strcmp(key, "cursor") == 0)
+		return set_cursor(q, value, ret_why, why_size);
+	return set_flag(q, key, value, ret_why, why_size);
 }

@@ -1,17 +1,27 @@
 /* Which finished roots stay. A root belongs to one group of its category:
  *
  *   active   a span of the tree is still open; never given up
- *   slow     the SLOW_MAX slowest that did not fail: a heap, the least slow on top
- *   errored  the ERRORED_MAX newest that failed
- *   recent   all others, oldest first out
+ *   pinned   somebody asked for it; never given up
+ *   ever     the SLOW_EVER_MAX slowest since the start that did not fail
+ *   slow     the slowest of the last hour that did not fail, beyond those: both are heaps, the
+ * least slow on top errored  the newest that failed recent   all others, oldest first out
  *
  * The recent ones pay for new memory, those of the category that holds the most first, so that a
  * busy category does not wipe out a quiet one. Slow and errored roots together may hold half of the
- * budget; what goes beyond it, and what a slower or newer one pushes out, joins the recent ones at
- * their old end. Only when no recent root is left do errored and slow ones pay. */
+ * budget, pinned ones a quarter; what goes beyond it, what a slower or newer one pushes out and
+ * what has grown old joins the recent ones at their old end. Only when no recent root is left do
+ * errored and slow ones pay. */
+#include "base/err.h"
 #include "trace/store.h"
 
-enum { VICTIM_TURNS = 16 /* evictions before the fullest category is looked for again */ };
+enum {
+	VICTIM_TURNS = 16, /* evictions before the fullest category is looked for again */
+	AHEAD = 6,	   /* cells */
+	PINNED_SHARE = 4,  /* of the budget */
+	EVICTIONS_MAX = 8  /* at a time, when a limit was lowered: the others follow later */
+};
+#define SLOW_AGE_NS  (3600 * NS_PER_SEC)
+#define AGE_EVERY_NS (60 * NS_PER_SEC)
 
 static void group_remove(struct trace *t, struct group *g, struct node *root)
 {
@@ -54,50 +64,85 @@ static void group_prepend(struct trace *t, struct group *g, struct node *root)
 	g->count++;
 }
 
-static uint64_t slow_duration(struct trace *t, const struct category *c, uint32_t i)
+/* ---- Heaps of slow roots ---- */
+
+static uint64_t heap_ns(struct trace *t, const struct heap *h, uint32_t i)
 {
-	return node_duration_ns(node_at(t, c->slow[i]), 0);
+	return node_duration_ns(node_at(t, h->slot[i]), 0);
 }
 
-static void slow_sift_down(struct trace *t, struct category *c, uint32_t i)
+static void heap_swap(struct heap *h, uint32_t a, uint32_t b)
+{
+	uint32_t slot = h->slot[a];
+
+	h->slot[a] = h->slot[b];
+	h->slot[b] = slot;
+}
+
+static void heap_down(struct trace *t, struct heap *h, uint32_t i)
 {
 	for (;;) {
 		uint32_t least = i;
-		for (uint32_t child = 2 * i + 1; child <= 2 * i + 2 && child < c->slow_count;
-		     child++)
-			if (slow_duration(t, c, child) < slow_duration(t, c, least))
+		for (uint32_t child = 2 * i + 1; child <= 2 * i + 2 && child < h->count; child++)
+			if (heap_ns(t, h, child) < heap_ns(t, h, least))
 				least = child;
 		if (least == i)
 			return;
-		uint32_t slot = c->slow[i];
-		c->slow[i] = c->slow[least];
-		c->slow[least] = slot;
+		heap_swap(h, i, least);
 		i = least;
 	}
 }
 
-static void slow_push(struct trace *t, struct category *c, struct node *root)
+static void heap_up(struct trace *t, struct heap *h, uint32_t i)
 {
-	uint32_t i = c->slow_count++;
-
-	c->slow[i] = node_slot(t, root);
-	while (i > 0 && slow_duration(t, c, i) < slow_duration(t, c, (i - 1) / 2)) {
-		uint32_t slot = c->slow[i];
-		c->slow[i] = c->slow[(i - 1) / 2];
-		c->slow[(i - 1) / 2] = slot;
-		i = (i - 1) / 2;
-	}
-	c->slow_least_ns = slow_duration(t, c, 0);
+	for (; i > 0 && heap_ns(t, h, i) < heap_ns(t, h, (i - 1) / 2); i = (i - 1) / 2)
+		heap_swap(h, i, (i - 1) / 2);
 }
 
-static struct node *slow_pop(struct trace *t, struct category *c)
+static void heap_push(struct trace *t, struct heap *h, struct node *root)
 {
-	struct node *root = node_at(t, c->slow[0]);
+	h->slot[h->count] = node_slot(t, root);
+	heap_up(t, h, h->count++);
+	h->least_ns = heap_ns(t, h, 0);
+}
 
-	c->slow[0] = c->slow[--c->slow_count];
-	slow_sift_down(t, c, 0);
-	c->slow_least_ns = c->slow_count > 0 ? slow_duration(t, c, 0) : 0;
+static struct node *heap_remove(struct trace *t, struct heap *h, uint32_t i)
+{
+	struct node *root = node_at(t, h->slot[i]);
+
+	h->slot[i] = h->slot[--h->count];
+	if (i < h->count) {
+		heap_down(t, h, i);
+		heap_up(t, h, i);
+	}
+	h->least_ns = h->count > 0 ? heap_ns(t, h, 0) : 0;
 	return root;
+}
+
+static uint32_t heap_find(const struct heap *h, uint32_t slot)
+{
+	uint32_t i = 0;
+
+	while (i < h->count && h->slot[i] != slot)
+		i++;
+	return i;
+}
+
+/* ---- Groups ---- */
+
+static void make_recent(struct trace *t, struct category *c, struct node *root, bool newest)
+{
+	root->keep = KEEP_RECENT;
+	c->recent_cells += root->tree.cell_count;
+	if (newest)
+		group_append(t, &c->group[KEEP_RECENT], root);
+	else
+		group_prepend(t, &c->group[KEEP_RECENT], root);
+}
+
+static struct heap *heap_of(struct category *c, enum keep keep)
+{
+	return keep == KEEP_SLOW ? &c->slow : &c->ever;
 }
 
 static void protect(struct trace *t, struct category *c, struct node *root, enum keep keep)
@@ -105,39 +150,47 @@ static void protect(struct trace *t, struct category *c, struct node *root, enum
 	root->keep = (uint8_t)keep;
 	c->protected_cells += root->tree.cell_count;
 	t->protected_cells += root->tree.cell_count;
-	if (keep == KEEP_SLOW)
-		slow_push(t, c, root);
-	else
+	if (keep == KEEP_ERRORED)
 		group_append(t, &c->group[KEEP_ERRORED], root);
+	else
+		heap_push(t, heap_of(c, keep), root);
 }
 
-/* Take the least valuable protected root of a category out of its group. */
-static struct node *unprotect(struct trace *t, struct category *c, enum keep keep)
+/* Take a root out of whatever group it is in. */
+static inline void leave(struct trace *t, struct category *c, struct node *root)
 {
-	struct node *root;
+	enum keep keep = root->keep;
 
-	if (keep == KEEP_SLOW) {
-		root = slow_pop(t, c);
+	if (keep == KEEP_SLOW || keep == KEEP_EVER) {
+		struct heap *h = heap_of(c, keep);
+		heap_remove(t, h, heap_find(h, node_slot(t, root)));
 	} else {
-		root = node_at(t, c->group[KEEP_ERRORED].first);
-		group_remove(t, &c->group[KEEP_ERRORED], root);
+		group_remove(t, &c->group[keep], root);
 	}
-	c->protected_cells -= root->tree.cell_count;
-	t->protected_cells -= root->tree.cell_count;
-	return root;
+	if (keep == KEEP_PINNED) {
+		t->pinned_cells -= root->tree.cell_count;
+	} else if (keep == KEEP_RECENT) {
+		c->recent_cells -= root->tree.cell_count;
+	} else if (keep != KEEP_ACTIVE) {
+		c->protected_cells -= root->tree.cell_count;
+		t->protected_cells -= root->tree.cell_count;
+	}
 }
 
-static void demote(struct trace *t, struct category *c, enum keep keep)
+/* The least valuable root of a group that is not empty. */
+static struct node *least(struct trace *t, struct category *c, enum keep keep)
 {
-	struct node *root = unprotect(t, c, keep);
-
-	root->keep = KEEP_RECENT;
-	c->recent_cells += root->tree.cell_count;
-	group_prepend(t, &c->group[KEEP_RECENT], root);
+	return node_at(t, keep >= KEEP_LISTS ? heap_of(c, keep)->slot[0] : c->group[keep].first);
 }
 
-/* The category with the most protected cells, and which of its two groups is larger. NULL when
- * there is none. */
+static void demote(struct trace *t, struct category *c, struct node *root)
+{
+	leave(t, c, root);
+	make_recent(t, c, root, false);
+}
+
+/* The category with the most protected cells, and the group of it that can best do without one.
+ * NULL when there is none. */
 static struct category *fullest_protected(struct trace *t, enum keep *ret_keep)
 {
 	struct category *most = NULL;
@@ -147,10 +200,21 @@ static struct category *fullest_protected(struct trace *t, enum keep *ret_keep)
 		if (c->protected_cells > (most == NULL ? 0 : most->protected_cells))
 			most = c;
 	}
-	if (most != NULL)
-		*ret_keep = most->group[KEEP_ERRORED].count >= most->slow_count ? KEEP_ERRORED :
-										  KEEP_SLOW;
+	if (most == NULL)
+		return NULL;
+	if (most->group[KEEP_ERRORED].count >= most->slow.count + most->ever.count)
+		*ret_keep = KEEP_ERRORED;
+	else
+		*ret_keep = most->slow.count > 0 ? KEEP_SLOW : KEEP_EVER;
 	return most;
+}
+
+/* Who succeeded in less time than that is not slow. */
+static void note_slow(struct category *c)
+{
+	c->slow_from_ns = 0;
+	if (c->ever.count >= SLOW_EVER_MAX && c->slow.count >= c->limits.slow_max)
+		c->slow_from_ns = MIN(c->ever.least_ns, c->slow.least_ns);
 }
 
 static void bound_protected(struct trace *t)
@@ -160,7 +224,8 @@ static void bound_protected(struct trace *t)
 		struct category *c = fullest_protected(t, &keep);
 		if (!CHECK(c != NULL))
 			return;
-		demote(t, c, keep);
+		demote(t, c, least(t, c, keep));
+		note_slow(c);
 	}
 }
 
@@ -173,7 +238,99 @@ void retain_begin(struct trace *t, struct node *root)
 		stream_tell(t, root, false);
 }
 
-void retain_complete(struct trace *t, struct node *root)
+/* What was slow more than an hour ago, and is not among the slowest ever, makes room. */
+static void age(struct trace *t, struct category *c, uint64_t now_ns)
+{
+	c->aged_ns = now_ns;
+	for (uint32_t i = 0; i < c->slow.count;) {
+		struct node *root = node_at(t, c->slow.slot[i]);
+		if (now_ns - MIN(root->end_ns, now_ns) > SLOW_AGE_NS) {
+			demote(t, c, root);
+			i = 0;
+		} else {
+			i++;
+		}
+	}
+	note_slow(c);
+}
+
+static bool is_slow(const struct category *c, uint64_t ns)
+{
+	return c->slow.count < c->limits.slow_max || ns > c->slow.least_ns;
+}
+
+/* A root that did not fail, to the group of slow ones it belongs to, if it does. */
+static bool keep_slow(struct trace *t, struct category *c, struct node *root)
+{
+	uint64_t ns = node_duration_ns(root, 0);
+
+	if (c->limits.slow_max == 0)
+		return false;
+	if (c->ever.count < SLOW_EVER_MAX || ns > c->ever.least_ns) {
+		protect(t, c, root, KEEP_EVER);
+		if (c->ever.count <= SLOW_EVER_MAX)
+			return true;
+		root = least(t, c, KEEP_EVER);
+		leave(t, c, root);
+		if (!is_slow(c, node_duration_ns(root, 0))) {
+			make_recent(t, c, root, false);
+			return true;
+		}
+	} else if (!is_slow(c, ns)) {
+		return false;
+	}
+	if (c->slow.count == c->limits.slow_max)
+		demote(t, c, least(t, c, KEEP_SLOW));
+	protect(t, c, root, KEEP_SLOW);
+	return true;
+}
+
+/* A finished root that is in no group, to the one it belongs to. */
+static void classify(struct trace *t, struct category *c, struct node *root)
+{
+	if (root->status != 0 && c->limits.errored_max > 0) {
+		if (c->group[KEEP_ERRORED].count >= c->limits.errored_max)
+			demote(t, c, least(t, c, KEEP_ERRORED));
+		protect(t, c, root, KEEP_ERRORED);
+	} else if (root->status != 0 || !keep_slow(t, c, root)) {
+		make_recent(t, c, root, true);
+		return;
+	}
+	bound_protected(t);
+}
+
+static void evict(struct trace *t, struct category *c, struct node *root)
+{
+	leave(t, c, root);
+	t->counts.evicted++;
+	t->counts.evicted_spans += root->tree.node_count;
+	t->counts.kept_roots--;
+	cell_free_tree(t, root);
+}
+
+static void bound_recent(struct trace *t, struct category *c)
+{
+	const struct group *recent = &c->group[KEEP_RECENT];
+
+	for (int i = 0;
+	     i < EVICTIONS_MAX && c->limits.recent_max != 0 && recent->count > c->limits.recent_max;
+	     i++)
+		evict(t, c, node_at(t, recent->first));
+}
+
+static bool pin_fits(const struct trace *t, const struct node *root)
+{
+	return t->pinned_cells + root->tree.cell_count <= t->cell_count / PINNED_SHARE;
+}
+
+static void pin_finished(struct trace *t, struct category *c, struct node *root)
+{
+	root->keep = KEEP_PINNED;
+	t->pinned_cells += root->tree.cell_count;
+	group_append(t, &c->group[KEEP_PINNED], root);
+}
+
+void retain_complete(struct trace *t, struct node *root, uint64_t now_ns)
 {
 	struct category *c = &t->category[root->category];
 
@@ -182,21 +339,83 @@ void retain_complete(struct trace *t, struct node *root)
 	t->counts.kept_roots++;
 	if (__builtin_expect(t->watch != NULL, 0))
 		stream_tell(t, root, true);
-	if (root->status != 0) {
-		if (c->group[KEEP_ERRORED].count == ERRORED_MAX)
-			demote(t, c, KEEP_ERRORED);
-		protect(t, c, root, KEEP_ERRORED);
-	} else if (c->slow_count < SLOW_MAX || node_duration_ns(root, 0) > c->slow_least_ns) {
-		if (c->slow_count == SLOW_MAX)
-			demote(t, c, KEEP_SLOW);
-		protect(t, c, root, KEEP_SLOW);
-	} else {
-		root->keep = KEEP_RECENT;
-		c->recent_cells += root->tree.cell_count;
-		group_append(t, &c->group[KEEP_RECENT], root);
-		return;
+	if (__builtin_expect(now_ns - c->aged_ns > AGE_EVERY_NS, 0))
+		age(t, c, now_ns);
+	if (__builtin_expect(root->flags & NODE_PINNED, 0)) {
+		if (pin_fits(t, root)) {
+			pin_finished(t, c, root);
+			return;
+		}
+		root->flags &= (uint16_t)~NODE_PINNED;
+		t->counts.pinned_roots--;
+		t->counts.dropped_pins++;
 	}
-	bound_protected(t);
+	if (__builtin_expect(root->status == 0 && root->end_ns - root->start_ns < c->slow_from_ns,
+			     1)) {
+		make_recent(t, c, root, true);
+	} else {
+		classify(t, c, root);
+		note_slow(c);
+	}
+	if (__builtin_expect(c->limits.recent_max != 0, 0))
+		bound_recent(t, c);
+}
+
+void retain_limit(struct trace *t, uint32_t category)
+{
+	struct category *c = &t->category[category];
+
+	while (c->group[KEEP_ERRORED].count > c->limits.errored_max)
+		demote(t, c, least(t, c, KEEP_ERRORED));
+	while (c->slow.count > c->limits.slow_max)
+		demote(t, c, least(t, c, KEEP_SLOW));
+	while (c->limits.slow_max == 0 && c->ever.count > 0)
+		demote(t, c, least(t, c, KEEP_EVER));
+	note_slow(c);
+	bound_recent(t, c);
+}
+
+int trace_pin(struct trace *t, uint32_t slot)
+{
+	struct node *root = view_root(t, slot);
+
+	if (root == NULL)
+		return ERR_NOT_FOUND;
+	if (root->flags & NODE_PINNED)
+		return 0;
+	if (t->counts.pinned_roots == TRACE_PINNED_MAX || !pin_fits(t, root))
+		return ERR_LIMIT;
+	root->flags |= NODE_PINNED;
+	t->counts.pinned_roots++;
+	if (root->keep != KEEP_ACTIVE) {
+		leave(t, &t->category[root->category], root);
+		pin_finished(t, &t->category[root->category], root);
+		note_slow(&t->category[root->category]);
+	}
+	return 0;
+}
+
+void trace_unpin(struct trace *t, uint32_t slot)
+{
+	struct node *root = view_root(t, slot);
+
+	if (root == NULL || !(root->flags & NODE_PINNED))
+		return;
+	root->flags &= (uint16_t)~NODE_PINNED;
+	t->counts.pinned_roots--;
+	if (root->keep == KEEP_PINNED) {
+		struct category *c = &t->category[root->category];
+		leave(t, c, root);
+		classify(t, c, root);
+		note_slow(c);
+		bound_recent(t, c);
+	}
+}
+
+static inline void prefetch_cell(struct trace *t, uint32_t cell)
+{
+	for (unsigned line = 0; line < CELL_SIZE; line += 64)
+		__builtin_prefetch(t->cells[cell].bytes + line, 1);
 }
 
 /* The oldest recent root of the category that holds the most of them. */
@@ -216,15 +435,10 @@ static struct node *pick_recent(struct trace *t)
 	t->victim_turns--;
 
 	struct node *root = node_at(t, c->group[KEEP_RECENT].first);
-	group_remove(t, &c->group[KEEP_RECENT], root);
-	c->recent_cells -= root->tree.cell_count;
-	/* The victims to come are cold. Have the one after next here when it is needed. */
-	if (c->group[KEEP_RECENT].first != 0) {
-		const union cell *coming =
-			&t->cells[node_at(t, c->group[KEEP_RECENT].first)->tree.later];
-		for (unsigned line = 0; line < CELL_SIZE; line += 64)
-			__builtin_prefetch(coming->bytes + line, 1);
-	}
+	/* The victims to come are cold: have them here when they are needed. Reading a few links
+	 * ahead would wait for each; but a steady store is reused from cell to cell. */
+	prefetch_cell(t, root->tree.later);
+	prefetch_cell(t, MIN(node_slot(t, root) + AHEAD, t->cell_count - 1));
 	return root;
 }
 
@@ -234,27 +448,15 @@ bool retain_evict(struct trace *t)
 
 	if (root == NULL) {
 		enum keep keep = KEEP_SLOW;
-		struct category *c = fullest_protected(t, &keep);
-		if (c == NULL)
+		struct category *fullest = fullest_protected(t, &keep);
+		if (fullest == NULL)
 			return false;
-		root = unprotect(t, c, keep);
+		root = least(t, fullest, keep);
 	}
-	t->counts.evicted++;
-	t->counts.evicted_spans += root->tree.node_count;
-	t->counts.kept_roots--;
-	cell_free_tree(t, root);
+	struct category *c = &t->category[root->category];
+	bool recent = root->keep == KEEP_RECENT;
+	evict(t, c, root);
+	if (!recent)
+		note_slow(c);
 	return true;
-}
-
-void retain_each(struct trace *t, void (*visit)(void *data, struct node *root), void *data)
-{
-	for (uint32_t i = 0; i < t->categories.count; i++) {
-		struct category *c = &t->category[i];
-		for (size_t g = 0; g < ARRAY_SIZE(c->group); g++)
-			for (uint32_t slot = c->group[g].last; slot != 0;
-			     slot = node_at(t, slot)->tree.prev)
-				visit(data, node_at(t, slot));
-		for (uint32_t k = 0; k < c->slow_count; k++)
-			visit(data, node_at(t, c->slow[k]));
-	}
 }

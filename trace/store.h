@@ -28,14 +28,19 @@ enum {
 	LONG_TITLE_SIZE = TRACE_TITLE_MAX,
 	LONG_TITLE_SHARE = 32, /* 1/32 of the budget is for titles that do not fit a cell */
 	TITLE_PART_MAX = CELL_PAYLOAD - 8,
-	NODE_INLINE_MAX = 96, /* title bytes inside a child's node */
+	NODE_INLINE_MAX = 88, /* title bytes inside a child's node */
 	ROOT_INLINE_MAX = 28, /* … inside a root's */
 	MARKS_HEAD_MAX = TRACE_MARKS_MAX / 3,
 	MARKS_TAIL_MAX = TRACE_MARKS_MAX - MARKS_HEAD_MAX,
 	MARK_ARGS_MAX = 12,
-	STAGE_LIST_MAX = 192, /* stages listed in order; later ones are added up per name */
-	SLOW_MAX = 32,	      /* slowest roots protected per category */
-	ERRORED_MAX = 64,     /* newest errored roots protected per category */
+	STAGE_LIST_MAX = 192,	     /* stages listed in order; later ones are added up per name */
+	SLOW_EVER_MAX = 8,	     /* slowest roots since the start, protected per category */
+	STATS_SHARE = 8,	     /* 1/8 of the budget is for figures that outlive spans … */
+	STATS_BYTES_MAX = 2 << 20,   /* … but no more than this */
+	SAMPLE_BUDGET_MIN = 4 << 20, /* smaller stores keep fewer samples */
+	SAMPLES_FEW = 64,
+	STAGE_SAMPLES_SHARE = 4, /* a stage keeps 1/4 of the samples of a category */
+	FREE_SLICE_NODES = 32,	 /* of an evicted tree, given back at a time */
 	NAME_CACHE_SIZE = 256,
 	FORM_CACHE_SIZE = 256,
 	MARK_FORMATTED_MAX = 1024,
@@ -50,11 +55,22 @@ enum {
 	NODE_REMOTE_PARENT = 2,	 /* a root continued from another daemon */
 	NODE_STAGE_REOPENED = 4, /* the last stage part is the current stage again */
 	NODE_TITLE_PART = 8,	 /* the title is the first part */
-	NODE_TITLE_LONG = 16	 /* title_slot is in the pool of long titles */
+	NODE_TITLE_LONG = 16,	 /* title_slot is in the pool of long titles */
+	NODE_PINNED = 32	 /* of a root */
 };
 
-/* Which of its category's groups a root is in. */
-enum keep { KEEP_ACTIVE, KEEP_RECENT, KEEP_ERRORED, KEEP_SLOW };
+/* Which of its category's groups a root is in: lists, then heaps. A dying root is in none: it was
+ * evicted, and its cells are being given back. */
+enum keep {
+	KEEP_ACTIVE,
+	KEEP_RECENT,
+	KEEP_ERRORED,
+	KEEP_PINNED,
+	KEEP_LISTS,
+	KEEP_SLOW = KEEP_LISTS, /* slowest of the last hour */
+	KEEP_EVER,		/* slowest since the start */
+	KEEP_DYING
+};
 
 struct node {
 	uint32_t generation;
@@ -69,23 +85,24 @@ struct node {
 	uint8_t stage_last; /* name of the last stage part, or STAGE_NONE */
 	uint8_t category;
 	uint8_t depth;
-	uint16_t stage_count; /* listed, without the current one */
+	uint8_t stage_count; /* listed, without the current one */
+	uint8_t keep;	     /* enum keep, of a root */
 	uint16_t flags;
-	uint32_t mark_count; /* among the parts */
+	uint16_t mark_count; /* among the parts */
+	uint16_t tail_count;
 	uint32_t tail_first, tail_last;
 	uint16_t tail_offset, tail_used;
-	uint32_t tail_count;
 	uint32_t marks_dropped;
 	uint32_t child_count, children_dropped;
 	int32_t status;
+	uint32_t fold_first;
 	const char *outcome;
 	uint64_t items, bytes;
+	uint64_t busy_ns, stage_busy_ns; /* CPU time: of the span, since its stage began */
 	uint64_t span_id;
 	uint8_t attr_count, link_count;
 	uint16_t title_len;
 	uint32_t title_slot;
-	uint32_t fold_first;
-	uint8_t keep; /* enum keep, of a root */
 	union {
 		char child_title[NODE_INLINE_MAX];
 		struct {
@@ -101,6 +118,8 @@ struct node {
 		} tree;
 	};
 };
+_Static_assert((int)STAGE_LIST_MAX <= UINT8_MAX && (int)MARKS_TAIL_MAX <= UINT16_MAX,
+	       "the counters of a node hold them");
 
 union cell {
 	struct {
@@ -139,7 +158,7 @@ struct title_part {
 };
 struct stage_part {
 	struct part part;
-	uint64_t duration_ns; /* room for more per-stage figures: readers go by size8 */
+	uint64_t duration_ns, busy_ns;
 };
 struct mark_part {
 	struct part part;
@@ -193,16 +212,52 @@ struct mark_form {
 	uint8_t precision[MARK_ARGS_MAX]; /* of strings; 255 = none */
 };
 
+/* ---- Figures that outlive spans ---- */
+
+enum sample_class { SAMPLE_OK, SAMPLE_ERRORED, SAMPLE_CANCELLED, SAMPLE_CLASSES };
+struct sample {
+	uint64_t end_ns;
+	uint64_t word; /* duration << 2 | class */
+};
+
+/* Log-linear: 32 buckets to each doubling, so that a bucket's middle is within 1/64 of its values;
+ * up to 2^41 ns (36 minutes), what is longer is in the last one. */
+enum {
+	BUCKET_BITS = 5,
+	BUCKET_RANGE_BITS = 41,
+	BUCKETS = (BUCKET_RANGE_BITS - BUCKET_BITS + 1) << BUCKET_BITS
+};
+
+/* Of the spans of a category, or of one stage in them. */
+struct figures {
+	uint32_t capacity; /* power of two */
+	uint32_t next;	   /* samples taken; the latest `capacity` are there */
+	uint64_t count[SAMPLE_CLASSES], sum_ns[SAMPLE_CLASSES], max_ns[SAMPLE_CLASSES];
+	uint32_t *buckets; /* of those that succeeded */
+	struct sample samples[];
+};
+
 struct group {
 	uint32_t first, last; /* oldest and newest root */
 	uint32_t count;
 };
+/* Slots of roots, least slow first. */
+struct heap {
+	uint32_t slot[TRACE_SLOW_MAX];
+	uint32_t count;
+	uint64_t least_ns;
+};
 struct category {
-	struct group group[3];	 /* KEEP_ACTIVE, KEEP_RECENT, KEEP_ERRORED */
-	uint32_t slow[SLOW_MAX]; /* heap, least slow first */
-	uint32_t slow_count;
-	uint64_t slow_least_ns;
-	uint64_t recent_cells, protected_cells;
+	struct group group[KEEP_LISTS];
+	struct heap slow, ever;
+	uint64_t recent_cells, protected_cells; /* protected: errored and slow */
+	uint64_t slow_from_ns;			/* 0, or what takes less is not slow */
+	uint64_t aged_ns; /* when the slow ones were last looked through for old ones */
+	uint32_t active, finished, errored, cancelled; /* spans held; errored with the cancelled */
+	bool figures_tried;
+	struct figures *figures; /* NULL until needed, or without room */
+	struct trace_limits limits;
+	struct trace_thresholds thresholds;
 };
 
 struct trace {
@@ -210,20 +265,27 @@ struct trace {
 	const struct clock *clock;
 	uint32_t cell_count, cell_high; /* cells from cell_high on were never used */
 	uint32_t cell_free, cells_used;
+	uint32_t newest; /* slot of the root begun last */
 	uint64_t anchor_ns, anchor_wall_ns;
 	uint64_t random[4];
 	uint8_t *long_titles;
 	uint32_t long_free, long_high, long_count, long_used;
-	uint64_t frees;	   /* changes whenever a cell is given back */
-	uint64_t *scratch; /* cell_count words, for statistics */
+	uint64_t frees; /* changes whenever a cell is given back */
+	uint8_t *stats; /* memory of struct figures */
+	uint32_t stats_size, stats_used, samples;
 	uint32_t victim, victim_turns;
-	uint64_t protected_cells;
+	uint64_t protected_cells, pinned_cells;
+	uint32_t dying, dying_nodes; /* first evicted root; what is to be given back of it */
 	struct trace_counts counts;
 	struct runner_observer observer;
 	struct trace_watch *watch; /* borrowed; NULL = nobody */
 	struct names categories, stages;
 	struct mark_form forms[FORM_CACHE_SIZE];
 	struct category category[TRACE_CATEGORIES_MAX];
+	/* Per category and stage: where in `stats` its figures are, in units of 64 bytes, plus 1.
+	 */
+	uint16_t stage_figures[TRACE_CATEGORIES_MAX][TRACE_STAGES_MAX];
+	uint64_t scratch[TRACE_SAMPLE_MAX]; /* for selecting */
 	/* Where the last part was read, so that reading the parts one after the other is linear. */
 	struct read_cursor {
 		uint64_t frees;
@@ -270,6 +332,17 @@ static inline struct node *node_open(struct span s)
 		return n;
 	s.trace->counts.late_calls++;
 	return NULL;
+}
+/** The same for readers: NULL also while its tree is being given back. */
+static inline struct node *node_find_kept(struct span s)
+{
+	struct node *n = s.trace != NULL ? node_find(s) : NULL;
+
+	return n != NULL && node_root(s.trace, n)->keep != KEEP_DYING ? n : NULL;
+}
+static inline struct span node_handle(struct trace *t, const struct node *n)
+{
+	return (struct span){ t, node_slot(t, n), n->generation };
 }
 /** Next node of the tree in display order: parents before children, siblings by start. NULL at the
  * end. */
@@ -319,7 +392,8 @@ static inline void cell_free_chain(struct trace *t, uint32_t first, uint32_t las
 	t->cell_free = first;
 	t->frees++;
 }
-/** All cells of a finished tree. */
+/** Give back all cells of a finished tree, little by little: what is left is done when cells are
+ * needed. */
 void cell_free_tree(struct trace *t, struct node *root);
 /** A slot for a long title, or UINT32_MAX. */
 uint32_t long_title_alloc(struct trace *t);
@@ -359,15 +433,37 @@ static inline uint8_t name_find(struct names *names, const char *text)
 	return name_find_slowly(names, text);
 }
 
+/* figures.c */
+
+/** Account for a span that has finished, and for its stages. */
+void figures_add_span(struct trace *t, const struct node *n);
+/** Of a stage; NULL when there are none. */
+const struct figures *figures_of_stage(struct trace *t, uint32_t category, uint32_t stage);
+/** The bucket a duration is counted in, and the middle of a bucket. */
+static inline uint32_t bucket_of(uint64_t ns)
+{
+	uint32_t shift = 58 - (uint32_t)__builtin_clzll(ns | (1 << BUCKET_BITS));
+	uint64_t i = ((uint64_t)shift << BUCKET_BITS) + (ns >> shift);
+
+	return i < BUCKETS ? (uint32_t)i : BUCKETS - 1;
+}
+uint64_t bucket_middle_ns(uint32_t bucket);
+enum sample_class status_class(int status);
+/** Put the rank-th smallest of v[low..high] at its place, smaller ones before it, larger ones
+ * behind; returns it. */
+uint64_t select_rank(uint64_t *v, size_t low, size_t high, size_t rank);
+/** Index, in ascending order, of the smallest value with at least p percent at or below it. */
+size_t nearest_rank(size_t count, unsigned percent);
+
 /* retain.c */
 
 void retain_begin(struct trace *t, struct node *root);
 /** The last span of a tree has finished: it leaves the active roots for the group it belongs to. */
-void retain_complete(struct trace *t, struct node *root);
-/** Give up one root, the least valuable. False when only active ones are left. */
+void retain_complete(struct trace *t, struct node *root, uint64_t now_ns);
+/** A category's limits have changed. */
+void retain_limit(struct trace *t, uint32_t category);
+/** Give up one root, the least valuable. False when only active and pinned ones are left. */
 bool retain_evict(struct trace *t);
-/** Visit every root, mostly new ones before old ones. */
-void retain_each(struct trace *t, void (*visit)(void *data, struct node *root), void *data);
 
 /* mark.c */
 
@@ -400,5 +496,10 @@ char *hex_write(char *p, const uint8_t *bytes, size_t size);
 void stream_tell(struct trace *t, const struct node *root, bool complete);
 
 /* view.c */
+
+/** Some span that is kept lives in the slot. */
+bool view_is_span(struct trace *t, uint32_t slot);
+/** The root in a slot, or NULL: whatever number the reader comes with. */
+struct node *view_root(struct trace *t, uint32_t slot);
 
 void view_fill(struct trace *t, const struct node *n, uint64_t now_ns, struct trace_span_view *ret);

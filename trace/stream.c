@@ -19,7 +19,7 @@ bool trace_look(struct trace *t, uint32_t slot, const uint8_t span_id[8],
 {
 	const struct node *n;
 
-	if (slot == 0 || slot >= t->cell_high || !(t->cells[slot].generation & 1))
+	if (!view_is_span(t, slot))
 		return false;
 	n = node_at(t, slot);
 	if (memcmp(&n->span_id, span_id, sizeof(n->span_id)) != 0)

@@ -23,7 +23,7 @@
 
 enum {
 	TRACE_BYTES_DEFAULT = 16 << 20,
-	TRACE_BYTES_MIN = 128 << 10,
+	TRACE_BYTES_MIN = 256 << 10,
 	TRACE_BYTES_MAX = 1 << 30,
 	TRACE_CATEGORIES_MAX = 64,
 	TRACE_STAGES_MAX = 64, /* distinct stage names */
@@ -35,6 +35,11 @@ enum {
 	TRACE_MARK_TEXT_MAX = 256, /* bytes of string arguments copied per mark */
 	TRACE_DEPTH_MAX = 16,
 	TRACE_SPANS_PER_ROOT_MAX = 10000,
+	TRACE_SLOW_MAX = 24,	/* slowest roots of the last hour protected per category */
+	TRACE_ERRORED_MAX = 64, /* newest errored ones, unless a category's limits say otherwise */
+	TRACE_PINNED_MAX = 64,	/* in all, and at most a quarter of the budget */
+	TRACE_LIMIT_MAX = 65536,
+	TRACE_SAMPLE_MAX = 1024, /* latest spans of a category behind its exact percentiles */
 	TRACE_ID_HEX_SIZE = 33,
 	TRACE_SPAN_ID_HEX_SIZE = 17,
 	TRACEPARENT_SIZE = 56
@@ -112,7 +117,19 @@ void trace_observe(struct trace *t, struct runner *runner);
 
 /* What to look for. Zero-initialised = the 20 newest roots of everything. Every field narrows.
  * Roots of one trace (has_id) come in order of their start. Borrows its strings. */
-enum trace_sort { TRACE_SORT_NEWEST, TRACE_SORT_SLOWEST };
+enum trace_sort { TRACE_SORT_NEWEST, TRACE_SORT_SLOWEST, TRACE_SORT_OLDEST };
+enum {
+	TRACE_QUERY_IDS_MAX = 16,
+	TRACE_QUERY_ATTRS_MAX = 4,
+	TRACE_QUERY_STAGES_MAX = 4,
+	TRACE_CURSOR_SIZE = 56
+};
+/* Where a page of results ended: the order and the roots of the following pages are those of the
+ * time of the first page, whatever happens meanwhile; only what is evicted is missing. */
+struct trace_cursor {
+	enum trace_sort sort;
+	uint64_t as_of_ns, key, tie;
+};
 struct trace_query {
 	/* Exact; NULL = any. Any span's category matches, its root is shown. */
 	const char *category;
@@ -120,14 +137,33 @@ struct trace_query {
 	const char *text;
 	bool has_id;
 	uint8_t id[16]; /* trace id; roots on both sides of a sync share one */
-	bool active, finished, errored;
-	bool success;		 /* not errored (yet) */
+	uint8_t more_ids[TRACE_QUERY_IDS_MAX - 1][16]; /* beyond the first: any of them */
+	uint32_t more_id_count;
+	bool active, finished, errored, cancelled; /* errored: cancelled ones too */
+	bool success;				   /* not errored (yet) */
 	uint64_t min_ns, max_ns; /* of the root, until now while active; 0 = no bound */
-	uint32_t limit;		 /* 0 = 20; at most 250 */
+	/* Roots of which something lies between the two: as wall time, or as time before now. 0 =
+	 * no bound. */
+	uint64_t since_wall_ns, until_wall_ns, since_ago_ns, until_ago_ns;
+	/* Some span has the attribute: "key", or "key:value" exactly. All of them. */
+	const char *attrs[TRACE_QUERY_ATTRS_MAX];
+	uint32_t attr_count;
+	/* Some span was in the stage for at least that long in sum. All of them. */
+	struct {
+		const char *name;
+		size_t name_len;
+		uint64_t min_ns;
+	} stages[TRACE_QUERY_STAGES_MAX];
+	uint32_t stage_count;
+	uint32_t limit; /* 0 = 20; at most 250 */
 	enum trace_sort sort;
+	bool has_cursor; /* what comes after; its order wins over sort */
+	struct trace_cursor cursor;
 };
-/** Fill from a URL query parameter, percent-decoded: category, q or text, id, active, finished,
- *  errored, success, min, max (durations as in Go: 1.5s), n or limit, sort (newest, slowest). An
+/** Fill from a URL query parameter, percent-decoded: category, q or text, id (repeatable), active,
+ *  finished, errored, cancelled, success, min, max (durations as in Go: 1.5s), since, until (a
+ *  duration back from now, or a time as in RFC 3339), attr (key or key:value, repeatable), stage
+ *  (name or name:duration, repeatable), n or limit, sort (newest, slowest, oldest), cursor. An
  *  empty value is no condition (for a bool: true). 0; ERR_NOT_FOUND for an unknown key (ignored by
  *  callers that have keys of their own); ERR_MALFORMED with a text for the user in ret_why and q
  *  as it was. */
@@ -184,15 +220,57 @@ struct trace_counts {
 	uint64_t created, finished, evicted, dropped_spans, dropped_marks, late_calls;
 	uint64_t kept_roots, active_roots, used_bytes, budget_bytes;
 	uint64_t created_spans, finished_spans, evicted_spans;
-	uint64_t dropped_parts; /* attributes and links without room, stages not told apart */
+	uint64_t dropped_parts;	  /* attributes and links without room, stages not told apart */
+	uint64_t pinned_roots;	  /* of the kept and active ones */
+	uint64_t dropped_pins;	  /* that grew too large while they were active */
+	uint64_t dropped_figures; /* categories and stages without room for statistics */
 };
 void trace_counts(const struct trace *t, struct trace_counts *ret);
 
 /** Roots that match, best first: slots to pass to trace_walk, valid until the next write. Returns
  *  how many were written (at most q->limit and cap). ret_matched = how many match in all, ret_total
- *  = how many there are; either may be NULL. */
+ *  = how many there are; either may be NULL. All in one go, which for a text in a full store takes
+ *  some 10 ms: on a loop, use trace_find. */
 size_t trace_search(struct trace *t, const struct trace_query *q, uint32_t *ret_roots, size_t cap,
 		    uint64_t *ret_matched, uint64_t *ret_total);
+
+/* The same in steps of less than 1 ms. The store may be written to between them: roots that begin
+ * after the search began are not seen, and those evicted meanwhile may be. Holds nothing; it may be
+ * forgotten at any time. */
+struct trace_find {
+	uint64_t matched, total; /* so far */
+	/* private */
+	struct trace *t;
+	struct trace_query q;
+	uint64_t as_of_ns, as_of_wall_ns;
+	uint64_t since_ns, until_ns;
+	uint64_t category_mask;
+	uint32_t slot, slots_left, high;
+	struct span root; /* the one being looked through */
+	uint32_t node;
+	uint32_t unmet;
+	uint32_t count, cap;
+	uint64_t after_cursor;
+	uint8_t stage_ids[TRACE_QUERY_STAGES_MAX];
+	struct {
+		char text[256]; /* lower case */
+		uint8_t fallback[256];
+		size_t len;
+	} needle;
+	struct trace_found {
+		uint32_t slot, generation;
+		uint64_t key, tie;
+	} found[250];
+};
+/** Copies q, and what it borrows must live as long as the search. */
+void trace_find_begin(struct trace_find *f, struct trace *t, const struct trace_query *q);
+/** True when the search is complete. */
+bool trace_find_step(struct trace_find *f);
+/** The result, without what has been evicted since; valid until the next write. */
+size_t trace_find_roots(const struct trace_find *f, uint32_t *ret_roots, size_t cap);
+/** The cursor of the next page as text for trace_query_set. False when this was the last. */
+bool trace_find_cursor(const struct trace_find *f, char ret[TRACE_CURSOR_SIZE]);
+
 /** Visit a root and all its descendants in display order. visit returns false to stop. */
 void trace_walk(struct trace *t, uint32_t root,
 		bool (*visit)(void *data, const struct trace_span_view *s), void *data);
@@ -221,19 +299,79 @@ struct trace_watch {
 /** Install the one watcher, or none (NULL). Borrows it. Without one, it costs a test for NULL. */
 void trace_watch(struct trace *t, struct trace_watch *w);
 
-/* Statistics of one category over the finished roots and spans that are kept. Errored ones are
- * counted apart and not in the percentiles. */
+/* ---- Retention ---- */
+
+/* What is kept of a category beyond its active and pinned roots. What exceeds them joins the recent
+ * ones at their old end. */
+struct trace_limits {
+	uint32_t recent_max;  /* other roots; 0 = as many as the budget allows */
+	uint32_t slow_max;    /* slowest of the last hour, at most TRACE_SLOW_MAX */
+	uint32_t errored_max; /* newest that failed, at most TRACE_LIMIT_MAX */
+};
+/** Takes effect as traces finish; the default is { 0, TRACE_SLOW_MAX, TRACE_ERRORED_MAX }. The
+ * category, a static string, need not have been used yet. ERR_LIMIT: too many categories;
+ * ERR_MALFORMED: a limit beyond what it may be. */
+int trace_limits_set(struct trace *t, const char *category, const struct trace_limits *limits);
+
+/** Keep a root, found by trace_search, until it is unpinned; an active one too, unless its tree
+ *  grows too large. Idempotent. ERR_LIMIT: TRACE_PINNED_MAX, or a quarter of the budget is pinned;
+ *  ERR_NOT_FOUND: no root is there. */
+int trace_pin(struct trace *t, uint32_t root);
+void trace_unpin(struct trace *t, uint32_t root);
+
+/* ---- Statistics ---- */
+
+/* How slow is too slow, for who shows percentiles. 0 = never. */
+struct trace_thresholds {
+	uint64_t p50_ns, p90_ns, p99_ns;
+};
+/** ERR_LIMIT: too many categories. */
+int trace_thresholds_set(struct trace *t, const char *category,
+			 const struct trace_thresholds *thresholds);
+
+struct trace_lifetime {
+	uint64_t succeeded, errored,
+		cancelled; /* spans since the start; errored without cancelled */
+	uint64_t p10_ns, p50_ns, p90_ns, p99_ns; /* of those that succeeded, within 2 %; above 36
+						    minutes only max_ns is right */
+	uint64_t max_ns;			 /* exact */
+	uint64_t sum_ns;			 /* of those that succeeded */
+};
+/* Figures of a category, or of one stage in its spans. The percentiles are of spans that succeeded;
+ * others are counted apart. Evicting a span takes it out of what is kept, not out of the sample and
+ * the lifetime. */
 struct trace_stats {
 	const char *category;
-	uint64_t active, finished, errored;
-	/* Exact, nearest rank, over sample_count spans. */
+	const char *stage; /* NULL: of whole spans */
+	/* Spans that are kept; errored includes the cancelled. 0 of a stage. */
+	uint64_t active, finished, errored, cancelled;
+	/* Exact, nearest rank, over the sample_count spans that succeeded among the latest finished
+	 * ones (at most TRACE_SAMPLE_MAX, fewer of a stage). */
 	uint64_t p10_ns, p50_ns, p90_ns, p99_ns, max_ns;
 	uint64_t sample_count;
-	uint64_t window_ns; /* age of the oldest span in the sample */
+	uint64_t sample_errored, sample_cancelled; /* the others among them; errored without
+						      cancelled */
+	uint64_t errored_p50_ns, errored_max_ns;
+	uint64_t window_ns;			 /* since the start of the oldest span among them */
+	uint64_t oldest_wall_ns, newest_wall_ns; /* when the first and the last of them ended */
+	double rate_per_s;			 /* finished spans, over the window */
+	bool p50_over, p90_over, p99_over;	 /* its threshold */
+	struct trace_lifetime lifetime;
+	/* Roots that are kept, by why. */
+	uint32_t recent_roots, slow_roots, errored_roots, active_roots, pinned_roots;
+	uint64_t kept_bytes; /* of those that are neither active nor pinned */
+	struct trace_limits limits;
+	struct trace_thresholds thresholds;
 };
-/** One entry per category that has spans, by name; returns how many were written. Uses the store's
- *  scratch memory; linear in what is kept. */
+/** One entry per category that has finished a span or holds one, by name; returns how many were
+ *  written. Independent of how much is kept. */
 size_t trace_stats_all(struct trace *t, struct trace_stats *ret, size_t cap);
+/** The same over the samples of the last window_ns only, where rate_per_s is over window_ns. */
+size_t trace_stats_recent(struct trace *t, uint64_t window_ns, struct trace_stats *ret, size_t cap);
+/** The stages of a category, the one with the most time in sum first. A stage's time is its total
+ *  in one span, and succeeded when the span did. */
+size_t trace_stats_stages(struct trace *t, const char *category, struct trace_stats *ret,
+			  size_t cap);
 
 /* ---- Rendering ---- */
 

@@ -39,9 +39,15 @@ void view_fill(struct trace *t, const struct node *n, uint64_t now_ns, struct tr
 		memcpy(ret->parent_id, &n->tree.remote_id, sizeof(ret->parent_id));
 }
 
-static bool slot_is_node(const struct trace *t, uint32_t slot)
+bool view_is_span(struct trace *t, uint32_t slot)
 {
-	return slot != 0 && slot < t->cell_high && (t->cells[slot].generation & 1);
+	return slot != 0 && slot < t->cell_high && (t->cells[slot].generation & 1) &&
+	       node_root(t, node_at(t, slot))->keep != KEEP_DYING;
+}
+
+struct node *view_root(struct trace *t, uint32_t slot)
+{
+	return view_is_span(t, slot) && node_is_root(t, node_at(t, slot)) ? node_at(t, slot) : NULL;
 }
 
 void trace_walk(struct trace *t, uint32_t root,
@@ -50,7 +56,7 @@ void trace_walk(struct trace *t, uint32_t root,
 	uint64_t now = clock_now_ns(t->clock);
 	struct trace_span_view v;
 
-	if (!slot_is_node(t, root) || !node_is_root(t, node_at(t, root)))
+	if (view_root(t, root) == NULL)
 		return;
 	for (const struct node *n = node_at(t, root); n != NULL; n = tree_next(t, n)) {
 		view_fill(t, n, now, &v);
@@ -62,7 +68,7 @@ void trace_walk(struct trace *t, uint32_t root,
 /* The node of a view, or NULL if the view outlived it. */
 static const struct node *node_of_view(struct trace *t, const struct trace_span_view *s)
 {
-	if (!slot_is_node(t, s->slot))
+	if (!view_is_span(t, s->slot))
 		return NULL;
 	const struct node *n = node_at(t, s->slot);
 	return memcmp(&n->span_id, s->span_id, sizeof(s->span_id)) == 0 ? n : NULL;

@@ -112,7 +112,7 @@ static void bad_parameters_are_refused_with_a_text_and_change_nothing(void **sta
 		{ "n", "ten" },
 		{ "n", "99999999999999999999" },
 		{ "n", "1.5" },
-		{ "sort", "oldest" },
+		{ "sort", "best" },
 	};
 	struct trace_query q, zero = { 0 };
 	char why[100], text[400];

@@ -151,7 +151,7 @@ static void protected_traces_take_at_most_half_of_the_budget(void **state)
 	for (int i = 0; i < 5000; i++)
 		whole_trace(f, "b", "recent", 1, 0);
 	uint64_t recent = count_matching(f, &(struct trace_query){ .category = "b" });
-	assert_true(recent * 256 > TRACE_BYTES_MIN / 3);
+	assert_true(recent * 256 > TRACE_BYTES_MIN / 6);
 	assert_true(count_matching(f, &(struct trace_query){ .errored = true }) > 5);
 	assert_int_equal(counts_of(f).dropped_spans, 0);
 }

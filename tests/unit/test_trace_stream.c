@@ -83,7 +83,8 @@ int main(void)
 			teardown),
 		cmocka_unit_test_setup_teardown(what_was_told_is_found_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_is_told_without_a_watcher, setup, teardown),
-		cmocka_unit_test_setup_teardown(an_evicted_span_is_not_found, setup_small, teardown),
+		cmocka_unit_test_setup_teardown(an_evicted_span_is_not_found, setup_small,
+						teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
