@@ -335,52 +335,28 @@ static int add_advertiser(struct fetch_set *s, struct fetch_want *w, unsigned pe
 	return FETCH_NEED_KNOWN;
 }
 
-static int add_checking(struct fetch_set *s, const struct hash *h, enum object_kind kind,
-			const struct group_key *key)
+int fetch_set_need(struct fetch_set *s, unsigned peer, const struct hash *h)
 {
+	struct fetch_want *w = fetch_set_find(s, h);
+	struct group_key key = { 0 };
 	struct fetch_group *g;
-	struct fetch_want *w;
 	int err;
 
+	if (w != NULL)
+		return add_advertiser(s, w, peer);
 	w = want_new(s, h, &err);
 	if (w == NULL)
 		return err;
-	w->kind = (uint8_t)kind;
+	w->kind = OBJECT_COMMIT;
 	w->priority = STORE_WANT_COMMIT;
-	g = group_get(s, key);
+	peers_add(&key.candidates, peer);
+	g = group_get(s, &key);
 	if (g == NULL) {
 		want_forget(s, w);
 		return UV_ENOMEM;
 	}
 	want_in(s, w, g, FETCH_CHECKING);
 	return FETCH_NEED_NEW;
-}
-
-int fetch_set_need(struct fetch_set *s, unsigned peer, const struct hash *h)
-{
-	struct fetch_want *w = fetch_set_find(s, h);
-	struct group_key key = { 0 };
-
-	if (w != NULL)
-		return add_advertiser(s, w, peer);
-	peers_add(&key.candidates, peer);
-	return add_checking(s, h, OBJECT_COMMIT, &key);
-}
-
-int fetch_set_require(struct fetch_set *s, const struct hash *h, const struct fetch_want *parent)
-{
-	struct fetch_want *w = fetch_set_find(s, h);
-	struct group_key key = { 0 };
-	int rc = FETCH_NEED_KNOWN;
-
-	if (w == NULL) {
-		key.candidates = parent->group->key.candidates;
-		return add_checking(s, h, OBJECT_CAPABILITY, &key);
-	}
-	for (unsigned i = 0; i < FETCH_PEERS_MAX && rc >= 0; i++)
-		if (peers_has(&parent->group->key.candidates, i))
-			rc = add_advertiser(s, w, i);
-	return MIN(rc, FETCH_NEED_KNOWN);
 }
 
 void fetch_set_checked(struct fetch_set *s, const struct hash *h, bool present)
@@ -398,10 +374,18 @@ void fetch_set_checked(struct fetch_set *s, const struct hash *h, bool present)
 	want_move(s, w, w->group, wanted_or_failed(s, &w->group->key));
 }
 
-/* Who has what led here has this too; of those, who failed at this before stays out. */
-static void inherit(struct group_key *key, const struct fetch_want *parent)
+/* Commits and capabilities are wanted by stashed commits only, which nobody has vouched for yet. */
+static bool is_content(const struct store_want *want)
 {
-	key->known = 1;
+	return want->kind != OBJECT_COMMIT && want->kind != OBJECT_CAPABILITY;
+}
+
+/* Who has what led here has this too; of those, who failed at this before stays out. */
+static void inherit(struct group_key *key, const struct store_want *want,
+		    const struct fetch_want *parent)
+{
+	if (is_content(want))
+		key->known = 1;
 	if (parent == NULL || parent->group == NULL)
 		return;
 	for (int i = 0; i < WORDS; i++)
@@ -412,7 +396,7 @@ static void inherit(struct group_key *key, const struct fetch_want *parent)
 		key->candidates.w[i] &= ~key->failed.w[i];
 }
 
-static int add_known(struct fetch_set *s, struct fetch_want *w, const struct store_want *want,
+static int add_again(struct fetch_set *s, struct fetch_want *w, const struct store_want *want,
 		     const struct fetch_want *parent)
 {
 	struct group_key key;
@@ -422,16 +406,14 @@ static int add_known(struct fetch_set *s, struct fetch_want *w, const struct sto
 	if (w->group == NULL)
 		return 0; /* settled; what says otherwise is older than that */
 	key = w->group->key;
-	inherit(&key, parent);
+	inherit(&key, want, parent);
 	g = group_get(s, &key);
 	if (g == NULL)
 		return UV_ENOMEM;
-	if (state == FETCH_CHECKING) {
+	if (state == FETCH_CHECKING)
 		s->counts.discovered++;
-		state = FETCH_WANTED;
-	} else if (state == FETCH_FAILED) {
-		state = FETCH_WANTED;
-	}
+	if (state == FETCH_CHECKING || state == FETCH_FAILED)
+		state = wanted_or_failed(s, &key);
 	if (w->size == 0)
 		w->size = want->size;
 	want_set(s, w, g, state, MIN(w->priority, want->priority));
@@ -446,17 +428,17 @@ int fetch_set_add(struct fetch_set *s, const struct store_want *want,
 	struct fetch_group *g;
 	int err;
 
-	if (want->priority > s->max_priority)
+	if (want->priority > s->max_priority || (parent == NULL && !is_content(want)))
 		return 0;
 	if (w != NULL)
-		return add_known(s, w, want, parent);
+		return add_again(s, w, want, parent);
 	w = want_new(s, &want->hash, &err);
 	if (w == NULL)
 		return err;
 	w->kind = (uint8_t)want->kind;
 	w->size = want->size;
 	w->priority = want->priority;
-	inherit(&key, parent);
+	inherit(&key, want, parent);
 	g = group_get(s, &key);
 	if (g == NULL) {
 		want_forget(s, w);

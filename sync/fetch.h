@@ -88,8 +88,8 @@ struct fetch_want *fetch_set_find(const struct fetch_set *s, const struct hash *
 void fetch_set_join(struct fetch_set *s, unsigned peer);
 /** Its reconciliation succeeded: it is in the scope, and may have any known want. */
 void fetch_set_possible(struct fetch_set *s, unsigned peer);
-/** Will provide nothing more. What only it advertised fails, now or when it is released: leave first, then give back what is in
- *  flight, or others look in vain between the two. */
+/** Will provide nothing more. What only it advertised fails, now or when it is released: leave
+ * first, then give back what is in flight, or others look in vain between the two. */
 void fetch_set_leave(struct fetch_set *s, unsigned peer);
 
 /* ---- Wants ---- */
@@ -98,13 +98,11 @@ enum { FETCH_NEED_REPEATED = 0, FETCH_NEED_KNOWN = 1, FETCH_NEED_NEW = 2 };
 /** A peer listed a commit. NEW: it is in state checking now; KNOWN: it has one more advertiser, or
  * is settled; REPEATED: this peer listed it before. ERR_LIMIT, UV_ENOMEM. */
 int fetch_set_need(struct fetch_set *s, unsigned peer, const struct hash *h);
-/** An arrived commit cannot be accepted without this capability: the commit's advertisers have it.
- * Results as above. */
-int fetch_set_require(struct fetch_set *s, const struct hash *h, const struct fetch_want *parent);
 /** What the look-up of a new one gave. */
 void fetch_set_checked(struct fetch_set *s, const struct hash *h, bool present);
-/** Something the store wants. `parent` (NULL = unknown): the want in flight whose blob refers to
- * it. 0, ERR_LIMIT, UV_ENOMEM. */
+/** Something the store wants. `parent` (NULL = unknown): the want in flight whose blob led to it. A
+ * commit or capability is what a stashed commit waits for: asked only from who advertised that one,
+ * and left out without parent (the next reconciliation lists it). 0, ERR_LIMIT, UV_ENOMEM. */
 int fetch_set_add(struct fetch_set *s, const struct store_want *want,
 		  const struct fetch_want *parent);
 
@@ -122,7 +120,8 @@ void fetch_set_release(struct fetch_set *s, struct fetch_want *w, bool failed);
  * a want. */
 bool fetch_set_arrived(struct fetch_set *s, const struct hash *h);
 
-/** Others have in flight, look up, or are to be asked for, what this peer may have too: it may yet be needed. */
+/** Others have in flight, look up, or are to be asked for, what this peer may have too: it may yet
+ * be needed. */
 bool fetch_set_waits(struct fetch_set *s, unsigned peer);
 /** How much of what this peer advertised, or was asked for in vain, nobody can provide any more. */
 uint64_t fetch_set_owed(struct fetch_set *s, unsigned peer);

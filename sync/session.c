@@ -315,7 +315,7 @@ static unsigned stage(struct session *s)
 		return s->asked_commits > 0 ? FETCH_COMMITS : FETCH_CONTENT;
 	if (s->put_count > 0 || s->has_running || s->to_check_count > 0)
 		return STORE;
-	if (fetch_set_waits(s->wave->wants, s->index) || s->wave->loading)
+	if (fetch_set_waits(s->wave->wants, s->index) || s->wave->loading || s->wave->reload)
 		return WAIT;
 	return CLOSING;
 }
@@ -407,7 +407,6 @@ static enum op_step do_closing(struct session *s)
 	if (s->op.pending > 0)
 		return OP_WAIT;
 	runner_timer_stop(s->op.env.runner, &s->timer);
-	session_rounds_end(s); /* the last puts may have left something to look up */
 	op_move(&s->op, DONE);
 	return OP_NEXT;
 }

@@ -68,9 +68,6 @@ struct session {
 	struct store_put put;
 	struct store_blob put_blobs[SYNC_PUT_BATCH_BLOBS];
 	struct fetch_want *put_wants[SYNC_PUT_BATCH_BLOBS];
-	struct wire_bytes
-		put_commits[SYNC_PUT_BATCH_BLOBS]; /* copies: what a stashed one still needs */
-	const struct fetch_want *stashing;
 	size_t put_count;
 	uint64_t put_bytes;
 	uint64_t activity_ms, activity_bytes; /* when, and at what count of received bytes, the idle
@@ -105,8 +102,6 @@ int session_rounds_begin(struct session *s);
 /** Sends a round that was held back, starts look-ups. */
 void session_rounds_work(struct session *s);
 void session_rounds_end(struct session *s);
-/** Have a want that is in state checking looked up. */
-int session_check(struct session *s, const struct hash *h);
 
 int session_fetch_ask(struct session *s);
 /** Starts a put if there is something to put and none is running. */

@@ -257,34 +257,9 @@ static int add_children(struct session *s, const struct store_put *p)
 
 	for (size_t i = 0; i < p->want_count && err == 0; i++)
 		err = fetch_set_add(s->wave->wants, &p->wants[i], s->put_wants[0]);
+	if (p->wants_total > p->want_count)
+		s->wave->reload = true;
 	return err;
-}
-
-/* A stashed commit may wait for a capability, which no peer lists. (Its parents are commits, and
- * listed.) */
-static bool require_capability(void *data, const struct object_link *l)
-{
-	struct session *s = data;
-	int rc = 0;
-
-	if (l->kind == OBJECT_CAPABILITY)
-		rc = fetch_set_require(s->wave->wants, &l->target, s->stashing);
-	if (rc == FETCH_NEED_NEW)
-		rc = session_check(s, &l->target);
-	if (rc < 0) {
-		fetch_set_checked(s->wave->wants, &l->target, false);
-		session_fail(s, rc);
-	}
-	return rc >= 0;
-}
-
-static void stash_one(struct session *s, struct fetch_want *w, const struct wire_bytes *commit)
-{
-	s->stashing = w;
-	if (commit->data != NULL)
-		(void)object_links(OBJECT_COMMIT, commit->data, commit->len, require_capability, s);
-	fetch_set_settle(s->wave->wants, w, FETCH_STASHED);
-	claims_release(&s->sync->claims, &w->hash, false);
 }
 
 /* Large blobs are first hashed by the store: then wrong bytes say nothing against the hash. */
@@ -293,8 +268,7 @@ static bool is_mismatch(const struct store_blob *blob)
 	return blob->status == ERR_VERIFY && blob->len > SESSION_HASH_INLINE_MAX;
 }
 
-static void settle_one(struct session *s, const struct store_blob *blob, struct fetch_want *w,
-		       const struct wire_bytes *commit)
+static void settle_one(struct session *s, const struct store_blob *blob, struct fetch_want *w)
 {
 	struct fetch_set *wants = s->wave->wants;
 
@@ -303,7 +277,8 @@ static void settle_one(struct session *s, const struct store_blob *blob, struct 
 		claims_release(&s->sync->claims, &w->hash, true);
 		sync_blob_stored(s->sync, s->wave, &w->hash);
 	} else if (blob->status == ERR_MISSING) {
-		stash_one(s, w, commit);
+		fetch_set_settle(wants, w, FETCH_STASHED);
+		claims_release(&s->sync->claims, &w->hash, false);
 	} else if (is_mismatch(blob) || blob->status == ERR_PROTOCOL) {
 		give_back(s, w, true);
 		session_blame(s, blob->status);
@@ -323,7 +298,7 @@ static void settle(struct session *s, const struct store_put *p)
 
 	count_stored(s, p);
 	for (size_t i = 0; i < s->put_count; i++)
-		settle_one(s, &s->put_blobs[i], s->put_wants[i], &s->put_commits[i]);
+		settle_one(s, &s->put_blobs[i], s->put_wants[i]);
 	for (size_t i = 0; i < p->commit_count; i++)
 		(void)fetch_set_arrived(s->wave->wants, &p->commits[i].hash);
 	if (err < 0)
@@ -354,20 +329,11 @@ static void on_put(struct store_put *p, int status)
 	else
 		put_failed(s, status);
 	store_put_fini(p);
-	for (size_t i = 0; i < s->put_count; i++)
-		mem_free((void *)(uintptr_t)s->put_commits[i].data);
 	s->put_count = 0;
 	s->put_bytes = 0;
 	wave_kick(s->wave);
 	op_release(&s->op);
 	op_defer(&s->op);
-}
-
-static struct wire_bytes copy_commit(const struct store_blob *blob)
-{
-	if (blob->kind != OBJECT_COMMIT)
-		return (struct wire_bytes){ 0 };
-	return (struct wire_bytes){ mem_dup(blob->data, blob->len), blob->len };
 }
 
 /* The oldest arrivals of one origin, as many as one put takes. */
@@ -381,7 +347,6 @@ static size_t fill_batch(struct session *s)
 	       fetch_want_same_origin(s->arrived_wants[0], s->arrived_wants[n])) {
 		s->put_blobs[n] = s->arrived[n];
 		s->put_wants[n] = s->arrived_wants[n];
-		s->put_commits[n] = copy_commit(&s->arrived[n]);
 		s->put_bytes += s->arrived[n].len;
 		n++;
 	}

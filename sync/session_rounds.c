@@ -44,7 +44,7 @@ static void check_needs(struct session *s)
 			true, on_checked);
 }
 
-int session_check(struct session *s, const struct hash *h)
+static int to_check_add(struct session *s, const struct hash *h)
 {
 	if (s->to_check_count == s->to_check_cap) {
 		size_t cap = s->to_check_cap > 0 ? s->to_check_cap * 2 : 64;
@@ -87,7 +87,7 @@ static bool on_need(void *data, const struct hash *id)
 		s->sink_error = MIN(rc, 0);
 		return rc > 0;
 	}
-	s->sink_error = session_check(s, id);
+	s->sink_error = to_check_add(s, id);
 	if (s->sink_error < 0)
 		fetch_set_checked(s->wave->wants, id, false);
 	return true;

@@ -169,6 +169,30 @@ static void two_waves_fetch_each_blob_once(void **state)
 	scene_fini(&s);
 }
 
+/* One wave brings the commit and is cut; the other, which waited for it, goes on with what it
+ * refers to. */
+static void a_wave_learns_what_another_wave_brought(void **state)
+{
+	struct scene s;
+	struct run other;
+	struct scope all;
+
+	(void)state;
+	scene_init(&s, 21, 20, 100000);
+	host_put_thing(s.a, &s.t);
+	all = sync_world_scope(&s.w, "", SCOPE_RECURSIVE);
+	run_start(&s.r, s.b, &s.scope, STORE_WANT_HISTORY, &s.a, 1, 600000);
+	run_start(&other, s.b, &all, STORE_WANT_HISTORY, &s.a, 1, 600000);
+	while (s.r.wave.progress.blobs_downloaded == 0)
+		assert_true(manual_loop_step(&s.w.loop));
+	sync_wave_cut(&s.r.wave, SYNC_CUT_STRAGGLER);
+	run_wait(&s.r);
+	run_wait(&other);
+	CHECK_STATUS(0, other.status);
+	assert_true(host_has_thing(s.b, &s.t));
+	scene_fini(&s);
+}
+
 /* What was interrupted is continued: the commit is here already, so no peer lists it as missing. */
 static void what_was_interrupted_is_continued(void **state)
 {
@@ -507,6 +531,7 @@ int main(void)
 		cmocka_unit_test(when_one_is_cut_another_finishes),
 		cmocka_unit_test(a_reset_connection_is_told_and_another_finishes),
 		cmocka_unit_test(two_waves_fetch_each_blob_once),
+		cmocka_unit_test(a_wave_learns_what_another_wave_brought),
 		cmocka_unit_test(what_was_interrupted_is_continued),
 		cmocka_unit_test(a_deadline_keeps_what_arrived),
 		cmocka_unit_test(a_cut_session_says_why),

@@ -72,6 +72,8 @@ static void timed_out_at_any_moment_it_ends_cleanly(void **state)
 		run_start(&s.r, s.b, &s.scope, STORE_WANT_HISTORY, &s.a, 1, ms);
 		run_wait(&s.r);
 		status = s.r.status;
+		/* what had arrived was stored all the same */
+		assert_false(sync_world_marked(&s.w, "sync.peer", "storing"));
 		if (status != 0)
 			CHECK_STATUS(UV_ETIMEDOUT, status);
 		then_it_completes(&s);

@@ -195,6 +195,31 @@ static void what_only_a_leaver_advertised_fails(void **state)
 	fetch_set_free(s);
 }
 
+/* Anybody can sign a commit that waits for what does not exist: only its advertisers are asked for
+ * that. */
+static void what_a_stashed_commit_waits_for_is_asked_from_its_advertisers(void **state)
+{
+	struct store_want w = { .hash = h(10),
+				.kind = OBJECT_CAPABILITY,
+				.priority = STORE_WANT_COMMIT };
+	struct fetch_set *s = set_new(2);
+
+	(void)state;
+	CHECK_STATUS(0, fetch_set_add(s, &w, NULL));
+	assert_int_equal(fetch_set_outstanding(s), 0);
+	need(s, A, 1);
+	assert_int_equal(take(s, A), 1);
+	CHECK_STATUS(0, fetch_set_add(s, &w, get(s, 1)));
+	fetch_set_settle(s, get(s, 1), FETCH_STASHED);
+	fetch_set_possible(s, B);
+	assert_int_equal(take(s, B), 0);
+	assert_int_equal(take(s, A), 10);
+	fetch_set_release(s, get(s, 10), true);
+	assert_int_equal(get(s, 10)->state, FETCH_FAILED);
+	assert_int_equal(take(s, B), 0);
+	fetch_set_free(s);
+}
+
 static void older_wants_are_asked_from_any_peer_of_the_scope(void **state)
 {
 	struct fetch_set *s = set_new(2);
@@ -441,6 +466,7 @@ int main(void)
 		cmocka_unit_test(a_late_advertiser_revives_what_failed),
 		cmocka_unit_test(what_was_released_without_fault_is_asked_again),
 		cmocka_unit_test(what_only_a_leaver_advertised_fails),
+		cmocka_unit_test(what_a_stashed_commit_waits_for_is_asked_from_its_advertisers),
 		cmocka_unit_test(older_wants_are_asked_from_any_peer_of_the_scope),
 		cmocka_unit_test(plenty_is_shared_with_peers_of_the_scope),
 		cmocka_unit_test(who_is_in_flight_elsewhere_is_waited_for),
