@@ -110,9 +110,9 @@ struct family {
 	unsigned rtt_count, rtt_p90_ms; /* p90 0 = unknown */
 	uint64_t bootstrap_ms;		/* when to try again; 0 = now */
 	uint64_t backoff_ms;
-	uint64_t self_search_ms; /* next look around our own id */
-	unsigned fill;		 /* buckets still to be searched after a bootstrap */
-	bool searching;		 /* an upkeep search is under way */
+	uint64_t self_search_ms, self_interval_ms; /* the next look around our own id */
+	unsigned fill;	/* buckets still to be searched after a bootstrap */
+	bool searching; /* an upkeep search is under way */
 };
 
 struct announcement {

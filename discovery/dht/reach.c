@@ -59,7 +59,7 @@ void reach_set_external(struct dht *d, unsigned family, const struct dht_address
 	id_bind(&id, external);
 	table_rebase(&f->table, &id, dht_now(d));
 	d->stats.id_changes++;
-	f->self_search_ms = 0;
+	f->self_search_ms = f->self_interval_ms = 0;
 }
 
 void reach_seen_as(struct dht *d, const struct dht_address *voter, const struct dht_address *seen)

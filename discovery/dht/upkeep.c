@@ -20,7 +20,8 @@ enum {
 	CYCLE_MS = 600000, /* to ask the whole table once */
 	BACKOFF_MIN_MS = 15000,
 	BACKOFF_MAX_MS = 900000,
-	SELF_SEARCH_MS = 900000,
+	SELF_SEARCH_MIN_MS = 3000,
+	SELF_SEARCH_MAX_MS = 900000,
 	FILL_BUCKETS_MAX = 12,
 	EXPIRE_MS = 60000
 };
@@ -54,7 +55,6 @@ void upkeep_search_ended(struct dht *d, const struct search *s)
 		d->bootstrapped = true;
 		f->backoff_ms = 0;
 		f->fill = MIN(f->table.depth, (unsigned)FILL_BUCKETS_MAX);
-		f->self_search_ms = dht_now(d) + SELF_SEARCH_MS;
 		upkeep_soon(d);
 	}
 }
@@ -82,7 +82,10 @@ static void bootstrap(struct dht *d, unsigned family)
 					MIN(2 * f->backoff_ms, (uint64_t)BACKOFF_MAX_MS);
 		f->bootstrap_ms = now + f->backoff_ms + runner_random_below(d->runner, 1000);
 	}
-	f->self_search_ms = now + SELF_SEARCH_MS + runner_random_below(d->runner, 60000);
+	f->self_interval_ms = MIN(MAX(2 * f->self_interval_ms, (uint64_t)SELF_SEARCH_MIN_MS),
+				  (uint64_t)SELF_SEARCH_MAX_MS);
+	f->self_search_ms =
+		now + f->self_interval_ms + runner_random_below(d->runner, f->self_interval_ms / 8);
 	search(d, family, &f->table.self, true);
 }
 
