@@ -1,16 +1,17 @@
 /* Sync: bring a scope up to date from peers, and serve others.
  *
- *   peer session   one scope from one peer (trace "sync.peer"): dial, handshake, load, reconcile, fetch, store
- *   wave           sessions with several peers for one scope; they share one set of wants
- *   want           a blob that is referenced and absent: wanted → in flight → stored | refused | failed
- *   claim          at most one request for a hash is in flight in the whole daemon; others wait for its outcome
- *   advertiser     a peer that listed a commit; its content is asked there first, then at other advertisers
- *   serve          the other side of all this (trace "sync.serve", under the asker's trace id)
- *   announce       new commits are told to the peers that subscribed to their scope
+ *   peer session   one scope from one peer (trace "sync.peer"): dial, handshake, load, reconcile,
+ * fetch, store wave           sessions with several peers for one scope; they share one set of
+ * wants want           a blob that is referenced and absent: wanted → in flight → stored | refused
+ * | failed claim          at most one request for a hash is in flight in the whole daemon; others
+ * wait for its outcome advertiser     a peer that listed a commit; its content is asked there
+ * first, then at other advertisers serve          the other side of all this (trace "sync.serve",
+ * under the asker's trace id) announce       new commits are told to the peers that subscribed to
+ * their scope
  *
- * The reconciled set of a scope is its commits; content follows by links (store.h: wanted). Only what was committed to the
- * store counts as synced: a session that could not store something is not ok. Nothing here knows how peers are found:
- * the discovery folder hands targets down. */
+ * The reconciled set of a scope is its commits; content follows by links (store.h: wanted). Only
+ * what was committed to the store counts as synced: a session that could not store something is not
+ * ok. Nothing here knows how peers are found: the discovery folder hands targets down. */
 #pragma once
 
 #include "base/map.h"
@@ -19,23 +20,24 @@
 #include "trace/trace.h"
 
 enum {
-	SYNC_PEERS_AT_ONCE_MAX = 20,	     /* per wave */
-	SYNC_WAVE_PEERS_MAX = 256,	     /* targets of one wave */
-	SYNC_WANTS_MAX = 1000000,	     /* of one wave */
+	SYNC_PEERS_AT_ONCE_MAX = 20, /* per wave */
+	SYNC_WAVE_PEERS_MAX = 256,   /* targets of one wave */
+	SYNC_WANTS_MAX = 1000000,    /* of one wave */
 	SYNC_PEER_TIMEOUT_MS = 120000,
-	SYNC_ROUND_TIMEOUT_MS = 15000,	     /* one reconcile round */
-	SYNC_FETCH_BATCH_MAX = 64,	     /* hashes of one Fetch message */
-	SYNC_FETCH_WINDOW_BLOBS = 256,	     /* in flight per session */
-	SYNC_FETCH_WINDOW_BYTES = 8 << 20,   /* in flight per session, by advertised size */
-	SYNC_FETCH_IDLE_MS = 10000,	     /* without one byte: the peer is cut */
-	SYNC_FETCH_FLOOR_BYTES_PER_S = 4096, /* slower than this over SYNC_FETCH_IDLE_MS with others waiting: cut */
+	SYNC_ROUND_TIMEOUT_MS = 15000,	   /* one reconcile round */
+	SYNC_FETCH_BATCH_MAX = 64,	   /* hashes of one Fetch message */
+	SYNC_FETCH_WINDOW_BLOBS = 256,	   /* in flight per session */
+	SYNC_FETCH_WINDOW_BYTES = 8 << 20, /* in flight per session, by advertised size */
+	SYNC_FETCH_IDLE_MS = 10000,	   /* without one byte: the peer is cut */
+	SYNC_FETCH_FLOOR_BYTES_PER_S =
+		4096, /* slower than this over SYNC_FETCH_IDLE_MS with others waiting: cut */
 	SYNC_PUT_BATCH_BLOBS = 128,
 	SYNC_PUT_BATCH_BYTES = 4 << 20,
-	SYNC_SERVE_MAX = 256,		     /* streams served at once */
+	SYNC_SERVE_MAX = 256, /* streams served at once */
 	SYNC_SERVE_PER_PEER_MAX = 16,
-	SYNC_SERVE_REQUESTS_PER_S = 50,	     /* per peer token bucket, burst 200 */
-	SYNC_SUBSCRIBERS_MAX = 4096,	     /* streams that want announcements */
-	SYNC_FOLLOWS_MAX = 1024,	     /* streams on which we get them */
+	SYNC_SERVE_REQUESTS_PER_S = 50, /* per peer token bucket, burst 200 */
+	SYNC_SUBSCRIBERS_MAX = 4096,	/* streams that want announcements */
+	SYNC_FOLLOWS_MAX = 1024,	/* streams on which we get them */
 	SYNC_TARGET_ADDRS_MAX = 8
 };
 
@@ -44,16 +46,17 @@ struct sync;
 /* What sync tells the folder above. Called from the loop; must not block, may start operations. */
 struct sync_listener {
 	/** Commits became part of an object: from a peer (from != NULL) or by sync_published. */
-	void (*on_commits)(void *data, const struct store_new_commit *commits, size_t count, const struct public_key *from);
+	void (*on_commits)(void *data, const struct store_new_commit *commits, size_t count,
+			   const struct public_key *from);
 	/** A peer that we follow announced commits of this scope that we do not have. */
 	void (*on_announced)(void *data, const struct public_key *peer, const struct scope *scope);
 };
 
 struct sync_config {
 	struct runner *runner;
-	struct net *net;	/* borrowed; sync becomes its service */
-	struct store *store;	/* borrowed */
-	struct trace *trace;	/* borrowed; may be NULL */
+	struct net *net;		      /* borrowed; sync becomes its service */
+	struct store *store;		      /* borrowed */
+	struct trace *trace;		      /* borrowed; may be NULL */
 	const struct sync_listener *listener; /* borrowed; may be NULL */
 	void *listener_data;
 	/* Timeouts in ms; 0 = the defaults above. */
@@ -62,14 +65,15 @@ struct sync_config {
 struct sync *sync_new(const struct sync_config *config);
 /** The listener may be set once after sync_new: what listens is usually made of a sync. */
 void sync_set_listener(struct sync *s, const struct sync_listener *listener, void *data);
-/** End serving and following; `closed` comes from the loop when nothing is in flight. Waves must have ended. Then sync_free,
- *  once the net is closed (it hands streams to sync). */
+/** End serving and following; `closed` comes from the loop when nothing is in flight. Waves must
+ * have ended. Then sync_free, once the net is closed (it hands streams to sync). */
 void sync_close(struct sync *s, void (*closed)(void *data), void *data);
 struct sync *sync_free(struct sync *s);
 
 struct sync_stats {
 	uint64_t sessions, sessions_ok, sessions_failed, active_sessions;
-	uint64_t blobs_fetched, bytes_fetched, blobs_served, bytes_served, duplicates, refused_blobs;
+	uint64_t blobs_fetched, bytes_fetched, blobs_served, bytes_served, duplicates,
+		refused_blobs;
 	uint64_t rounds, serves, active_serves, refusals_busy, refusals_other, claims, claim_waits;
 	uint64_t subscribers, follows, announced_out, announced_in, announce_dropped;
 	uint64_t charged; /* peers that lied or broke the protocol, each time */
@@ -80,14 +84,21 @@ void sync_stats(const struct sync *s, struct sync_stats *ret);
 
 /* Whom to ask. */
 struct sync_target {
-	bool any_peer;	   /* an address without an identity: whoever answers there */
+	bool any_peer; /* an address without an identity: whoever answers there */
 	struct public_key peer;
 	struct multiaddr addrs[SYNC_TARGET_ADDRS_MAX];
 	size_t addr_count; /* 0: only if connected already */
 };
 
 /* Why a session ended early, for the trace. */
-enum sync_cut { SYNC_CUT_NONE, SYNC_CUT_RESOLVED, SYNC_CUT_STRAGGLER, SYNC_CUT_DEADLINE, SYNC_CUT_CANCELLED, SYNC_CUT_SLOW };
+enum sync_cut {
+	SYNC_CUT_NONE,
+	SYNC_CUT_RESOLVED,
+	SYNC_CUT_STRAGGLER,
+	SYNC_CUT_DEADLINE,
+	SYNC_CUT_CANCELLED,
+	SYNC_CUT_SLOW
+};
 
 struct sync_progress {
 	uint64_t peers_found, peers_synced_ok, peers_failed, peers_cut;
@@ -100,9 +111,9 @@ struct sync_progress {
 struct sync_peer_outcome {
 	struct sync_target target; /* peer is set once proven */
 	bool proven;
-	int status;	    /* 0 = everything it advertised is stored */
+	int status; /* 0 = everything it advertised is stored */
 	enum sync_cut cut;
-	bool reused;	    /* the conn existed already */
+	bool reused; /* the conn existed already */
 	uint64_t needs, blobs, bytes, duration_ms;
 	struct multiaddr dial_addr; /* port 0 = unknown */
 };
@@ -112,8 +123,8 @@ typedef void (*sync_wave_cb)(struct sync_wave *w, int status);
 struct sync_wave_events {
 	/** A session ended. */
 	void (*on_peer)(struct sync_wave *w, const struct sync_peer_outcome *outcome);
-	/** Nothing more is wanted up to and including this priority, after something was stored: a good moment to look whether the
-	 *  object resolves. */
+	/** Nothing more is wanted up to and including this priority, after something was stored: a
+	 * good moment to look whether the object resolves. */
 	void (*on_settled)(struct sync_wave *w, uint8_t priority);
 	/** Counters moved; at most once per loop turn. May be NULL. */
 	void (*on_progress)(struct sync_wave *w);
@@ -143,26 +154,29 @@ struct sync_wave {
 	int settled; /* priority told by on_settled last, -1 = none */
 	bool progress_pending;
 };
-/** Sync `scope` from the targets that are added; content is fetched up to and including max_priority (enum store_priority).
- *  Wants that the store already has for the scope are taken along. Its sessions are children of env->span. Ends when sealed and every
- *  session has ended: status 0 when at least one session was ok, ERR_NOT_FOUND without targets, else the last failure;
+/** Sync `scope` from the targets that are added; content is fetched up to and including
+ * max_priority (enum store_priority). Wants that the store already has for the scope are taken
+ * along. Its sessions are children of env->span. Ends when sealed and every session has ended:
+ * status 0 when at least one session was ok, ERR_NOT_FOUND without targets, else the last failure;
  *  UV_ECANCELED, UV_ETIMEDOUT, UV_ENOMEM. Events come from the loop, never inside a call. */
-void sync_wave_start(struct sync_wave *w, const struct op_env *env, struct sync *s, const struct scope *scope,
-		     uint8_t max_priority, const struct sync_wave_events *events, sync_wave_cb cb);
-/** Copies. A target that is already in the wave is ignored. 0, ERR_LIMIT, UV_ENOMEM, ERR_SELF. Not after seal. */
+void sync_wave_start(struct sync_wave *w, const struct op_env *env, struct sync *s,
+		     const struct scope *scope, uint8_t max_priority,
+		     const struct sync_wave_events *events, sync_wave_cb cb);
+/** Copies. A target that is already in the wave is ignored. 0, ERR_LIMIT, UV_ENOMEM, ERR_SELF. Not
+ * after seal. */
 int sync_wave_add(struct sync_wave *w, const struct sync_target *target);
 /** No more targets will come. */
 void sync_wave_seal(struct sync_wave *w);
-/** Cancel the sessions still running (and drop queued targets) for this reason; the wave then ends as usual, once it is sealed. Sessions
- *  that were ok stay so. */
+/** Cancel the sessions still running (and drop queued targets) for this reason; the wave then ends
+ * as usual, once it is sealed. Sessions that were ok stay so. */
 void sync_wave_cut(struct sync_wave *w, enum sync_cut why);
 
 /* ---- Announcements ---- */
 
 /** Commits were made here: tell subscribed peers. */
 void sync_published(struct sync *s, const struct store_new_commit *commits, size_t count);
-/** Ask a connected peer to announce new commits of the scope for as long as the conn lasts; does nothing when it does so
- *  already or is not connected. */
+/** Ask a connected peer to announce new commits of the scope for as long as the conn lasts; does
+ * nothing when it does so already or is not connected. */
 void sync_follow(struct sync *s, const struct public_key *peer, const struct scope *scope);
 /** Stop following a scope everywhere. */
 void sync_unfollow(struct sync *s, const struct scope *scope);
@@ -173,9 +187,13 @@ struct sync_backoff {
 	uint32_t failures;
 	uint64_t last_failure_ms, until_ms;
 };
-enum { SYNC_BACKOFF_BASE_MS = 30000, SYNC_BACKOFF_MAX_MS = 600000, SYNC_BACKOFF_FORGET_MS = 3600000 };
-/** Timeouts count like any failure; `random` is jitter. After expiry the peer is eligible again but the ladder is remembered
- *  and halves per SYNC_BACKOFF_FORGET_MS without failure. */
+enum {
+	SYNC_BACKOFF_BASE_MS = 30000,
+	SYNC_BACKOFF_MAX_MS = 600000,
+	SYNC_BACKOFF_FORGET_MS = 3600000
+};
+/** Timeouts count like any failure; `random` is jitter. After expiry the peer is eligible again but
+ * the ladder is remembered and halves per SYNC_BACKOFF_FORGET_MS without failure. */
 void sync_backoff_failed(struct sync_backoff *b, uint64_t now_ms, uint64_t random);
 void sync_backoff_ok(struct sync_backoff *b);
 bool sync_backoff_eligible(const struct sync_backoff *b, uint64_t now_ms);
