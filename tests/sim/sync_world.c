@@ -64,8 +64,10 @@ static struct host *host_new(struct sync_world *w, const struct net_service *ser
 	h->addr = (struct multiaddr){ .family = 4,
 				      .ip = { 10, 0, 0, (uint8_t)w->count },
 				      .port = SYNC_WORLD_PORT };
-	CHECK_STATUS(0, store_open(&(struct store_config){ .runner = r, .inline_io = true },
-				   &h->store, why, sizeof(why)));
+	CHECK_STATUS(
+		0,
+		store_open(&(struct store_config){ .runner = r, .dir = w->dir, .inline_io = true },
+			   &h->store, why, sizeof(why)));
 	h->net = net_new(&(struct net_config){ .runner = r,
 					       .transport = simnet_host(w->simnet, h->ip),
 					       .secret_key = h->secret,

@@ -32,7 +32,7 @@ struct sync_world {
 	uint8_t space_secret[64];
 	struct public_key space;
 	uint64_t live_before;
-	bool tolerant; /* allocation faults are injected: set-up may fail */
+	const char *dir; /* of the next host's store; NULL = in memory */
 };
 
 void sync_world_init(struct sync_world *w, uint64_t seed);

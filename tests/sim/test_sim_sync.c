@@ -2,6 +2,8 @@
  * memory left, and stages that sum (sync_world_fini). */
 #include "tests/sim/sync_world.h"
 
+#include <stdlib.h>
+
 struct scene {
 	struct sync_world w;
 	struct host *a, *b, *c;
@@ -522,6 +524,43 @@ static void the_far_side_records_under_the_same_trace(void **state)
 	scene_fini(&s);
 }
 
+/* The disk fills up while syncing: an error of the session and of the wave, not a line in a log;
+ * with room again it goes on. */
+static void a_store_that_cannot_write_is_an_outcome(void **state)
+{
+	char dir[] = "/tmp/peerscope-sim-XXXXXX", file[64];
+	struct rlimit before, tight;
+	struct scene s;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	scene_init(&s, 22, 40, 100000);
+	host_put_thing(s.a, &s.t);
+	s.w.dir = dir;
+	s.c = sync_world_host(&s.w);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	tight = (struct rlimit){ 1000000, before.rlim_max };
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+	(void)run_sync(&s.r, s.c, &s.scope, &s.a, 1);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_true(s.r.status == ERR_DISK_FULL || s.r.status == ERR_STORE);
+	CHECK_STATUS(s.r.status, run_outcome(&s.r, s.a)->status);
+	assert_int_equal(s.r.progress.peers_synced_ok, 0);
+	assert_true(s.r.progress.outstanding > 0);
+	assert_true(sync_world_marked(&s.w, "sync.peer", "storing"));
+	CHECK_STATUS(0, run_sync(&s.r, s.c, &s.scope, &s.a, 1));
+	assert_true(host_has_thing(s.c, &s.t));
+	scene_fini(&s);
+	for (size_t i = 0; i < 3; i++) {
+		static const char *const names[] = { "store.db", "store.db-wal", "store.db-shm" };
+
+		snprintf(file, sizeof(file), "%s/%s", dir, names[i]);
+		(void)unlink(file);
+	}
+	(void)rmdir(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -546,6 +585,7 @@ int main(void)
 		cmocka_unit_test(a_slow_peer_is_cut_when_others_wait),
 		cmocka_unit_test(many_dead_peers_do_not_keep_the_living_out),
 		cmocka_unit_test(the_far_side_records_under_the_same_trace),
+		cmocka_unit_test(a_store_that_cannot_write_is_an_outcome),
 	};
 
 	REQUIRE(base_init() == 0);
