@@ -72,8 +72,12 @@ int fetcher_get(struct fetcher *f, const struct hash *hash, uint8_t **ret, size_
 
 static void hold(struct fetcher *f, const struct hash *hash, const struct batch_record *record)
 {
-	struct held *h = mem_alloc(sizeof(*h));
+	struct held *h;
 
+	/* Asked for twice in one go, as when two files are equal: the first one is enough. */
+	if (map_get(&f->held, hash->bytes, sizeof(hash->bytes)) != NULL)
+		return;
+	h = mem_alloc(sizeof(*h));
 	if (h == NULL)
 		return;
 	h->data = mem_dup(record->data, record->len);

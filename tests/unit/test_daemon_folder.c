@@ -1,6 +1,7 @@
 /* What lives in the data folder: lock, keys, small files; and the word to the service manager. */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -78,6 +79,7 @@ static void a_killed_holder_leaves_no_lock(void **state)
 	assert_int_equal(pipe(ready), 0);
 	pid = fork();
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (lock_take(&l, *state, why, WHY) == 0)
 			(void)!write(ready[1], "x", 1);
 		pause();
@@ -138,8 +140,8 @@ static void a_damaged_key_is_refused_and_never_replaced(void **state)
 {
 	static const char *const texts[] = {
 		"", "x", "peerscope-ed25519-seed:", "peerscope-ed25519-seed:00zz",
-		"peerscope-ed25519-seed:"
-		"00000000000000000000000000000000000000000000000000000000000000\n"
+		("peerscope-ed25519-seed:"
+		 "00000000000000000000000000000000000000000000000000000000000000\n")
 	};
 	struct secret_key k;
 	char why[WHY] = "";
