@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/param.h> /* MIN, MAX */
+#include <sys/param.h>
 #include <sys/types.h>
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
@@ -16,6 +16,24 @@
 #define CLEANUP(fn)		__attribute__((cleanup(fn)))
 #define UNUSED			__attribute__((unused))
 #define MUST_USE		__attribute__((warn_unused_result))
+
+/* Each argument is evaluated once, unlike in <sys/param.h>: a call may stand in it. Not for
+ * constant expressions. */
+#undef MIN
+#undef MAX
+#define MIN(a, b)	   PICK_(a, b, <, __COUNTER__)
+#define MAX(a, b)	   PICK_(a, b, >, __COUNTER__)
+#define PICK_(a, b, op, n) PICK_NAMED_(a, b, op, n)
+#define PICK_NAMED_(a, b, op, n)                                                                   \
+	({                                                                                         \
+		COMMON_TYPE_(a, b) left_##n = (a);                                                 \
+		COMMON_TYPE_(a, b) right_##n = (b);                                                \
+		(__typeof__(left_##n))(left_##n op right_##n ? left_##n : right_##n);              \
+	})
+/* Small types stay small when both sides have the same. */
+#define COMMON_TYPE_(a, b)                                                                         \
+	__typeof__(__builtin_choose_expr(                                                          \
+		__builtin_types_compatible_p(__typeof__(a), __typeof__(b)), a, 1 ? (a) : (b)))
 
 /** Take the pointer out of a variable that has a CLEANUP, so that the scope's end does nothing. */
 #define TAKE_PTR(p)                                                                                \

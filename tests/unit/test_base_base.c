@@ -131,6 +131,24 @@ static void the_system_clock_does_not_go_back(void **state)
 	assert_true(clock_wall_ns(&clock_system) > UINT64_C(1700000000) * NS_PER_SEC);
 }
 
+static int next(int *n)
+{
+	return ++*n;
+}
+
+static void min_and_max_evaluate_each_side_once(void **state)
+{
+	int n = 0;
+	uint8_t small = MIN((uint8_t)200, (uint8_t)7);
+
+	assert_int_equal(1, MIN(next(&n), 5));
+	assert_int_equal(2, MAX(1, next(&n)));
+	assert_int_equal(3, MIN(MAX(next(&n), 0), MIN(next(&n), 9)));
+	assert_int_equal(4, n);
+	assert_int_equal(7, small);
+	assert_true(MAX(SIZE_MAX, 1) == SIZE_MAX);
+}
+
 static int setup(void **state)
 {
 	return base_init();
@@ -143,6 +161,7 @@ int main(void)
 		cmocka_unit_test(a_broken_require_prints_a_backtrace),
 		cmocka_unit_test(a_broken_check_aborts_in_test_builds),
 		cmocka_unit_test(a_check_that_holds_is_true_and_not_counted),
+		cmocka_unit_test(min_and_max_evaluate_each_side_once),
 		cmocka_unit_test(take_ptr_empties_the_variable),
 		cmocka_unit_test(hashes_match_published_vectors),
 		cmocka_unit_test(hashes_survive_hex),
