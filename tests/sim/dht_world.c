@@ -47,7 +47,7 @@ static struct dht_world_node *find(struct dht_world *w, const struct dht_address
 	if (addr->family == 4 && addr->ip[0] >= first && i < w->count &&
 	    dht_address_eq(&w->nodes[i]->addr, addr))
 		return w->nodes[i];
-	for (unsigned j = w->count; j-- > 0 && w->nodes[j]->evil != NULL;) {
+	for (unsigned j = w->evil_from; j < w->evil_to; j++) {
 		if (dht_address_eq(&w->nodes[j]->addr, addr))
 			return w->nodes[j];
 	}
@@ -114,6 +114,7 @@ void dht_world_send(struct dht_world_node *n, const struct dht_address *addr, co
 	double ms;
 
 	w->packets++;
+	w->bytes += len;
 	n->packets_out++;
 	n->bytes_out += len;
 	if (w->tap != NULL)
@@ -188,8 +189,12 @@ struct dht_world_node *dht_world_add_evil(struct dht_world *w, const struct dht_
 {
 	struct dht_world_node *n = add(w);
 
-	if (addr != NULL)
-		n->addr = *addr;
+	if (addr == NULL)
+		return n;
+	n->addr = *addr;
+	if (w->evil_to == 0)
+		w->evil_from = n->index;
+	w->evil_to = n->index + 1;
 	return n;
 }
 

@@ -42,7 +42,8 @@ struct dht_world {
 	struct dht_world_config config;
 	struct dht_world_node **nodes;
 	unsigned count, up;
-	uint64_t packets, lost, filtered;
+	unsigned evil_from, evil_to; /* with addresses of their own */
+	uint64_t packets, bytes, lost, filtered;
 	/** Sees every packet that is sent. Optional. */
 	void (*tap)(void *data, const struct dht_world_node *from, const struct dht_address *to,
 		    const uint8_t *packet, size_t len);
@@ -56,7 +57,8 @@ void dht_world_free(struct dht_world *w);
 struct dht_address dht_world_address(const struct dht_world *w, unsigned index);
 /** A node that has not joined yet. */
 struct dht_world_node *dht_world_add(struct dht_world *w, bool nat, enum dht_mode mode);
-/** The same at an address of one's choice, outside of dht_world_address's. */
+/** A hostile one, at an address outside of dht_world_address's or NULL; those with addresses of
+ * their own are made one after the other. */
 struct dht_world_node *dht_world_add_evil(struct dht_world *w, const struct dht_address *addr);
 /** Join through so many random nodes that are up and not behind a NAT. */
 void dht_world_join(struct dht_world_node *n, unsigned contacts);
