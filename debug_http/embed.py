@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """Writes a C file that holds the given text files as strings: embed.py OUTPUT FILE..."""
+import base64
+import hashlib
 import os
 import sys
 
@@ -35,8 +37,10 @@ def main(output, paths):
         f.write("const struct asset page_assets[] = {\n")
         for i, path in enumerate(paths):
             name = os.path.basename(path)
-            f.write('\t{ "%s", "%s", file_%d, sizeof(file_%d) - 1 },\n'
-                    % (name, TYPES[os.path.splitext(name)[1]], i, i))
+            with open(path, "rb") as src:
+                digest = base64.b64encode(hashlib.sha256(src.read()).digest()).decode()
+            f.write('\t{ "%s", "%s", file_%d, sizeof(file_%d) - 1, "%s" },\n'
+                    % (name, TYPES[os.path.splitext(name)[1]], i, i, digest))
         f.write("};\nconst size_t page_asset_count = %d;\n" % len(paths))
 
 

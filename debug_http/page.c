@@ -189,14 +189,24 @@ void http_page_begin(struct http_request *r, struct buf *out, const char *title)
 	buf_write_str(out, "<main id=\"main\">\n");
 }
 
-void http_page_end(struct http_request *r, struct buf *out)
+static void write_when(const struct http_request *r, struct buf *out)
 {
-	const struct http_server *s = r->conn->server;
-	const struct clock *clock = s->loop->runner.clock;
+	const struct clock *clock = r->conn->server->loop->runner.clock;
 	uint64_t wall_ns = clock_wall_ns(clock);
 	time_t now = (time_t)(wall_ns / NS_PER_SEC);
 	char local[40];
 	struct tm tm;
+
+	page_write_utc(out, wall_ns);
+	if (localtime_r(&now, &tm) != NULL &&
+	    strftime(local, sizeof(local), "%H:%M:%S %z", &tm) > 0)
+		buf_printf(out, " (here %s)", local);
+}
+
+void http_page_end(struct http_request *r, struct buf *out)
+{
+	const struct http_server *s = r->conn->server;
+	const struct clock *clock = s->loop->runner.clock;
 
 	buf_write_str(out, "</main>\n<footer>");
 	page_write_text(out, s->title);
@@ -205,9 +215,56 @@ void http_page_end(struct http_request *r, struct buf *out)
 	buf_write_str(out, " · debug pages up ");
 	page_write_duration(out, clock_now_ns(clock) - s->started_ns);
 	buf_write_str(out, " · ");
-	page_write_utc(out, wall_ns);
-	if (localtime_r(&now, &tm) != NULL &&
-	    strftime(local, sizeof(local), "%H:%M:%S %z", &tm) > 0)
-		buf_printf(out, " (here %s)", local);
+	write_when(r, out);
 	buf_write_str(out, "</footer>\n</body>\n</html>\n");
+}
+
+/* ---- The frame of a file ---- */
+
+static const struct asset *find_asset(const char *name)
+{
+	for (size_t i = 0; i < page_asset_count; i++)
+		if (strcmp(page_assets[i].name, name) == 0)
+			return &page_assets[i];
+	REQUIRE(!"the asset is built in");
+}
+
+/* Opened from a disk, no header protects the page: it brings its own policy, which allows this very
+ * style and this very script and nothing from anywhere. */
+void page_begin_file(struct http_request *r, struct buf *out, const char *title)
+{
+	const struct asset *style = find_asset("page.css"), *script = find_asset("page.js");
+
+	buf_write_str(out,
+		      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+		      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+		      "base-uri 'none'; form-action 'none'; style-src 'sha256-");
+	buf_write_str(out, style->sha256);
+	buf_write_str(out, "'; script-src 'sha256-");
+	buf_write_str(out, script->sha256);
+	buf_write_str(out,
+		      "'\"/>\n"
+		      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
+		      "<meta name=\"color-scheme\" content=\"light dark\"/>\n<title>");
+	page_write_text(out, title);
+	buf_write_str(out, " - ");
+	page_write_text(out, r->conn->server->title);
+	buf_write_str(out, "</title>\n<style>");
+	buf_write(out, style->text, style->len);
+	buf_write_str(out, "</style>\n</head>\n<body>\n<main id=\"main\">\n");
+}
+
+void page_end_file(struct http_request *r, struct buf *out)
+{
+	const struct asset *script = find_asset("page.js");
+
+	buf_write_str(out, "</main>\n<footer>Kept from ");
+	page_write_text(out, r->conn->server->title);
+	buf_write_str(out, " · version ");
+	page_write_text(out, r->conn->server->version);
+	buf_write_str(out, " · ");
+	write_when(r, out);
+	buf_write_str(out, "</footer>\n<script>");
+	buf_write(out, script->text, script->len);
+	buf_write_str(out, "</script>\n</body>\n</html>\n");
 }

@@ -21,12 +21,17 @@ void page_write_utc(struct buf *out, uint64_t wall_ns);
 /** Lower-case hex. */
 void page_write_hex(struct buf *out, const uint8_t *bytes, size_t len);
 
+/** The frame of a page that is one file to keep: style and script inside, nothing outside. */
+void page_begin_file(struct http_request *r, struct buf *out, const char *title);
+void page_end_file(struct http_request *r, struct buf *out);
+
 /** One of the files under /debug/assets/; embedded at build time. */
 struct asset {
 	const char *name;
 	const char *content_type;
 	const char *text;
 	size_t len;
+	const char *sha256; /* base64, as a Content-Security-Policy names it */
 };
 extern const struct asset page_assets[];
 extern const size_t page_asset_count;

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "debug_http/traces.h"
 
 /* At most HTTP_CONNS_MAX connections. One more pushes out the one that has been idle longest; when
  * none is idle it gets a short 503, written at once from a handle that every listener has in
@@ -140,6 +141,7 @@ void http_server_close(struct http_server *s, void (*closed)(void *data), void *
 {
 	REQUIRE(!s->closing);
 	s->closing = true;
+	live_stop(s);
 	s->closed = closed;
 	s->closed_data = data;
 	for (unsigned i = 0; i < s->listener_count; i++)

@@ -34,6 +34,8 @@ union stream {
 	uv_pipe_t pipe;
 };
 
+struct live;
+
 struct listener {
 	struct http_server *server;
 	union stream uv;
@@ -56,6 +58,7 @@ struct http_server {
 	char tunnel[192]; /* the ssh -L line */
 	struct trace *shown_trace; /* what /debug/traces shows */
 	struct palette palette;
+	struct live *live; /* those who follow the traces; NULL = nobody */
 	bool closing;
 	struct runner_task task;
 	void (*closed)(void *data);

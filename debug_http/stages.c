@@ -92,7 +92,47 @@ size_t stage_sums(struct trace *t, const struct trace_span_view *s,
 	return count;
 }
 
+void stage_sums_add(struct trace *t, const struct trace_span_view *s, struct stage_sum *sums,
+		    size_t *count)
+{
+	struct stage_sum own[STAGE_SUMS_MAX];
+	size_t own_count = stage_sums(t, s, own);
+
+	for (size_t i = 0; i < own_count; i++) {
+		size_t k = 0;
+
+		while (k < *count &&
+		       (sums[k].name != own[i].name || sums[k].category != own[i].category))
+			k++;
+		if (k == CATEGORY_SUMS_MAX)
+			return;
+		if (k == *count)
+			sums[(*count)++] =
+				(struct stage_sum){ .category = s->category, .name = own[i].name };
+		sums[k].ns += own[i].ns;
+		sums[k].max_ns = MAX(sums[k].max_ns, own[i].ns);
+		sums[k].count++;
+		sums[k].failed += s->finished && s->status != 0;
+	}
+}
+
 /* ---- Drawing ---- */
+
+uint64_t axis_step(uint64_t length_ns, unsigned most)
+{
+	static const uint64_t round_s[] = { 10,	 15,  20,  30,	 60,   120, 180,
+					    300, 600, 900, 1200, 1800, 3600 };
+
+	if (length_ns > 60 * NS_PER_SEC)
+		for (size_t i = 0; i < ARRAY_SIZE(round_s); i++)
+			if (length_ns / (round_s[i] * NS_PER_SEC) < most)
+				return round_s[i] * NS_PER_SEC;
+	for (uint64_t ten = 1; ten < UINT64_MAX / 100; ten *= 10)
+		for (uint64_t k = 1; k <= 5; k += k == 1 ? 1 : 3)
+			if (length_ns / (ten * k) < most)
+				return ten * k;
+	return MAX(length_ns, UINT64_C(1));
+}
 
 void axis_write_share(struct buf *out, uint64_t part, uint64_t whole)
 {
@@ -173,22 +213,18 @@ bool stage_write_longest(struct buf *out, struct trace *t, struct palette *p,
 	return true;
 }
 
-void stage_write_now(struct buf *out, struct trace *t, struct palette *p,
+bool stage_write_now(struct buf *out, struct trace *t, struct palette *p,
 		     const struct trace_span_view *s)
 {
-	struct stage_sum sums[STAGE_SUMS_MAX];
 	struct trace_stage_view now;
 
 	if (s->finished || s->stage_count == 0 || !trace_stage_at(t, s, s->stage_count - 1, &now))
-		return;
-	if (stage_sums(t, s, sums) > 0 && sums[0].name == now.name) {
-		buf_write_str(out, ", still in it");
-		return;
-	}
-	buf_write_str(out, ", now in ");
+		return false;
+	buf_write_str(out, "now in ");
 	stage_write_name(out, p, now.name);
 	buf_write_str(out, " for ");
 	page_write_duration(out, now.duration_ns);
+	return true;
 }
 
 void span_write_outcome(struct buf *out, const struct trace_span_view *s)

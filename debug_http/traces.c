@@ -5,10 +5,10 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-/* A page is written root by root (list) or span by span (waterfall): at most TRACES_SLICE_NS of
- * work, then the loop has its turn; when the client reads slowly, the next slice waits until the
- * socket has drained. The store goes on meanwhile. What was found at the beginning may be evicted:
- * then its row is left out and the page says so. */
+/* A page is written in small pieces (a row of the list, a line of the waterfall): at most
+ * TRACES_SLICE_NS of work, then the loop has its turn; when the client reads slowly, the next slice
+ * waits until the socket has drained. The store goes on meanwhile. What was found at the beginning
+ * may be evicted: then its row is left out and the page says so. */
 
 enum { TRACES_TEXT_MAX = 48 << 20, WHY_MAX = 200 };
 
@@ -20,11 +20,39 @@ static bool visit_root(void *data, const struct trace_span_view *s)
 
 bool traces_root(struct traces_page *p, size_t i, struct trace_span_view *ret)
 {
-	*ret = (struct trace_span_view){ 0 };
-	trace_walk(p->trace, p->roots[i], visit_root, ret);
-	return ret->category != NULL &&
-	       memcmp(ret->span_id, p->span_ids[i], sizeof(ret->span_id)) == 0;
+	return trace_look(p->trace, p->roots[i].slot, p->roots[i].span_id, ret);
 }
+
+static size_t take_refs(struct trace *t, const uint32_t *slots, size_t count, struct root_ref *ret)
+{
+	struct trace_span_view root;
+
+	for (size_t i = 0; i < count; i++) {
+		trace_walk(t, slots[i], visit_root, &root);
+		ret[i].slot = slots[i];
+		memcpy(ret[i].span_id, root.span_id, sizeof(root.span_id));
+	}
+	return count;
+}
+
+size_t traces_found(struct traces_page *p, struct root_ref *ret, size_t cap)
+{
+	uint32_t slots[TRACES_LIST_MAX];
+	size_t count = trace_find_roots(&p->find, slots, MIN(cap, ARRAY_SIZE(slots)));
+
+	return take_refs(p->trace, slots, count, ret);
+}
+
+static size_t find_roots(struct trace *t, const struct trace_query *q, struct root_ref *ret,
+			 size_t cap)
+{
+	uint32_t slots[TRACES_LIST_MAX];
+	size_t count = trace_search(t, q, slots, MIN(cap, ARRAY_SIZE(slots)), NULL, NULL);
+
+	return take_refs(t, slots, count, ret);
+}
+
+/* ---- The pump ---- */
 
 static void end(struct traces_page *p, bool complete)
 {
@@ -32,6 +60,7 @@ static void end(struct traces_page *p, bool complete)
 
 	runner_undefer(&p->task);
 	buf_fini(&p->out);
+	story_free(p->story);
 	mem_free(p);
 	if (complete)
 		http_reply_end(r);
@@ -40,38 +69,23 @@ static void end(struct traces_page *p, bool complete)
 }
 
 /* One piece of the page. True when it was the last. */
-static bool write_piece(struct traces_page *p, uint64_t until_ns)
+static bool write_piece(struct traces_page *p)
 {
-	struct trace_span_view root;
-	bool one = p->query.has_id;
-
 	switch (p->phase) {
 	case TRACES_HEAD:
-		if (one)
-			waterfall_write_head(p);
-		else
-			list_write_head(p);
+		p->kind->head(p);
 		p->phase = TRACES_ITEMS;
 		break;
 	case TRACES_ITEMS:
-		if (p->next == p->count) {
+		if (p->kind->some(p))
 			p->phase = TRACES_TAIL;
-		} else if (one) {
-			p->next += waterfall_write_some(p, until_ns);
-		} else {
-			if (traces_root(p, p->next, &root))
-				list_write_row(p, &root);
-			else
-				p->lost++;
-			p->next++;
-		}
 		break;
 	case TRACES_TAIL:
-		if (one)
-			waterfall_write_tail(p);
+		p->kind->tail(p);
+		if (p->is_file)
+			page_end_file(p->r, &p->out);
 		else
-			list_write_tail(p);
-		http_page_end(p->r, &p->out);
+			http_page_end(p->r, &p->out);
 		return true;
 	}
 	return false;
@@ -79,13 +93,13 @@ static bool write_piece(struct traces_page *p, uint64_t until_ns)
 
 static void write_slice(struct traces_page *p)
 {
-	const struct clock *clock = p->runner->clock;
 	uint64_t until_ns = clock_now_ns(&clock_system) + TRACES_SLICE_NS;
 	bool done = false, wait;
 
-	p->now_ns = clock_now_ns(clock);
-	while (!done && p->out.len < HTTP_WRITE_HIGH && clock_now_ns(&clock_system) < until_ns)
-		done = write_piece(p, until_ns);
+	p->now_ns = clock_now_ns(p->runner->clock);
+	do
+		done = write_piece(p);
+	while (!done && p->out.len < HTTP_WRITE_HIGH && clock_now_ns(&clock_system) < until_ns);
 	if (buf_err(&p->out) != 0) {
 		end(p, false);
 		return;
@@ -108,9 +122,146 @@ static void on_drain(void *data, struct http_request *r)
 	write_slice(data);
 }
 
+static struct traces_page *new_page(struct http_server *s, struct http_request *r,
+				    const struct trace_query *q, const struct page_kind *kind)
+{
+	struct traces_page *p = mem_alloc(sizeof(*p));
+
+	if (p == NULL) {
+		http_reply_error(r, 503, "The daemon is out of memory.");
+		return NULL;
+	}
+	p->r = r;
+	p->trace = s->shown_trace;
+	p->palette = &s->palette;
+	p->runner = &s->loop->runner;
+	p->kind = kind;
+	p->query = *q;
+	p->task.run = on_turn;
+	buf_init(&p->out, TRACES_ITEM_MAX);
+	return p;
+}
+
+static void begin(struct traces_page *p)
+{
+	http_reply_begin(p->r, 200, "text/html; charset=utf-8");
+	http_request_on_drain(p->r, on_drain, p);
+	write_slice(p);
+}
+
+/* ---- Which page ---- */
+
+static void reply_page(struct http_server *s, struct http_request *r, const struct trace_query *q)
+{
+	const char *download = http_request_param(r, "download");
+	struct traces_page *p = new_page(s, r, q, q->has_id ? &page_waterfall : &page_list);
+
+	if (p == NULL)
+		return;
+	if (q->has_id)
+		p->count = find_roots(p->trace, q, p->roots, ARRAY_SIZE(p->roots));
+	p->is_file = q->has_id && download != NULL && strcmp(download, "html") == 0;
+	if (p->is_file)
+		export_name_file(p, "html");
+	begin(p);
+}
+
+static void reply_whole(struct http_server *s, struct http_request *r, const struct trace_query *q)
+{
+	bool json = http_request_format(r) == HTTP_JSON;
+	CLEANUP(buf_fini) struct buf out;
+
+	buf_init(&out, TRACES_TEXT_MAX);
+	if (json)
+		trace_render_json(s->shown_trace, q, &out);
+	else
+		trace_render_text(s->shown_trace, q, &out);
+	http_reply(r, 200, json ? "application/json" : "text/plain; charset=utf-8", &out);
+}
+
+/* The finished root of the same category whose duration is the median of them, as a partner to
+ * compare with. Those no longer than the median are asked for, longest first, so that it is found
+ * among the first however many there are. */
+static bool find_median(struct http_server *s, const struct root_ref *of, struct root_ref *ret)
+{
+	struct trace_query q = { .finished = true,
+				 .success = true,
+				 .limit = TRACES_LIST_MAX,
+				 .sort = TRACE_SORT_SLOWEST };
+	struct trace_stats stats[TRACE_CATEGORIES_MAX];
+	struct root_ref found[TRACES_LIST_MAX];
+	struct trace_span_view v;
+	size_t count = trace_stats_all(s->shown_trace, stats, ARRAY_SIZE(stats)), i = 0;
+
+	if (!trace_look(s->shown_trace, of->slot, of->span_id, &v))
+		return false;
+	q.category = v.category;
+	while (i < count && strcmp(stats[i].category, v.category) != 0)
+		i++;
+	q.max_ns = i < count && stats[i].sample_count > 0 ? stats[i].p50_ns : 0;
+	count = find_roots(s->shown_trace, &q, found, ARRAY_SIZE(found));
+	for (i = 0; i < count; i++) {
+		struct trace_span_view other;
+
+		if (!trace_look(s->shown_trace, found[i].slot, found[i].span_id, &other) ||
+		    strcmp(other.category, v.category) != 0 ||
+		    memcmp(other.span_id, v.span_id, sizeof(v.span_id)) == 0)
+			continue;
+		*ret = found[i];
+		return true;
+	}
+	return false;
+}
+
+/* False: replied with an error. */
+static bool find_partner(struct http_server *s, struct http_request *r, const char *with,
+			 const struct root_ref *of, struct root_ref *ret)
+{
+	struct trace_query q = { 0 };
+	char why[WHY_MAX] = "";
+
+	if (with[0] == '\0' || strcmp(with, "median") == 0) {
+		if (find_median(s, of, ret))
+			return true;
+		http_reply_error(r, 404,
+				 "There is no other finished trace of this category to "
+				 "compare with.");
+		return false;
+	}
+	if (trace_query_set(&q, "id", with, why, sizeof(why)) != 0) {
+		http_reply_error(r, 400, "Bad parameter with: %s, or median.", why);
+		return false;
+	}
+	if (find_roots(s->shown_trace, &q, ret, 1) == 1)
+		return true;
+	http_reply_error(r, 404,
+			 "No trace with the id of `with` is kept. It may have been evicted.");
+	return false;
+}
+
+static void reply_compare(struct http_server *s, struct http_request *r,
+			  const struct trace_query *q, const char *with)
+{
+	struct root_ref one, other;
+	struct traces_page *p;
+
+	if (find_roots(s->shown_trace, q, &one, 1) == 0 || !find_partner(s, r, with, &one, &other))
+		return;
+	p = new_page(s, r, q, &page_compare);
+	if (p == NULL)
+		return;
+	p->roots[0] = one;
+	p->roots[1] = other;
+	p->count = 2;
+	begin(p);
+}
+
+/* ---- What was asked for ---- */
+
 static bool is_own_param(const char *name)
 {
-	static const char *const names[] = { "json", "text", "html", "refresh" };
+	static const char *const names[] = { "json", "text", "html",	 "refresh",
+					     "by",   "with", "download", "stream" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (strcmp(name, names[i]) == 0)
@@ -133,63 +284,36 @@ static bool read_query(struct http_request *r, struct trace_query *q)
 	return true;
 }
 
-static void reply_page(struct http_server *s, struct http_request *r, const struct trace_query *q)
+static bool wants_stream(const struct http_request *r)
 {
-	struct traces_page *p = mem_alloc(sizeof(*p));
-	struct trace_span_view root;
+	const char *accept = http_request_header(r, "accept");
 
-	if (p == NULL) {
-		http_reply_error(r, 503, "The daemon is out of memory.");
-		return;
-	}
-	*p = (struct traces_page){ .r = r,
-				   .trace = s->shown_trace,
-				   .palette = &s->palette,
-				   .query = *q,
-				   .runner = &s->loop->runner,
-				   .task.run = on_turn };
-	buf_init(&p->out, TRACES_ITEM_MAX);
-	p->count =
-		trace_search(p->trace, q, p->roots, ARRAY_SIZE(p->roots), &p->matched, &p->total);
-	for (size_t i = 0; i < p->count; i++) {
-		trace_walk(p->trace, p->roots[i], visit_root, &root);
-		memcpy(p->span_ids[i], root.span_id, sizeof(root.span_id));
-	}
-	http_reply_begin(r, 200, "text/html; charset=utf-8");
-	http_request_on_drain(r, on_drain, p);
-	write_slice(p);
-}
-
-static void reply_whole(struct http_server *s, struct http_request *r, const struct trace_query *q)
-{
-	bool json = http_request_format(r) == HTTP_JSON;
-	CLEANUP(buf_fini) struct buf out;
-
-	buf_init(&out, TRACES_TEXT_MAX);
-	if (json)
-		trace_render_json(s->shown_trace, q, &out);
-	else
-		trace_render_text(s->shown_trace, q, &out);
-	http_reply(r, 200, json ? "application/json" : "text/plain; charset=utf-8", &out);
+	return http_request_param(r, "stream") != NULL ||
+	       (accept != NULL && strncmp(accept, "text/event-stream", 17) == 0);
 }
 
 static void on_traces(void *data, struct http_request *r)
 {
 	struct http_server *s = data;
+	const char *with = http_request_param(r, "with");
 	struct trace_query q = { 0 };
 	uint32_t root;
 
 	if (!read_query(r, &q))
 		return;
-	if (q.has_id && trace_search(s->shown_trace, &q, &root, 1, NULL, NULL) == 0)
+	if (wants_stream(r))
+		live_reply(s, r, &q);
+	else if (q.has_id && trace_search(s->shown_trace, &q, &root, 1, NULL, NULL) == 0)
 		http_reply_error(r, 404,
 				 "No trace with this id is kept. It may have been evicted, or "
 				 "belong to another "
 				 "daemon.");
-	else if (http_request_format(r) == HTTP_HTML)
-		reply_page(s, r, &q);
-	else
+	else if (http_request_format(r) != HTTP_HTML)
 		reply_whole(s, r, &q);
+	else if (q.has_id && with != NULL)
+		reply_compare(s, r, &q, with);
+	else
+		reply_page(s, r, &q);
 }
 
 int debug_http_traces(struct http_server *s, struct trace *trace)

@@ -73,13 +73,12 @@ static const char *check_attributes(const char *p)
 }
 
 /* Every tag is closed in order, every attribute quoted, every & and < of a text escaped. */
-static void check_well_formed(const char *p)
+static void check_balanced(const char *p)
 {
 	char open[TAG_DEPTH_MAX][TAG_NAME_MAX];
 	unsigned depth = 0;
 
-	assert_true(strncmp(p, "<!DOCTYPE html>\n", 16) == 0);
-	for (p += 16; *p != '\0'; p++) {
+	for (; *p != '\0'; p++) {
 		char name[TAG_NAME_MAX] = "";
 		bool is_end = p[0] == '<' && p[1] == '/';
 		size_t len;
@@ -106,6 +105,12 @@ static void check_well_formed(const char *p)
 		assert_true(*p == '>');
 	}
 	assert_int_equal(0, depth);
+}
+
+static void check_well_formed(const char *page)
+{
+	assert_true(strncmp(page, "<!DOCTYPE html>\n", 16) == 0);
+	check_balanced(page + 16);
 }
 
 static bool has(const char *page, const char *text)
@@ -251,7 +256,7 @@ static void hostile_names_are_text(void **state)
 	assert_true(has(page, "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&gt;&lt;img src=x "
 			      "onerror=alert(2)&gt;"
 			      "\ufffd\ufffd\ufffdabc"));
-	assert_true(has(page, "1 of 14 matching traces") || has(page, "1 of 1 matching traces"));
+	assert_true(has(page, "1 of 1 matching traces"));
 	mem_free(page);
 }
 
@@ -349,7 +354,7 @@ static void pages_are_small(void **state)
 	assert_true(strlen(page) <= 40000);
 	mem_free(page);
 	page = get_page("/debug/traces?n=250", 200);
-	assert_true(has(page, "matching traces, newest first"));
+	assert_true(has(page, "matching traces, slowest of the last 15 minutes"));
 	assert_true(strlen(page) <= 500000);
 	mem_free(page);
 }
@@ -464,22 +469,24 @@ static void a_place_taken_by_another_trace_is_recognised(void **state)
 	struct trace_context context;
 
 	assert_true(trace_context_of(s, &context));
-	assert_int_equal(1, trace_search(f.trace, &p.query, p.roots, 1, NULL, NULL));
-	memcpy(p.span_ids[0], context.span_id, sizeof(context.span_id));
+	assert_int_equal(1, trace_search(f.trace, &p.query, &p.roots[0].slot, 1, NULL, NULL));
+	memcpy(p.roots[0].span_id, context.span_id, sizeof(context.span_id));
 	assert_true(traces_root(&p, 0, &root));
-	p.span_ids[0][0] ^= 1;
+	p.roots[0].span_id[0] ^= 1;
 	assert_false(traces_root(&p, 0, &root));
 }
 
 static void the_list_counts_what_was_evicted_meanwhile(void **state)
 {
-	struct traces_page p = { .trace = f.trace, .count = 1, .lost = 3 };
+	struct traces_page p = { .trace = f.trace, .count = 3, .step = LIST_ROWS };
 	struct palette palette = { 0 };
 
 	p.palette = &palette;
 	buf_init(&p.out, 4096);
-	list_write_tail(&p);
+	while (p.step == LIST_ROWS)
+		(void)page_list.some(&p);
 	assert_true(has((const char *)p.out.data, "3 more were evicted"));
+	check_balanced((const char *)p.out.data);
 	buf_fini(&p.out);
 }
 

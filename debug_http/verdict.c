@@ -1,0 +1,160 @@
+#include <string.h>
+
+#include "debug_http/traces.h"
+
+/* One trace in a sentence: how long, which stage took most of it, and who was at work in it. */
+
+enum { PATH_CATEGORIES_MAX = 16, PATH_NAMED_MAX = 3 };
+
+void span_write_name(struct buf *out, const struct trace_span_view *s, size_t most)
+{
+	size_t len = MIN(s->title_len, most);
+
+	while (len < s->title_len && len > 0 && ((uint8_t)s->title[len] & 0xc0) == 0x80)
+		len--;
+	buf_write_str(out, "<b>");
+	page_write_text(out, s->category);
+	buf_write_str(out, "</b> ");
+	page_write_foreign(out, s->title, len);
+	if (len < s->title_len)
+		buf_write_str(out, "…");
+}
+
+void span_write_href(struct buf *out, const uint8_t span_id[8])
+{
+	buf_write_str(out, "#s");
+	page_write_hex(out, span_id, 8);
+}
+
+/* The root's longest stretch in its longest stage. */
+static void longest_stretch(struct traces_page *p, struct stretch *ret)
+{
+	struct stage_sum sums[STAGE_SUMS_MAX];
+	struct trace_stage_view stage;
+	uint64_t longest = 0;
+
+	*ret = (struct stretch){ 0, p->root.start_ns, p->root.start_ns + p->root.duration_ns };
+	if (stage_sums(p->trace, &p->root, sums) == 0)
+		return;
+	for (uint32_t i = 0; trace_stage_at(p->trace, &p->root, i, &stage); i++) {
+		if (stage.name == sums[0].name && stage.duration_ns > longest) {
+			longest = stage.duration_ns;
+			ret->start_ns = p->root.start_ns + stage.start_ns;
+			ret->end_ns = ret->start_ns + longest;
+		}
+	}
+}
+
+/* The child that was at work longest within the stretch, or STORY_NONE. */
+static uint32_t find_culprit(const struct story *s, const struct stretch *within)
+{
+	uint32_t found = STORY_NONE;
+	uint64_t longest = 0;
+
+	for (uint32_t i = s->spans[0].first_child; i != STORY_NONE; i = s->spans[i].next_sibling) {
+		uint64_t start = MAX(s->spans[i].start_ns, within->start_ns);
+		uint64_t end = MIN(s->spans[i].end_ns, within->end_ns);
+
+		if (end > start && end - start > longest) {
+			longest = end - start;
+			found = i;
+		}
+	}
+	return found;
+}
+
+static void write_culprit(struct traces_page *p)
+{
+	const struct story *s = p->story;
+	struct trace_span_view child;
+	struct buf *out = &p->out;
+	struct stretch within;
+	uint32_t i;
+
+	longest_stretch(p, &within);
+	i = find_culprit(s, &within);
+	if (i == STORY_NONE || !trace_look(p->trace, s->spans[i].slot, s->spans[i].span_id, &child))
+		return;
+	buf_write_str(out, "<br/>Longest in it: <a href=\"");
+	span_write_href(out, child.span_id);
+	buf_write_str(out, "\">");
+	span_write_name(out, &child, TITLE_IN_SENTENCE);
+	buf_write_str(out, "</a>, ");
+	page_write_duration(out, child.duration_ns);
+	if (child.stage_count > 0) {
+		buf_write_str(out, ", ");
+		(void)stage_write_longest(out, p->trace, p->palette, &child);
+	}
+	buf_write_str(out, ".");
+}
+
+/* How long each category is on the critical path. */
+static size_t path_sums(const struct story *s, struct stage_sum ret[PATH_CATEGORIES_MAX])
+{
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < s->path_count; i++) {
+		const char *category = s->spans[s->path[i].span].category;
+		size_t k = 0;
+
+		while (k < count && ret[k].name != category)
+			k++;
+		if (k == PATH_CATEGORIES_MAX)
+			continue;
+		if (k == count)
+			ret[count++] = (struct stage_sum){ .name = category };
+		ret[k].ns += s->path[i].end_ns - s->path[i].start_ns;
+	}
+	stage_sort(ret, count);
+	return count;
+}
+
+static void write_path(struct traces_page *p)
+{
+	struct stage_sum sums[PATH_CATEGORIES_MAX];
+	size_t count = path_sums(p->story, sums);
+	struct buf *out = &p->out;
+
+	if (p->story->count < 2)
+		return;
+	buf_write_str(out,
+		      "<p class=\"quiet path\"><svg class=\"sample\" aria-hidden=\"true\"><line "
+		      "class=\"path\" x2=\"100%\" y1=\"50%\" y2=\"50%\"/></svg> Critical "
+		      "path, by what ended last: ");
+	for (size_t i = 0; i < MIN(count, (size_t)PATH_NAMED_MAX); i++) {
+		buf_write_str(out, i > 0 ? ", <b>" : "<b>");
+		page_write_text(out, sums[i].name);
+		buf_write_str(out, "</b> ");
+		page_write_duration(out, sums[i].ns);
+		buf_write_str(out, " (");
+		axis_write_share(out, sums[i].ns, p->root.duration_ns);
+		buf_write_str(out, ")");
+	}
+	buf_write_str(out, ".</p>\n");
+}
+
+void verdict_write(struct traces_page *p)
+{
+	const struct trace_span_view *s = &p->root;
+	struct buf *out = &p->out;
+
+	buf_write_str(out, "<p class=\"verdict\">");
+	buf_write_str(out, !s->finished	  ? "Running for <b>" :
+			   s->status == 0 ? "Took <b>" :
+					    "Failed after <b>");
+	page_write_duration(out, s->duration_ns);
+	buf_write_str(out, "</b>");
+	if (s->stage_count > 0) {
+		buf_write_str(out, ": <b>");
+		(void)stage_write_longest(out, p->trace, p->palette, s);
+		buf_write_str(out, "</b>");
+	}
+	if (!s->finished && s->stage_count > 0) {
+		buf_write_str(out, ", ");
+		(void)stage_write_now(out, p->trace, p->palette, s);
+	}
+	buf_write_str(out, ".");
+	write_culprit(p);
+	buf_write_str(out, "</p>\n");
+	write_path(p);
+}
