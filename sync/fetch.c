@@ -9,79 +9,13 @@
  * What can go wrong: a peer that advertises odd subsets makes many groups; a scan therefore looks
  * at FETCH_GROUP_SCAN_MAX of them and turns the list, so that each call is bounded and every group
  * has its turn. */
-#include "sync/fetch.h"
+#include "sync/fetch_private.h"
 
 #include <string.h>
 
 #include "base/err.h"
 #include "base/map.h"
 #include "base/mem.h"
-
-enum { WORDS = FETCH_PEERS_MAX / 64 };
-
-struct peers {
-	uint64_t w[WORDS];
-};
-
-struct group_key {
-	struct peers candidates, failed;
-	uint64_t known;
-};
-
-struct fetch_group {
-	struct group_key key;
-	struct list node; /* in the set's list */
-	uint64_t wants;
-	uint64_t count[FETCH_STATES];
-	uint64_t queued[FETCH_PRIORITIES];
-	struct list queue[FETCH_PRIORITIES];
-};
-
-struct fetch_set {
-	struct map wants, by_key;
-	struct list groups;
-	size_t group_count;
-	struct peers alive, possible;
-	uint32_t misses[FETCH_PEERS_MAX];
-	struct fetch_counts counts;
-	uint8_t max_priority;
-	void *owner;
-};
-
-/* ---- Peer sets ---- */
-
-static bool peers_has(const struct peers *p, unsigned i)
-{
-	return (p->w[i / 64] >> (i % 64) & 1) != 0;
-}
-
-static void peers_add(struct peers *p, unsigned i)
-{
-	p->w[i / 64] |= UINT64_C(1) << (i % 64);
-}
-
-static void peers_del(struct peers *p, unsigned i)
-{
-	p->w[i / 64] &= ~(UINT64_C(1) << (i % 64));
-}
-
-static unsigned peers_common(const struct peers *a, const struct peers *b)
-{
-	int n = 0;
-
-	for (int i = 0; i < WORDS; i++)
-		n += __builtin_popcountll(a->w[i] & b->w[i]);
-	return (unsigned)n;
-}
-
-/* Are there any in a that are not in b? */
-static bool peers_beyond(const struct peers *a, const struct peers *b)
-{
-	for (int i = 0; i < WORDS; i++)
-		if ((a->w[i] & ~b->w[i]) != 0)
-			return true;
-	return false;
-}
 
 /* ---- Groups ---- */
 
@@ -173,8 +107,8 @@ static void want_set(struct fetch_set *s, struct fetch_want *w, struct fetch_gro
 		group_put(s, old);
 }
 
-static void want_move(struct fetch_set *s, struct fetch_want *w, struct fetch_group *g,
-		      unsigned state)
+void fetch_want_move(struct fetch_set *s, struct fetch_want *w, struct fetch_group *g,
+		     unsigned state)
 {
 	want_set(s, w, g, state, w->priority);
 }
@@ -276,7 +210,8 @@ static void group_fail(struct fetch_set *s, struct fetch_group *g)
 {
 	for (int i = 0; i < FETCH_PRIORITIES; i++)
 		list_for_each_safe(node, &g->queue[i])
-			want_move(s, list_entry(node, struct fetch_want, node), g, FETCH_FAILED);
+			fetch_want_move(s, list_entry(node, struct fetch_want, node), g,
+					FETCH_FAILED);
 }
 
 void fetch_set_leave(struct fetch_set *s, unsigned peer)
@@ -331,7 +266,7 @@ static int add_advertiser(struct fetch_set *s, struct fetch_want *w, unsigned pe
 	g = group_get(s, &key);
 	if (g == NULL)
 		return UV_ENOMEM;
-	want_move(s, w, g, w->state == FETCH_FAILED ? (unsigned)FETCH_WANTED : w->state);
+	fetch_want_move(s, w, g, w->state == FETCH_FAILED ? (unsigned)FETCH_WANTED : w->state);
 	return FETCH_NEED_KNOWN;
 }
 
@@ -367,11 +302,11 @@ void fetch_set_checked(struct fetch_set *s, const struct hash *h, bool present)
 		return;
 	if (present) {
 		s->counts.already++;
-		want_move(s, w, NULL, FETCH_STORED);
+		fetch_want_move(s, w, NULL, FETCH_STORED);
 		return;
 	}
 	s->counts.discovered++;
-	want_move(s, w, w->group, wanted_or_failed(s, &w->group->key));
+	fetch_want_move(s, w, w->group, wanted_or_failed(s, &w->group->key));
 }
 
 /* Commits and capabilities are wanted by stashed commits only, which nobody has vouched for yet. */
@@ -450,96 +385,7 @@ int fetch_set_add(struct fetch_set *s, const struct store_want *want,
 	return 0;
 }
 
-/* ---- Asking ---- */
-
-/* May this peer be asked for the wants of the group? 2: it advertised them; 1: it may help; 0: no.
- */
-static int may_ask(const struct fetch_set *s, const struct fetch_group *g, unsigned peer,
-		   uint64_t queued)
-{
-	if (peers_has(&g->key.candidates, peer))
-		return 2;
-	if (g->key.known == 0 || !peers_has(&s->possible, peer) || peers_has(&g->key.failed, peer))
-		return 0;
-	if (peers_common(&g->key.candidates, &s->alive) == 0)
-		return 1;
-	return queued >= FETCH_SHARE_MIN && s->misses[peer] < FETCH_MISSES_MAX ? 1 : 0;
-}
-
-struct choice {
-	struct fetch_group *group;
-	unsigned priority;
-	int may;
-	unsigned providers;
-};
-
-static bool better(const struct choice *a, const struct choice *b)
-{
-	if (b->group == NULL || a->priority != b->priority)
-		return b->group == NULL || a->priority < b->priority;
-	if (a->may != b->may)
-		return a->may > b->may;
-	return a->providers < b->providers;
-}
-
-/* Turn the list behind the last group looked at, when it was not looked at whole. */
-static void turn(struct fetch_set *s, struct list *last)
-{
-	if (last == &s->groups)
-		return;
-	list_remove(&s->groups);
-	list_insert(last, last->next, &s->groups);
-}
-
-static struct choice choose(struct fetch_set *s, unsigned peer)
-{
-	struct choice best = { 0 };
-	struct list *last = &s->groups;
-	unsigned seen = 0;
-
-	list_for_each(node, &s->groups) {
-		struct fetch_group *g = list_entry(node, struct fetch_group, node);
-		struct choice c = { .group = g };
-
-		if (seen++ == FETCH_GROUP_SCAN_MAX)
-			break;
-		last = node;
-		while (c.priority < FETCH_PRIORITIES && g->queued[c.priority] == 0)
-			c.priority++;
-		if (c.priority == FETCH_PRIORITIES)
-			continue;
-		c.may = may_ask(s, g, peer, g->queued[c.priority]);
-		c.providers = peers_common(&g->key.candidates, &s->alive);
-		if (c.may > 0 && better(&c, &best))
-			best = c;
-	}
-	if (s->group_count > FETCH_GROUP_SCAN_MAX)
-		turn(s, last);
-	return best;
-}
-
-size_t fetch_set_take(struct fetch_set *s, unsigned peer, struct fetch_want **ret, size_t cap,
-		      uint64_t max_bytes)
-{
-	struct choice c = { 0 };
-	uint64_t bytes = 0;
-	size_t n = 0;
-
-	while (n < cap && bytes < max_bytes) {
-		struct fetch_want *w;
-
-		if (c.group == NULL || c.group->queued[c.priority] == 0)
-			c = choose(s, peer);
-		if (c.group == NULL)
-			break;
-		w = list_entry(c.group->queue[c.priority].next, struct fetch_want, node);
-		want_move(s, w, c.group, FETCH_IN_FLIGHT);
-		w->holder = (uint16_t)peer;
-		bytes += fetch_want_cost(w);
-		ret[n++] = w;
-	}
-	return n;
-}
+/* ---- In flight ---- */
 
 void fetch_set_elsewhere(struct fetch_set *s, struct fetch_want *w)
 {
@@ -554,7 +400,7 @@ void fetch_set_settle(struct fetch_set *s, struct fetch_want *w, enum fetch_stat
 	REQUIRE(w->state == FETCH_IN_FLIGHT);
 	REQUIRE(state == FETCH_STORED || state == FETCH_REFUSED || state == FETCH_STASHED);
 	claim_waiter_cancel(&w->waiter);
-	want_move(s, w, w->group, state);
+	fetch_want_move(s, w, w->group, state);
 }
 
 void fetch_set_release(struct fetch_set *s, struct fetch_want *w, bool failed)
@@ -574,9 +420,9 @@ void fetch_set_release(struct fetch_set *s, struct fetch_want *w, bool failed)
 	claim_waiter_cancel(&w->waiter);
 	/* Without memory for its new group it would be asked for in the same place for ever. */
 	if (g == NULL)
-		want_move(s, w, w->group, FETCH_FAILED);
+		fetch_want_move(s, w, w->group, FETCH_FAILED);
 	else
-		want_move(s, w, g, wanted_or_failed(s, &g->key));
+		fetch_want_move(s, w, g, wanted_or_failed(s, &g->key));
 }
 
 bool fetch_set_arrived(struct fetch_set *s, const struct hash *h)
@@ -587,57 +433,6 @@ bool fetch_set_arrived(struct fetch_set *s, const struct hash *h)
 	    (w->state == FETCH_IN_FLIGHT && w->holder != FETCH_ELSEWHERE))
 		return false;
 	claim_waiter_cancel(&w->waiter);
-	want_move(s, w, NULL, FETCH_STORED);
+	fetch_want_move(s, w, NULL, FETCH_STORED);
 	return true;
-}
-
-/* What is known and wanted counts too, though another peer is to be asked for it: that one may
- * fail. */
-static uint64_t may_come_back(const struct fetch_group *g)
-{
-	uint64_t n = g->count[FETCH_IN_FLIGHT] + g->count[FETCH_CHECKING];
-
-	return g->key.known != 0 ? n + g->count[FETCH_WANTED] : n;
-}
-
-bool fetch_set_waits(struct fetch_set *s, unsigned peer)
-{
-	bool possible = peers_has(&s->possible, peer);
-	unsigned seen = 0;
-
-	list_for_each(node, &s->groups) {
-		struct fetch_group *g = list_entry(node, struct fetch_group, node);
-
-		if (seen++ == FETCH_GROUP_SCAN_MAX)
-			break;
-		if (may_come_back(g) == 0 || peers_has(&g->key.failed, peer))
-			continue;
-		if (peers_has(&g->key.candidates, peer) || (g->key.known != 0 && possible))
-			return true;
-	}
-	return false;
-}
-
-/* Known wants stay wanted as long as the wave lasts; stuck are those that nobody now in the wave
- * could provide. */
-static bool is_stuck(const struct fetch_set *s, const struct fetch_group *g)
-{
-	return g->key.known != 0 && peers_common(&g->key.candidates, &s->alive) == 0 &&
-	       !peers_beyond(&s->alive, &g->key.failed);
-}
-
-uint64_t fetch_set_owed(struct fetch_set *s, unsigned peer)
-{
-	uint64_t n = 0;
-
-	list_for_each(node, &s->groups) {
-		const struct fetch_group *g = list_entry(node, struct fetch_group, node);
-
-		if (!peers_has(&g->key.candidates, peer) && !peers_has(&g->key.failed, peer))
-			continue;
-		n += g->count[FETCH_FAILED] + g->count[FETCH_STASHED];
-		if (is_stuck(s, g))
-			n += g->count[FETCH_WANTED];
-	}
-	return n;
 }

@@ -56,7 +56,7 @@ int serve_send(struct serve *v, const struct wire_reply *reply)
 	return err;
 }
 
-static void wait_at_most(struct serve *v, uint64_t ms)
+void serve_wait(struct serve *v, uint64_t ms)
 {
 	v->due_ms = runner_now_ms(v->op.env.runner) + ms;
 	if (v->kind != WIRE_SUBSCRIBE || !v->has_request)
@@ -73,7 +73,7 @@ static void end(struct serve *v)
 	v->we_ended = true;
 	if (v->open)
 		net_stream_end(&v->stream);
-	wait_at_most(v, SERVE_END_MS);
+	serve_wait(v, SERVE_END_MS);
 }
 
 void serve_refuse(struct serve *v, int code, uint32_t retry_after_ms, uint64_t cap,
@@ -131,29 +131,6 @@ static void open_span(struct serve *v, const struct wire_request *r)
 	trace_attr_str(span, "peer", peer, strlen(peer));
 	trace_stage(span, states[v->op.state].name);
 	op_own_span(&v->op, span);
-}
-
-static void on_loaded(struct snapshot_load *l, int status)
-{
-	struct serve *v = container_of(l, struct serve, load);
-
-	v->loading = false;
-	v->load_status = status;
-	op_release(&v->op);
-	op_defer(&v->op);
-}
-
-static void begin_reconcile(struct serve *v, const struct wire_request *r)
-{
-	buf_write(&v->message, r->bytes.data, r->bytes.len);
-	if (buf_err(&v->message) != 0) {
-		serve_abort(v, UV_ENOMEM);
-		return;
-	}
-	v->loading = true;
-	op_hold(&v->op);
-	snapshot_load_start(&v->load, &v->op.env, v->sync->config.store, &v->scope, on_loaded);
-	op_move(&v->op, LOAD);
 }
 
 /* From now on it counts as a subscriber, and not as one being served. */
@@ -236,7 +213,11 @@ static void begin_peers(struct serve *v, const struct wire_request *r)
 static void begin_request(struct serve *v, const struct wire_request *r)
 {
 	switch (r->kind) {
-	case WIRE_RECONCILE: begin_reconcile(v, r); break;
+	case WIRE_RECONCILE:
+		serve_reconcile_begin(v, &r->bytes);
+		if (v->loading)
+			op_move(&v->op, LOAD);
+		break;
 	case WIRE_FETCH: op_move(&v->op, IDLE); break;
 	case WIRE_SUBSCRIBE: begin_subscription(v); break;
 	case WIRE_PEERS: begin_peers(v, r); break;
@@ -257,7 +238,7 @@ static void take_request(struct serve *v, const struct wire_request *r)
 	v->scope = r->scope;
 	v->sync->stats.serves++;
 	open_span(v, r);
-	wait_at_most(v, SERVE_IDLE_MS);
+	serve_wait(v, SERVE_IDLE_MS);
 	if (wait_ms > 0)
 		serve_refuse(v, ERR_BUSY, (uint32_t)MIN(wait_ms, (uint64_t)WIRE_RETRY_MAX_MS), 0,
 			     "too many requests");
@@ -265,66 +246,19 @@ static void take_request(struct serve *v, const struct wire_request *r)
 		begin_request(v, r);
 }
 
-/* ---- Rounds ---- */
-
-static void answer_round(struct serve *v, const void *msg, size_t len)
-{
-	struct wire_reply reply = { .kind = WIRE_REPLY_RECONCILE };
-	CLEANUP(buf_fini) struct buf out = { 0 };
-	int err;
-
-	if (v->rounds++ >= RECONCILE_ROUNDS_MAX) {
-		serve_refuse(v, ERR_TOO_BIG, 0, RECONCILE_ROUNDS_MAX, "too many rounds");
-		return;
-	}
-	buf_init(&out, NET_MESSAGE_MAX / 2 + RECONCILE_FRAME_MIN);
-	err = reconcile_respond(&v->reconcile, msg, len, &out);
-	if (err == UV_ENOMEM) {
-		serve_abort(v, err);
-		return;
-	}
-	if (err < 0) {
-		serve_blame(v, err);
-		return;
-	}
-	trace_mark(v->op.env.span, "round %u: %zu B received, %zu B sent", v->rounds, len, out.len);
-	reply.bytes = (struct wire_bytes){ out.data, out.len };
-	if (serve_send(v, &reply) == 0)
-		wait_at_most(v, SERVE_IDLE_MS);
-}
-
-static void prepare_reconcile(struct serve *v)
-{
-	int err = v->load_status;
-
-	if (err == 0)
-		err = reconcile_init(&v->reconcile, &v->load.snapshot.set, WIRE_RECONCILE_MAX,
-				     RECONCILE_REFERENCE);
-	if (err < 0) {
-		serve_refuse(v, err == ERR_LIMIT ? ERR_TOO_BIG : ERR_BUSY, SYNC_RETRY_AFTER_MS,
-			     STORE_ITEMS_MAX, "the set could not be read");
-		return;
-	}
-	v->prepared = true;
-	trace_mark(v->op.env.span, "local set: %zu commits", v->load.snapshot.set.count);
-	op_move(&v->op, RECONCILE);
-	answer_round(v, v->message.data, v->message.len);
-	buf_fini(&v->message);
-}
+/* ---- Stream ---- */
 
 static void take_more(struct serve *v, const struct wire_more *more)
 {
 	if (more->is_fetch && v->kind == WIRE_FETCH) {
-		wait_at_most(v, SERVE_IDLE_MS);
+		serve_wait(v, SERVE_IDLE_MS);
 		serve_fetch_take(v, more);
 	} else if (!more->is_fetch && v->kind == WIRE_RECONCILE && v->prepared) {
-		answer_round(v, more->reconcile.data, more->reconcile.len);
+		serve_reconcile_answer(v, more->reconcile.data, more->reconcile.len);
 	} else {
 		serve_blame(v, ERR_PROTOCOL);
 	}
 }
-
-/* ---- Stream ---- */
 
 static void take_message(struct serve *v, const uint8_t *msg, size_t len, struct arena *a)
 {
@@ -370,7 +304,7 @@ static void on_drain(struct net_stream *stream)
 	if (v->subscriber != NULL)
 		announce_drained(v->sync, v->subscriber);
 	else if (!v->we_ended)
-		wait_at_most(v, SERVE_IDLE_MS);
+		serve_wait(v, SERVE_IDLE_MS);
 	op_defer(&v->op);
 }
 
@@ -404,7 +338,7 @@ static void on_timer(struct runner_timer *timer)
 
 	if (v->open && net_stream_queued(&v->stream) < v->queued_bytes &&
 	    runner_now_ms(v->op.env.runner) < v->started_ms + SERVE_TOTAL_MS)
-		wait_at_most(v, SERVE_IDLE_MS);
+		serve_wait(v, SERVE_IDLE_MS);
 	else
 		op_stop(&v->op, UV_ETIMEDOUT);
 }
@@ -429,8 +363,9 @@ static enum op_step do_serving(struct serve *v)
 		op_move(&v->op, CLOSING);
 		return OP_NEXT;
 	}
-	if (v->op.state == LOAD && !v->loading && !v->prepared && !v->we_ended)
-		prepare_reconcile(v);
+	if (v->op.state == LOAD && !v->loading && !v->prepared && !v->we_ended &&
+	    serve_reconcile_prepare(v))
+		op_move(&v->op, RECONCILE);
 	if (v->has_request && v->kind == WIRE_FETCH && v->op.state != REQUEST) {
 		serve_fetch_work(v);
 		if (fetch_stage(v) != v->op.state)
@@ -529,7 +464,7 @@ static struct serve *serve_new(struct sync *s, const struct public_key *peer)
 	op_init(&v->op, &kind, &env, UINT64_MAX);
 	op_hold(&v->op);
 	v->started_ms = runner_now_ms(env.runner);
-	wait_at_most(v, SERVE_REQUEST_MS);
+	serve_wait(v, SERVE_REQUEST_MS);
 	list_push_back(&s->serves, &v->node);
 	return v;
 }

@@ -65,6 +65,16 @@ void serve_abort(struct serve *v, int status);
 /** The peer broke the protocol. */
 void serve_blame(struct serve *v, int status);
 
+/** Start a wait that ends the serve after so many ms; a new one replaces it. */
+void serve_wait(struct serve *v, uint64_t ms);
+
+/* serve_reconcile.c */
+/** Keeps the first message and has the set read. */
+void serve_reconcile_begin(struct serve *v, const struct wire_bytes *first);
+/** The set is read: answer the first message. False when the asker was refused. */
+bool serve_reconcile_prepare(struct serve *v);
+void serve_reconcile_answer(struct serve *v, const void *msg, size_t len);
+
 /* serve_fetch.c */
 /** Hashes were asked. */
 void serve_fetch_take(struct serve *v, const struct wire_more *more);

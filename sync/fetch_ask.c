@@ -1,0 +1,143 @@
+/* What a peer is asked next, and what may still come to it. Looks at groups (fetch.c), never at
+ * single wants. */
+#include "sync/fetch_private.h"
+
+/* May this peer be asked for the wants of the group? 2: it advertised them; 1: it may help; 0: no.
+ */
+static int may_ask(const struct fetch_set *s, const struct fetch_group *g, unsigned peer,
+		   uint64_t queued)
+{
+	if (peers_has(&g->key.candidates, peer))
+		return 2;
+	if (g->key.known == 0 || !peers_has(&s->possible, peer) || peers_has(&g->key.failed, peer))
+		return 0;
+	if (peers_common(&g->key.candidates, &s->alive) == 0)
+		return 1;
+	return queued >= FETCH_SHARE_MIN && s->misses[peer] < FETCH_MISSES_MAX ? 1 : 0;
+}
+
+struct choice {
+	struct fetch_group *group;
+	unsigned priority;
+	int may;
+	unsigned providers;
+};
+
+static bool better(const struct choice *a, const struct choice *b)
+{
+	if (b->group == NULL || a->priority != b->priority)
+		return b->group == NULL || a->priority < b->priority;
+	if (a->may != b->may)
+		return a->may > b->may;
+	return a->providers < b->providers;
+}
+
+/* Turn the list behind the last group looked at, when it was not looked at whole. */
+static void turn(struct fetch_set *s, struct list *last)
+{
+	if (last == &s->groups)
+		return;
+	list_remove(&s->groups);
+	list_insert(last, last->next, &s->groups);
+}
+
+static struct choice choose(struct fetch_set *s, unsigned peer)
+{
+	struct choice best = { 0 };
+	struct list *last = &s->groups;
+	unsigned seen = 0;
+
+	list_for_each(node, &s->groups) {
+		struct fetch_group *g = list_entry(node, struct fetch_group, node);
+		struct choice c = { .group = g };
+
+		if (seen++ == FETCH_GROUP_SCAN_MAX)
+			break;
+		last = node;
+		while (c.priority < FETCH_PRIORITIES && g->queued[c.priority] == 0)
+			c.priority++;
+		if (c.priority == FETCH_PRIORITIES)
+			continue;
+		c.may = may_ask(s, g, peer, g->queued[c.priority]);
+		c.providers = peers_common(&g->key.candidates, &s->alive);
+		if (c.may > 0 && better(&c, &best))
+			best = c;
+	}
+	if (s->group_count > FETCH_GROUP_SCAN_MAX)
+		turn(s, last);
+	return best;
+}
+
+size_t fetch_set_take(struct fetch_set *s, unsigned peer, struct fetch_want **ret, size_t cap,
+		      uint64_t max_bytes)
+{
+	struct choice c = { 0 };
+	uint64_t bytes = 0;
+	size_t n = 0;
+
+	while (n < cap && bytes < max_bytes) {
+		struct fetch_want *w;
+
+		if (c.group == NULL || c.group->queued[c.priority] == 0)
+			c = choose(s, peer);
+		if (c.group == NULL)
+			break;
+		w = list_entry(c.group->queue[c.priority].next, struct fetch_want, node);
+		fetch_want_move(s, w, c.group, FETCH_IN_FLIGHT);
+		w->holder = (uint16_t)peer;
+		bytes += fetch_want_cost(w);
+		ret[n++] = w;
+	}
+	return n;
+}
+
+/* What is known and wanted counts too, though another peer is to be asked for it: that one may
+ * fail. */
+static uint64_t may_come_back(const struct fetch_group *g)
+{
+	uint64_t n = g->count[FETCH_IN_FLIGHT] + g->count[FETCH_CHECKING];
+
+	return g->key.known != 0 ? n + g->count[FETCH_WANTED] : n;
+}
+
+bool fetch_set_waits(struct fetch_set *s, unsigned peer)
+{
+	bool possible = peers_has(&s->possible, peer);
+	unsigned seen = 0;
+
+	list_for_each(node, &s->groups) {
+		struct fetch_group *g = list_entry(node, struct fetch_group, node);
+
+		if (seen++ == FETCH_GROUP_SCAN_MAX)
+			break;
+		if (may_come_back(g) == 0 || peers_has(&g->key.failed, peer))
+			continue;
+		if (peers_has(&g->key.candidates, peer) || (g->key.known != 0 && possible))
+			return true;
+	}
+	return false;
+}
+
+/* Known wants stay wanted as long as the wave lasts; stuck are those that nobody now in the wave
+ * could provide. */
+static bool is_stuck(const struct fetch_set *s, const struct fetch_group *g)
+{
+	return g->key.known != 0 && peers_common(&g->key.candidates, &s->alive) == 0 &&
+	       !peers_beyond(&s->alive, &g->key.failed);
+}
+
+uint64_t fetch_set_owed(struct fetch_set *s, unsigned peer)
+{
+	uint64_t n = 0;
+
+	list_for_each(node, &s->groups) {
+		const struct fetch_group *g = list_entry(node, struct fetch_group, node);
+
+		if (!peers_has(&g->key.candidates, peer) && !peers_has(&g->key.failed, peer))
+			continue;
+		n += g->count[FETCH_FAILED] + g->count[FETCH_STASHED];
+		if (is_stuck(s, g))
+			n += g->count[FETCH_WANTED];
+	}
+	return n;
+}
