@@ -12,9 +12,11 @@
  *     │           │ (job)      │ (timer)    │ (job)      │          │ (job)
  *     └───────────┴────────────┴────────────┴────────────┴──────────┴──► DONE
  *
- * Snapshots go from BEGIN to QUEUED. Waiting: STARTING, STOPPING, WORKING for a job, SAMPLING for
- * its time, QUEUED for the captures before it: symbolizing is serial, and workers that wait for it
- * would be missed elsewhere. A cancelled capture frees its place in the sampler before it ends. */
+ * A snapshot goes from BEGIN to QUEUED; the difference of two has the first in STARTING, the second
+ * in WORKING, and nothing to do in STOPPING. Waiting: STARTING, STOPPING, WORKING for a job,
+ * SAMPLING for its time, QUEUED for the captures before it: symbolizing is serial, and workers that
+ * wait for it would be missed elsewhere. A cancelled capture frees its place in the sampler before
+ * it ends. */
 
 enum { BEGIN, STARTING, SAMPLING, STOPPING, QUEUED, WORKING, DONE };
 
@@ -58,6 +60,13 @@ static void run_sampler_remove(struct runner_job *job)
 	sampler_remove(&c->work->reader);
 	c->work->sampling = false;
 	c->work->status = 0;
+}
+
+static void run_first(struct runner_job *job)
+{
+	struct profiler_capture *c = container_of(job, struct profiler_capture, job);
+
+	c->work->status = capture_first(c->work);
 }
 
 static void run_work(struct runner_job *job)
@@ -106,13 +115,18 @@ static enum op_step to_state(struct profiler_capture *c, unsigned state)
 
 static enum op_step do_begin(struct profiler_capture *c)
 {
+	int rc;
+
 	if (c->work == NULL)
 		op_result(&c->op, UV_ENOMEM);
 	if (op_stopping(&c->op) || op_has_result(&c->op))
 		return to_state(c, DONE);
-	if (c->request.kind != PROFILER_CPU)
+	if (c->request.kind != PROFILER_CPU && c->request.seconds == 0)
 		return to_state(c, QUEUED);
-	if (!submit(c, run_sampler_add))
+	rc = capture_snapshot(c->work, c->op.env.runner);
+	if (rc != 0)
+		op_result(&c->op, rc);
+	if (rc != 0 || !submit(c, c->request.kind == PROFILER_CPU ? run_sampler_add : run_first))
 		return to_state(c, DONE);
 	op_move(&c->op, STARTING);
 	return OP_WAIT;
@@ -167,6 +181,7 @@ static enum op_step do_stopping(struct profiler_capture *c)
 static enum op_step do_queued(struct profiler_capture *c)
 {
 	struct profiler *p = c->profiler;
+	int rc;
 
 	if (op_stopping(&c->op))
 		return to_state(c, DONE);
@@ -176,7 +191,10 @@ static enum op_step do_queued(struct profiler_capture *c)
 		return OP_WAIT;
 	list_remove(&c->queued);
 	p->working = c;
-	if (!submit(c, run_work))
+	rc = capture_snapshot(c->work, c->op.env.runner);
+	if (rc != 0)
+		op_result(&c->op, rc);
+	if (rc != 0 || !submit(c, run_work))
 		return to_state(c, DONE);
 	op_move(&c->op, WORKING);
 	return OP_WAIT;

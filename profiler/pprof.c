@@ -67,7 +67,8 @@ static uint64_t lookup(const struct map *m, const void *key, size_t len)
 
 static void remember(struct builder *b, struct map *m, const void *key, size_t len, uint64_t number)
 {
-	b->failed |= map_put(m, key, len, (void *)(uintptr_t)number) != 0;
+	if (!b->failed)
+		b->failed = map_put(m, key, len, (void *)(uintptr_t)number) != 0;
 }
 
 static int64_t string_id(struct builder *b, const char *s)
@@ -85,7 +86,7 @@ static int64_t string_id(struct builder *b, const char *s)
 	}
 	push(b, &b->string_table, copy);
 	remember(b, &b->strings, s, len, b->string_table.n);
-	return (int64_t)b->string_table.n - 1;
+	return b->failed ? 0 : (int64_t)b->string_table.n - 1;
 }
 
 static Pprof__ValueType *value_type(struct builder *b, const struct pprof_type *t)

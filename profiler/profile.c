@@ -6,13 +6,19 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "profiler/goroutine.h"
 #include "profiler/pprof.h"
 #include "profiler/profiler_private.h"
 #include "profiler/symbols.h"
 
 /* From what was captured to the file: on a worker. */
 
-enum { COMMENT_MAX = 256 };
+enum { COMMENT_MAX = 256, LIST_MAX = 1 << 20 };
+
+struct goroutine_work {
+	struct tasks tasks;
+	struct stacks stacks;
+};
 
 struct capture_work *capture_work_new(const struct profiler *p, const struct profiler_request *r)
 {
@@ -22,6 +28,13 @@ struct capture_work *capture_work_new(const struct profiler *p, const struct pro
 		return NULL;
 	w->profiler = p;
 	w->request = *r;
+	stacks_init(&w->reader.stacks);
+	if (r->kind == PROFILER_GOROUTINE || r->kind == PROFILER_THREADCREATE) {
+		w->goroutine = mem_alloc(sizeof(*w->goroutine));
+		if (w->goroutine == NULL)
+			return capture_work_free(w);
+		stacks_init(&w->goroutine->stacks);
+	}
 	if (r->addresses_len > 0) {
 		w->addresses = mem_strndup(r->addresses, r->addresses_len);
 		if (w->addresses == NULL)
@@ -35,6 +48,11 @@ struct capture_work *capture_work_free(struct capture_work *w)
 	if (w == NULL)
 		return NULL;
 	reader_fini(&w->reader);
+	if (w->goroutine != NULL) {
+		tasks_fini(&w->goroutine->tasks);
+		stacks_fini(&w->goroutine->stacks);
+		mem_free(w->goroutine);
+	}
 	mem_free(w->addresses);
 	return mem_free(w);
 }
@@ -93,13 +111,123 @@ static int write_symbols(struct capture_work *w, struct buf *out)
 	return rc != 0 ? rc : buf_err(out);
 }
 
+/* ---- Goroutine, threadcreate ---- */
+
+int capture_snapshot(struct capture_work *w, const struct runner *r)
+{
+	if (w->request.kind != PROFILER_GOROUTINE)
+		return 0;
+	tasks_fini(&w->goroutine->tasks);
+	return tasks_snapshot(&w->goroutine->tasks, r);
+}
+
+static int count_now(struct capture_work *w, const struct dump *d, int sign)
+{
+	struct goroutine_work *g = w->goroutine;
+
+	if (w->request.kind == PROFILER_GOROUTINE)
+		return goroutine_count(&g->stacks, d, &g->tasks, sign);
+	threadcreate_count(&g->stacks, sign);
+	return g->stacks.dropped > 0 ? UV_ENOMEM : 0;
+}
+
+int capture_first(struct capture_work *w)
+{
+	struct modules modules = { 0 };
+	struct dump d = { 0 };
+	int rc = w->request.kind == PROFILER_GOROUTINE ? dump_threads(&d) : 0;
+
+	if (rc == 0)
+		rc = modules_add(&modules);
+	if (rc == 0) {
+		symbols_begin(&modules);
+		rc = count_now(w, &d, -1);
+		symbols_end();
+	}
+	dump_fini(&d);
+	modules_fini(&modules);
+	return rc;
+}
+
+static const char *profile_name(const struct capture_work *w)
+{
+	return w->request.kind == PROFILER_GOROUTINE ? "goroutine" : "threadcreate";
+}
+
+static void write_text(struct capture_work *w, const struct dump *d, struct buf *out)
+{
+	const struct goroutine_work *g = w->goroutine;
+	bool goroutine = w->request.kind == PROFILER_GOROUTINE;
+
+	if (goroutine && w->request.debug >= 2) {
+		goroutine_write_blocks(out, d, &g->tasks, w->request.debug > 2);
+		return;
+	}
+	count_profile_write(out, profile_name(w), "state", &g->stacks);
+	if (goroutine) {
+		buf_write_str(out, "--- goroutines ---\n");
+		goroutine_write_blocks(out, d, &g->tasks, false);
+		buf_write_str(out, "\n");
+	}
+	memory_map_write(out);
+}
+
+static int write_count_proto(struct capture_work *w, const struct modules *modules,
+			     const char *list, struct buf *out)
+{
+	const char *name = profile_name(w);
+	struct pprof p = {
+		.values = { { name, "count" } },
+		.factors = { 1 },
+		.value_count = 1,
+		.period_type = { name, "count" },
+		.period = 1,
+		.time_ns = (int64_t)clock_wall_ns(w->profiler->runner->clock),
+		.duration_ns = w->request.seconds > 0 ? (int64_t)w->duration_ns : 0,
+		.what_key = "state",
+		.comments = { w->profiler->version, list },
+		.comment_count = list[0] != '\0' ? 2 : 1,
+	};
+
+	return pprof_write(out, &p, &w->goroutine->stacks, modules);
+}
+
+static int write_count(struct capture_work *w, struct buf *out)
+{
+	struct modules modules = { 0 };
+	struct dump d = { 0 };
+	struct buf list;
+	int rc = w->request.kind == PROFILER_GOROUTINE ? dump_threads(&d) : 0;
+
+	buf_init(&list, LIST_MAX);
+	if (rc == 0)
+		rc = modules_add(&modules);
+	if (rc == 0) {
+		symbols_begin(&modules);
+		rc = count_now(w, &d, 1);
+		if (rc == 0 && w->request.debug > 0)
+			write_text(w, &d, out);
+		else if (rc == 0 && w->request.kind == PROFILER_GOROUTINE &&
+			 w->request.seconds == 0)
+			goroutine_write_list(&list, &d, &w->goroutine->tasks);
+		symbols_end();
+	}
+	if (rc == 0 && w->request.debug == 0)
+		rc = write_count_proto(w, &modules,
+				       list.data != NULL ? (const char *)list.data : "", out);
+	dump_fini(&d);
+	modules_fini(&modules);
+	buf_fini(&list);
+	return rc != 0 ? rc : buf_err(out);
+}
+
 int capture_write(struct capture_work *w, struct buf *out)
 {
 	switch (w->request.kind) {
 	case PROFILER_CPU: return write_cpu(w, out);
 	case PROFILER_SYMBOL: return write_symbols(w, out);
 	case PROFILER_GOROUTINE:
-	case PROFILER_THREADCREATE:
+	case PROFILER_THREADCREATE: return write_count(w, out);
 	default: return ERR_UNSUPPORTED;
 	}
 }

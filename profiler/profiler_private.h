@@ -22,11 +22,16 @@ struct capture_work {
 	bool sampling; /* the reader is with the sampler */
 	int status;    /* of the last job */
 	struct reader reader;
+	struct goroutine_work *goroutine; /* tasks, and what the first snapshot counted */
 	uint64_t start_wall_ns, start_ns, until_ms, duration_ns;
 };
 
 struct capture_work *capture_work_new(const struct profiler *p, const struct profiler_request *r);
 struct capture_work *capture_work_free(struct capture_work *w);
 
+/** On the loop, before each job of a goroutine capture: the operations in flight. */
+int capture_snapshot(struct capture_work *w, const struct runner *r);
+/** On a worker: the first of two snapshots that are to be subtracted. */
+int capture_first(struct capture_work *w);
 /** On a worker: the file. */
 int capture_write(struct capture_work *w, struct buf *out);

@@ -74,7 +74,7 @@ static void grow(struct stacks *s)
 }
 
 void stacks_add(struct stacks *s, const uintptr_t *pcs, unsigned n, const char *task,
-		const char *what, const char thread[THREAD_NAME_SIZE], int64_t count)
+		const char *what, const char *thread, int64_t count)
 {
 	struct stack key = { .task = task, .what = what, .n = n }, **at, *e;
 

@@ -36,4 +36,4 @@ void stacks_fini(struct stacks *s);
 /** Count a stack under its labels (strings are told apart by address; thread by content). Out of
  * room or memory it is added to `dropped`. */
 void stacks_add(struct stacks *s, const uintptr_t *pcs, unsigned n, const char *task,
-		const char *what, const char thread[THREAD_NAME_SIZE], int64_t count);
+		const char *what, const char *thread, int64_t count);

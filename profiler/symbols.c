@@ -115,7 +115,9 @@ static const char *clean_path(const char *dir, const char *file)
 		p += n + (p[n] == '/');
 	}
 	mem_free(joined);
-	joined = arena_strndup(&memory, out, len);
+	/* A relative folder of the build stays relative: there is no file to open. */
+	joined = arena_strndup(&memory, out + (dir[0] != '\0' && dir[0] != '/' && len > 0),
+			       len - (dir[0] != '\0' && dir[0] != '/' && len > 0));
 	return joined != NULL ? joined : "";
 }
 
@@ -353,22 +355,20 @@ void symbols_begin(const struct modules *m)
 
 const struct symbol *symbols_get(uintptr_t pc)
 {
-	static const struct {
-		struct symbol symbol;
-		struct symbol_line line;
-	} unknown = { { .n = 1 }, { "[unknown]", "unknown", "", 0, 0 } };
+	static const struct symbol unknown = { .n = 1,
+					       .lines = { { "[unknown]", "unknown", "", 0, 0 } } };
 	const struct module *m = modules_find(modules, pc);
 	const struct symbol *s;
 	struct key key;
 
 	if (m == NULL)
-		return &unknown.symbol;
+		return &unknown;
 	key = (struct key){ file_hash(m), pc - m->bias };
 	s = map_get(&cache, &key, sizeof(key));
 	if (s == NULL) {
 		s = resolve(m, pc);
 		if (s == NULL)
-			return &unknown.symbol;
+			return &unknown;
 		(void)map_put(&cache, &key, sizeof(key), (void *)s);
 	}
 	return s;

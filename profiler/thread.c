@@ -424,6 +424,19 @@ static create_fn real_create(void)
 	return fn;
 }
 
+/* The first two frames are this function's and pthread_create's own. */
+static __attribute__((noinline)) void note_origin(struct thread *t)
+{
+	uintptr_t pcs[THREAD_CREATE_FRAMES + 2];
+	unsigned n = unwind_here(self_stack_hi, pcs, THREAD_CREATE_FRAMES + 2);
+
+	n = thread_trim(pcs, n);
+	if (n < 3)
+		return;
+	t->created_count = n - 2;
+	memcpy(t->created_by, pcs + 2, t->created_count * sizeof(*pcs));
+}
+
 /* Without memory the thread is created all the same; the scan finds it. */
 __attribute__((visibility("default"))) int
 pthread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
@@ -442,7 +455,7 @@ pthread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*run)(v
 	}
 	*birth = (struct birth){ run, arg, t };
 	t->id = thread_next_id();
-	t->created_count = unwind_here(self_stack_hi, t->created_by, THREAD_CREATE_FRAMES);
+	note_origin(t);
 	rc = real_create()(ret_thread, attr, thread_main, birth);
 	atomic_fetch_add(&created, rc == 0);
 	if (rc != 0) {

@@ -1,0 +1,34 @@
+/* What all threads are doing at this moment. Private to profiler/; on a worker or the watchdog,
+ * never on the loop: threads are given DUMP_WAIT_MS to answer. */
+#pragma once
+
+#include "profiler/thread.h"
+
+enum { DUMP_BATCH = 256, DUMP_WAIT_MS = 100 };
+
+struct dumped_thread {
+	uint64_t id;
+	pid_t tid;
+	char name[THREAD_NAME_SIZE];
+	char run_state; /* of /proc: R, S, D… ; '?' */
+	long syscall;	/* number; -1 = in none, or not known */
+	bool answered;	/* it walked its own stack; else what could be had from outside */
+	uint64_t cpu_ns;
+	uint64_t started_ns; /* monotonic */
+	unsigned n;	     /* at least 1 */
+	uintptr_t pcs[UNWIND_FRAMES_MAX];
+	unsigned created_count;
+	uintptr_t created_by[THREAD_CREATE_FRAMES];
+};
+
+struct dump {
+	struct dumped_thread *threads; /* by id */
+	unsigned count;
+};
+
+/** All threads but the profiler's own. 0 or UV_ENOMEM. Dumps run one at a time. */
+int dump_threads(struct dump *ret);
+void dump_fini(struct dump *d);
+
+/** What stands for the stack of a thread of which nothing can be known. */
+void thread_did_not_answer(void);

@@ -1,0 +1,162 @@
+#include "profiler/goroutine.h"
+
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "profiler/symbols.h"
+
+/* Threads and operations in the words that Go has for goroutines, since people and programs look
+ * for those: "IO wait", "semacquire", "sync.Cond.Wait", "sleep", "select", "syscall", "running". */
+
+enum { NAMED_FRAMES = 8 /* how deep a wait's name is looked for */ };
+
+/* ---- Tasks ---- */
+
+int tasks_snapshot(struct tasks *ret, const struct runner *r)
+{
+	unsigned room = MIN(r->op_count, (unsigned)TASKS_MAX);
+	uint64_t now_ms = runner_now_ms(r);
+	struct tasks t = { .left_out = r->op_count - room };
+
+	t.list = mem_alloc_array(MAX(room, 1u), sizeof(*t.list));
+	if (t.list == NULL)
+		return UV_ENOMEM;
+	list_for_each(node, &r->ops) {
+		const struct op *op = list_entry(node, struct op, node);
+
+		if (t.count == room)
+			break;
+		t.list[t.count++] = (struct task){
+			.kind = op->kind->name,
+			.state = op_state_name(op, op->state),
+			.pc = (uintptr_t)op->kind->tick,
+			.waiting_ms = now_ms - MIN(op->since_ms, now_ms),
+			.left_ms = op_left_ms(op),
+			.pending = op->pending,
+			.queued = op->task.run != NULL && op->task.node.next != NULL &&
+				  list_linked(&op->task.node),
+			.id = thread_next_id(),
+		};
+	}
+	*ret = t;
+	return 0;
+}
+
+void tasks_fini(struct tasks *t)
+{
+	t->list = mem_free(t->list);
+	t->count = 0;
+}
+
+const char *task_state(const struct task *t)
+{
+	if (t->queued)
+		return "runnable";
+	return t->pending > 0 ? "IO wait" : "select";
+}
+
+/* ---- Threads ---- */
+
+static bool waits_in(const struct dumped_thread *t, unsigned frames, const char *part)
+{
+	for (unsigned i = 0; i < t->n && i < frames; i++) {
+		const struct symbol *s = symbols_get(t->pcs[i]);
+
+		for (unsigned k = 0; k < s->n; k++)
+			if (strstr(s->lines[k].name, part) != NULL)
+				return true;
+	}
+	return false;
+}
+
+/* A thread in no system call when it was looked at may have entered one before it was asked: its
+ * own stack knows better. */
+static const char *state_by_name(const struct dumped_thread *t)
+{
+	static const struct {
+		const char *name, *state;
+	} waits[] = { { "nanosleep", "sleep" }, { "epoll_", "IO wait" },   { "recv", "IO wait" },
+		      { "accept", "IO wait" },	{ "futex", "semacquire" }, { "poll", "select" },
+		      { "select", "select" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(waits); i++)
+		if (waits_in(t, 1, waits[i].name))
+			return waits_in(t, NAMED_FRAMES, "cond_") ? "sync.Cond.Wait" :
+								    waits[i].state;
+	return t->run_state == 'D' ? "syscall" : "running";
+}
+
+const char *thread_state(const struct dumped_thread *t)
+{
+	switch (t->syscall) {
+	case -1: return state_by_name(t);
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+	case SYS_recvfrom:
+	case SYS_recvmsg:
+	case SYS_recvmmsg:
+	case SYS_sendto:
+	case SYS_sendmsg:
+	case SYS_accept:
+	case SYS_accept4:
+	case SYS_connect: return "IO wait";
+	case SYS_futex: return waits_in(t, NAMED_FRAMES, "cond_") ? "sync.Cond.Wait" : "semacquire";
+	case SYS_nanosleep:
+	case SYS_clock_nanosleep: return "sleep";
+	case SYS_poll:
+	case SYS_ppoll:
+	case SYS_select:
+	case SYS_pselect6: return "select";
+	default: return "syscall";
+	}
+}
+
+/* ---- Counting ---- */
+
+int goroutine_count(struct stacks *out, const struct dump *d, const struct tasks *t, int sign)
+{
+	for (unsigned i = 0; i < d->count; i++) {
+		const struct dumped_thread *thread = &d->threads[i];
+
+		stacks_add(out, thread->pcs, thread->n, NULL, thread_state(thread), thread->name,
+			   sign);
+	}
+	for (unsigned i = 0; i < t->count; i++)
+		stacks_add(out, &t->list[i].pc, 1, t->list[i].kind, t->list[i].state, "", sign);
+	return out->dropped > 0 ? UV_ENOMEM : 0;
+}
+
+struct counting {
+	struct stacks *out;
+	int sign;
+	uint64_t seen;
+};
+
+static void count_origin(void *data, const uintptr_t *pcs, unsigned n, uint64_t count)
+{
+	static const uintptr_t unknown = (uintptr_t)thread_did_not_answer;
+	struct counting *c = data;
+
+	if (n == 0) { /* never an empty stack: readers refuse it */
+		pcs = &unknown;
+		n = 1;
+	}
+	stacks_add(c->out, pcs, n, NULL, NULL, "", c->sign * (int64_t)count);
+	c->seen += count;
+}
+
+int main(int argc, char **argv); /* NOLINT: the main thread's origin is the program's own */
+
+void threadcreate_count(struct stacks *out, int sign)
+{
+	uintptr_t entry = (uintptr_t)main;
+	struct counting c = { .out = out, .sign = sign };
+
+	threads_each_origin(count_origin, &c);
+	count_origin(&c, &entry, 1, 1);
+	if (threads_created() > c.seen)
+		count_origin(&c, NULL, 0, threads_created() - c.seen);
+}

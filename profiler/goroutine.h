@@ -1,0 +1,49 @@
+/* The goroutine and threadcreate profiles. Private to profiler/. */
+#pragma once
+
+#include "profiler/dump.h"
+#include "profiler/profiler_private.h"
+
+enum { TASKS_MAX = 100000 };
+
+/* An operation in flight, as seen on the loop. */
+struct task {
+	const char *kind, *state; /* static */
+	uintptr_t pc;		  /* its tick function */
+	uint64_t waiting_ms;	  /* since it entered the state */
+	uint64_t left_ms;	  /* until its deadline; UINT64_MAX = none */
+	unsigned pending;
+	bool queued; /* its tick is due */
+	uint64_t id;
+};
+
+struct tasks {
+	struct task *list;
+	unsigned count;
+	unsigned left_out; /* beyond TASKS_MAX */
+};
+
+/** On the loop: a few nanoseconds per operation. 0 or UV_ENOMEM. */
+int tasks_snapshot(struct tasks *ret, const struct runner *r);
+void tasks_fini(struct tasks *t);
+
+/** Count all threads and tasks, times `sign`, into `out`. On a worker. */
+int goroutine_count(struct stacks *out, const struct dump *d, const struct tasks *t, int sign);
+/** Where all threads so far were created, times `sign`. */
+void threadcreate_count(struct stacks *out, int sign);
+
+/** Blocks as Go's debug=2 prints them; with `notes`, lines for people in between (debug=3). Inside
+ * a symbol session. */
+void goroutine_write_blocks(struct buf *out, const struct dump *d, const struct tasks *t,
+			    bool notes);
+/** "goroutine 17 [IO wait]" lines behind a '#', for a comment of the binary form. */
+void goroutine_write_list(struct buf *out, const struct dump *d, const struct tasks *t);
+/** Go's debug=1: `name profile: total n`, records. Inside a symbol session. */
+void count_profile_write(struct buf *out, const char *name, const char *what_key,
+			 const struct stacks *stacks);
+/** `--- Memory map: ---` and the executable lines of /proc/self/maps. */
+void memory_map_write(struct buf *out);
+
+/** Go's word for what a thread waits for; looks at names, so inside a symbol session. */
+const char *thread_state(const struct dumped_thread *t);
+const char *task_state(const struct task *t);
