@@ -274,7 +274,7 @@ int client_json(struct client *c, const char *method, const char *path, const js
 		json_t **ret)
 {
 	struct client_reply reply;
-	CLEANUP(buf_fini) struct buf text;
+	CLEANUP(buf_fini) struct buf text = { 0 };
 	json_t *answer;
 	int rc;
 
@@ -305,7 +305,7 @@ int client_stream(struct client *c, const char *path, const json_t *body,
 {
 	struct client_reply reply = { 0 };
 	struct stream s = { .whole = &reply.body, .on_line = on_line, .data = data };
-	CLEANUP(buf_fini) struct buf text;
+	CLEANUP(buf_fini) struct buf text = { 0 };
 	int rc;
 
 	buf_init(&text, LINE_MAX_BYTES);

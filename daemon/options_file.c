@@ -134,7 +134,7 @@ static int parse_text(struct options *o, const char *path, const char *text, cha
 
 int options_parse_file(struct options *o, const char *path, char *ret_why, size_t why_size)
 {
-	CLEANUP(buf_fini) struct buf text;
+	CLEANUP(buf_fini) struct buf text = { 0 };
 	int rc;
 
 	buf_init(&text, CONFIG_BYTES_MAX);

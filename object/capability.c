@@ -12,7 +12,7 @@ enum { CAPABILITY_MEMORY_MAX = 1 << 20 };
 int capability_sign(const struct capability *c, const uint8_t space_secret[64], struct buf *out)
 {
 	Object__Capability msg = OBJECT__CAPABILITY__INIT;
-	CLEANUP(buf_fini) struct buf body;
+	CLEANUP(buf_fini) struct buf body = { 0 };
 	int rc = object_path_check(c->path_prefix, c->path_prefix_len, NULL);
 
 	buf_init(&body, OBJECT_COMMIT_MAX);
@@ -49,7 +49,7 @@ static int capability_read(const Object__Capability *msg, struct capability *ret
 
 int capability_decode(const void *blob, size_t len, struct capability *ret)
 {
-	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory;
+	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory = { 0 };
 	struct capability c = { 0 };
 	struct object_signed_view v;
 	const void *msg;

@@ -134,7 +134,7 @@ static void commit_fill(const struct commit *c, struct commit_parts *p)
 int commit_sign(const struct commit *c, const uint8_t secret[64], struct buf *out)
 {
 	CLEANUP(mem_freep) struct commit_parts *parts = NULL;
-	CLEANUP(buf_fini) struct buf body;
+	CLEANUP(buf_fini) struct buf body = { 0 };
 	int rc = commit_check(c);
 
 	buf_init(&body, OBJECT_COMMIT_MAX);
@@ -239,7 +239,7 @@ static int commit_read(const Object__Commit *msg, struct commit *ret)
 
 static int body_read(const struct object_signed_view *v, struct commit *ret)
 {
-	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory;
+	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory = { 0 };
 	const void *msg;
 	int rc;
 

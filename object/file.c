@@ -17,7 +17,7 @@ static int file_check(const struct file *f)
 
 int file_decode(const void *blob, size_t len, struct arena *arena, struct file *ret)
 {
-	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory;
+	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory = { 0 };
 	struct file file = { 0 };
 	const Object__File *msg;
 	const void *any;
@@ -59,7 +59,7 @@ static int check_refs(const struct chunk_ref *refs, size_t count, uint32_t max)
 int file_encode(const struct file *f, struct buf *out)
 {
 	Object__File msg = OBJECT__FILE__INIT;
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 	int rc = check_refs(f->chunks, f->chunk_count, CHUNK_MAX);
 
 	buf_init(&blob, OBJECT_TREE_MAX);

@@ -59,7 +59,7 @@ static int commit_links(const void *blob, size_t len, const struct visitor *v)
 
 static int tree_links(const void *blob, size_t len, const struct visitor *v)
 {
-	CLEANUP(arena_fini) struct arena arena;
+	CLEANUP(arena_fini) struct arena arena = { 0 };
 	struct tree tree;
 	int rc;
 
@@ -81,7 +81,7 @@ static int tree_links(const void *blob, size_t len, const struct visitor *v)
 
 static int file_links(const void *blob, size_t len, const struct visitor *v)
 {
-	CLEANUP(arena_fini) struct arena arena;
+	CLEANUP(arena_fini) struct arena arena = { 0 };
 	struct file file;
 	int rc;
 

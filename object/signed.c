@@ -45,7 +45,7 @@ int object_signed_seal(enum object_signed_domain domain, const void *body, size_
 		       const uint8_t secret[64], struct buf *out)
 {
 	uint8_t signature[OBJECT_SIGNATURE_SIZE];
-	CLEANUP(buf_fini) struct buf envelope;
+	CLEANUP(buf_fini) struct buf envelope = { 0 };
 	CLEANUP(mem_freep) uint8_t *bytes = NULL;
 	size_t bytes_len;
 

@@ -251,7 +251,7 @@ static int entries_read(const Object__Tree *msg, struct arena *arena, struct tre
 
 int tree_decode(const void *blob, size_t len, struct arena *arena, struct tree *ret)
 {
-	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory;
+	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory = { 0 };
 	struct tree tree = { 0 };
 	const Object__Tree *msg;
 	const void *any;
@@ -299,7 +299,7 @@ static int tree_check(const struct tree *t)
 
 int tree_encode(const struct tree *t, struct buf *out)
 {
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 	int rc = tree_check(t);
 
 	buf_init(&blob, OBJECT_TREE_MAX);

@@ -128,7 +128,7 @@ static int encode(const struct writer *w, const struct items *in, size_t from, s
 static int write_part(const struct writer *w, const struct items *in, size_t from, size_t to,
 		      struct parts *out)
 {
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 	struct chunk_ref ref;
 	const void *bytes;
 	int rc;

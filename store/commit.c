@@ -142,7 +142,7 @@ static int add_parents(struct db *db, const struct commit *c, int64_t id, struct
 
 static int add_authorities(struct db *db, const struct commit *c, int64_t id)
 {
-	CLEANUP(buf_fini) struct buf text;
+	CLEANUP(buf_fini) struct buf text = { 0 };
 	char addr[MULTIADDR_TEXT_SIZE];
 	int rc = 0;
 

@@ -125,7 +125,7 @@ static int insert_peer(struct store *s, const struct public_key *key, int64_t *r
 
 static int update_peer(struct db *db, int64_t id, const struct store_peer *p, uint64_t now_s)
 {
-	CLEANUP(buf_fini) struct buf text;
+	CLEANUP(buf_fini) struct buf text = { 0 };
 	int rc;
 
 	buf_init(&text, STORE_PEER_ADDRS_MAX * (MULTIADDR_TEXT_SIZE + 1));

@@ -136,7 +136,7 @@ static int publish_root(struct write *w, const struct commit *c)
 
 static int sign_and_accept(struct write *w, struct store_publish *p)
 {
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 	struct commit_missing missing;
 	struct commit_row known = { 0 };
 	struct commit signed_commit;

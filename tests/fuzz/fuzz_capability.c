@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t nothing[1], seed[crypto_sign_SEEDBYTES];
 	uint8_t public[KEY_SIZE], secret[64];
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 	struct capability c, again;
 
 	data = size > 0 ? data : nothing;

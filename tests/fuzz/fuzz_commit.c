@@ -25,7 +25,7 @@ static bool count(void *data, const struct object_link *l)
 
 static void check(const struct commit *c, const struct buf *blob, const uint8_t secret[64])
 {
-	CLEANUP(buf_fini) struct buf again;
+	CLEANUP(buf_fini) struct buf again = { 0 };
 	struct commit decoded;
 	size_t links = 0;
 
@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t nothing[1];
 	uint8_t public[KEY_SIZE], secret[64];
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 	struct commit c;
 
 	data = size > 0 ? data : nothing;

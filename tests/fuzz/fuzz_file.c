@@ -7,8 +7,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check(const struct file *file)
 {
-	CLEANUP(buf_fini) struct buf blob, again;
-	CLEANUP(arena_fini) struct arena arena;
+	CLEANUP(buf_fini) struct buf blob = { 0 }, again = { 0 };
+	CLEANUP(arena_fini) struct arena arena = { 0 };
 	struct file decoded;
 
 	buf_init(&blob, OBJECT_TREE_MAX);
@@ -26,7 +26,7 @@ static void check(const struct file *file)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t nothing[1];
-	CLEANUP(arena_fini) struct arena arena;
+	CLEANUP(arena_fini) struct arena arena = { 0 };
 	struct file file;
 
 	arena_init(&arena, OBJECT_DECODE_ARENA);

@@ -7,7 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_iri(const struct iri *iri)
 {
-	CLEANUP(buf_fini) struct buf text, again;
+	CLEANUP(buf_fini) struct buf text = { 0 }, again = { 0 };
 	struct iri parsed;
 	struct scope scope;
 

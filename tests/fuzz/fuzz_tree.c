@@ -25,8 +25,8 @@ static bool count(void *data, const struct object_link *l)
 
 static void check(const struct tree *tree)
 {
-	CLEANUP(buf_fini) struct buf blob, again;
-	CLEANUP(arena_fini) struct arena arena;
+	CLEANUP(buf_fini) struct buf blob = { 0 }, again = { 0 };
+	CLEANUP(arena_fini) struct arena arena = { 0 };
 	struct chunk_ref top;
 	struct tree decoded;
 
@@ -46,7 +46,7 @@ static void check(const struct tree *tree)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t nothing[1];
-	CLEANUP(arena_fini) struct arena arena;
+	CLEANUP(arena_fini) struct arena arena = { 0 };
 	struct tree tree;
 	size_t links = 0;
 

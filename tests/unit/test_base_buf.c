@@ -80,7 +80,7 @@ static const struct {
 static void uvarints_match_published_vectors_at_every_truncation(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(uvarints); i++) {
-		CLEANUP(buf_fini) struct buf b;
+		CLEANUP(buf_fini) struct buf b = { 0 };
 		struct buf_reader r;
 		uint64_t v = 77;
 
@@ -126,7 +126,7 @@ static void uvarints_that_are_not_minimal_or_too_long_are_malformed(void **state
 
 static void what_is_written_is_read_back(void **state)
 {
-	CLEANUP(buf_fini) struct buf b;
+	CLEANUP(buf_fini) struct buf b = { 0 };
 	struct buf_reader r;
 	uint8_t u8;
 	uint16_t u16;
@@ -151,7 +151,7 @@ static void what_is_written_is_read_back(void **state)
 
 static void a_buffer_holds_its_limit_and_no_more(void **state)
 {
-	CLEANUP(buf_fini) struct buf b;
+	CLEANUP(buf_fini) struct buf b = { 0 };
 
 	buf_init(&b, 5);
 	buf_write(&b, "hello", 5);
@@ -170,7 +170,7 @@ static void a_buffer_holds_its_limit_and_no_more(void **state)
 
 static void errors_stick_and_nothing_half_done_is_taken(void **state)
 {
-	CLEANUP(buf_fini) struct buf b;
+	CLEANUP(buf_fini) struct buf b = { 0 };
 	size_t len = 99;
 
 	buf_init(&b, 4);
@@ -205,7 +205,7 @@ static void taking_hands_over_and_empties(void **state)
 
 static void reserve_and_consume_keep_the_terminator(void **state)
 {
-	CLEANUP(buf_fini) struct buf b;
+	CLEANUP(buf_fini) struct buf b = { 0 };
 	uint8_t *p;
 
 	buf_init(&b, 1000);
@@ -224,7 +224,7 @@ static void reserve_and_consume_keep_the_terminator(void **state)
 static void writing_survives_oom_at_every_allocation(void **state)
 {
 	FAULT_SWEEP({
-		CLEANUP(buf_fini) struct buf b;
+		CLEANUP(buf_fini) struct buf b = { 0 };
 
 		buf_init(&b, 10000);
 		for (int i = 0; i < 1000; i++)

@@ -6,7 +6,7 @@ static char values[1000];
 
 static void keys_are_copied_bytes_of_any_kind(void **state)
 {
-	CLEANUP(map_fini) struct map m;
+	CLEANUP(map_fini) struct map m = { 0 };
 	char key[] = "a\0b";
 
 	map_init(&m, 10);
@@ -23,7 +23,7 @@ static void keys_are_copied_bytes_of_any_kind(void **state)
 
 static void putting_again_replaces(void **state)
 {
-	CLEANUP(map_fini) struct map m;
+	CLEANUP(map_fini) struct map m = { 0 };
 
 	map_init(&m, 1);
 	CHECK_STATUS(0, map_put(&m, "k", 1, &values[1]));
@@ -35,7 +35,7 @@ static void putting_again_replaces(void **state)
 
 static void the_limit_holds_for_new_keys_only(void **state)
 {
-	CLEANUP(map_fini) struct map m;
+	CLEANUP(map_fini) struct map m = { 0 };
 
 	map_init(&m, 2);
 	CHECK_STATUS(0, map_put(&m, "a", 1, &values[1]));
@@ -48,7 +48,7 @@ static void the_limit_holds_for_new_keys_only(void **state)
 
 static void iteration_is_in_insertion_order_and_allows_deleting(void **state)
 {
-	CLEANUP(map_fini) struct map m;
+	CLEANUP(map_fini) struct map m = { 0 };
 	uint16_t next = 0;
 
 	map_init(&m, 1000);
@@ -68,7 +68,7 @@ static void iteration_is_in_insertion_order_and_allows_deleting(void **state)
 
 static void random_operations_match_an_array(void **state)
 {
-	CLEANUP(map_fini) struct map m;
+	CLEANUP(map_fini) struct map m = { 0 };
 	void *oracle[256] = { NULL };
 	struct manual_loop l;
 

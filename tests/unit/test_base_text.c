@@ -6,7 +6,7 @@
 
 static void check_html(const char *in, size_t len, const char *expected)
 {
-	CLEANUP(buf_fini) struct buf b;
+	CLEANUP(buf_fini) struct buf b = { 0 };
 
 	buf_init(&b, 1000);
 	buf_write_html(&b, in, len);
@@ -16,7 +16,7 @@ static void check_html(const char *in, size_t len, const char *expected)
 
 static void check_json(const char *in, size_t len, const char *expected)
 {
-	CLEANUP(buf_fini) struct buf b;
+	CLEANUP(buf_fini) struct buf b = { 0 };
 
 	buf_init(&b, 1000);
 	buf_write_json_str(&b, in, len);

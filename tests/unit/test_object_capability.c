@@ -31,7 +31,7 @@ static void check_same(const struct capability *a, const struct capability *b)
 static void capability_bytes_are_the_format_written_down(void **state)
 {
 	struct capability c = sample();
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 	struct hash hash;
 
 	sign(&c, &blob);
@@ -43,7 +43,7 @@ static void capability_bytes_are_the_format_written_down(void **state)
 static void capability_round_trips(void **state)
 {
 	struct capability c = sample(), again;
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 
 	sign(&c, &blob);
 	CHECK_STATUS(0, capability_decode(blob.data, blob.len, &again));
@@ -53,7 +53,7 @@ static void capability_round_trips(void **state)
 static void capability_for_the_whole_space_round_trips(void **state)
 {
 	struct capability c = { .space = test_key(1).public, .grantee = test_key(2).public }, again;
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 
 	sign(&c, &blob);
 	CHECK_STATUS(0, capability_decode(blob.data, blob.len, &again));
@@ -63,7 +63,7 @@ static void capability_for_the_whole_space_round_trips(void **state)
 static void every_truncation_and_flipped_bit_is_refused(void **state)
 {
 	struct capability c = sample(), ret = { .expires_s = 77 };
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 
 	sign(&c, &blob);
 	for (size_t len = 0; len < blob.len; len++)
@@ -81,7 +81,7 @@ static void capability_is_no_commit_and_commit_is_no_capability(void **state)
 	struct test_key owner = test_key(1);
 	struct commit *commit = test_commit(&owner), decoded;
 	struct capability c = sample(), ret;
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 
 	sign(&c, &blob);
 	assert_true(commit_decode(blob.data, blob.len, &decoded) < 0);
@@ -94,7 +94,7 @@ static void capability_is_no_commit_and_commit_is_no_capability(void **state)
 static void body_signed_for_a_commit_is_no_capability(void **state)
 {
 	struct capability c = sample(), ret;
-	CLEANUP(buf_fini) struct buf blob, other;
+	CLEANUP(buf_fini) struct buf blob = { 0 }, other = { 0 };
 	struct object_signed_view v;
 
 	sign(&c, &blob);
@@ -116,7 +116,7 @@ static void body_signed_for_a_commit_is_no_capability(void **state)
 static void only_the_space_signs_and_only_good_prefixes(void **state)
 {
 	struct capability c = sample();
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 
 	buf_init(&blob, OBJECT_COMMIT_MAX);
 	CHECK_STATUS(ERR_VERIFY, capability_sign(&c, test_key(2).secret, &blob));
@@ -167,11 +167,11 @@ static void capability_allows_what_it_says(void **state)
 static void capability_survives_oom_at_every_allocation(void **state)
 {
 	struct capability c = sample(), ret;
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 
 	sign(&c, &blob);
 	FAULT_SWEEP({
-		CLEANUP(buf_fini) struct buf out;
+		CLEANUP(buf_fini) struct buf out = { 0 };
 		int rc;
 
 		buf_init(&out, OBJECT_COMMIT_MAX);

@@ -45,7 +45,7 @@ static int decode(const struct sample *s, struct commit *ret)
 /* Signs a message that commit_sign would refuse. */
 static int seal(struct sample *s, const Object__Commit *msg, const struct test_key *signer)
 {
-	CLEANUP(buf_fini) struct buf body;
+	CLEANUP(buf_fini) struct buf body = { 0 };
 
 	buf_init(&body, OBJECT_COMMIT_MAX);
 	object_pb_pack(&msg->base, &body);
@@ -69,7 +69,7 @@ static Object__Commit plain_message(const struct sample *s)
 static void check_same(const struct sample *s, const struct commit *c,
 		       const struct test_key *signer)
 {
-	CLEANUP(buf_fini) struct buf again;
+	CLEANUP(buf_fini) struct buf again = { 0 };
 
 	buf_init(&again, OBJECT_COMMIT_MAX);
 	CHECK_STATUS(0, commit_sign(c, signer->secret, &again));
@@ -374,7 +374,7 @@ static void signature_for_a_capability_is_none_for_a_commit(void **state)
 {
 	struct sample *s = *state;
 	Object__Commit msg = plain_message(s);
-	CLEANUP(buf_fini) struct buf body;
+	CLEANUP(buf_fini) struct buf body = { 0 };
 	struct commit c;
 
 	buf_init(&body, OBJECT_COMMIT_MAX);
@@ -388,7 +388,7 @@ static void unknown_fields_inside_are_covered_by_the_signature(void **state)
 {
 	struct sample *s = *state;
 	Object__Commit msg = plain_message(s);
-	CLEANUP(buf_fini) struct buf body;
+	CLEANUP(buf_fini) struct buf body = { 0 };
 	struct commit c;
 
 	buf_init(&body, OBJECT_COMMIT_MAX);
@@ -404,7 +404,7 @@ static void unknown_fields_inside_are_covered_by_the_signature(void **state)
 static void nobody_can_respell_the_envelope(void **state)
 {
 	struct sample *s = *state;
-	CLEANUP(buf_fini) struct buf other;
+	CLEANUP(buf_fini) struct buf other = { 0 };
 	struct commit c;
 
 	CHECK_STATUS(0, sign(s));
@@ -427,7 +427,7 @@ static void nobody_can_respell_the_envelope(void **state)
 static void amplifying_messages_stop_at_the_memory_limit(void **state)
 {
 	struct sample *s = *state;
-	CLEANUP(buf_fini) struct buf body;
+	CLEANUP(buf_fini) struct buf body = { 0 };
 	struct commit c;
 
 	buf_init(&body, OBJECT_COMMIT_MAX);
@@ -458,7 +458,7 @@ static void commit_survives_oom_at_every_allocation(void **state)
 
 	fill_to_the_limits(s);
 	FAULT_SWEEP({
-		CLEANUP(buf_fini) struct buf out;
+		CLEANUP(buf_fini) struct buf out = { 0 };
 		int rc;
 
 		buf_init(&out, OBJECT_COMMIT_MAX);

@@ -100,8 +100,8 @@ static void empty_file_round_trips(void **state)
 static void encoding_equals_what_protobuf_packs(void **state)
 {
 	struct sample *s = *state;
-	CLEANUP(buf_fini) struct buf again;
-	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory;
+	CLEANUP(buf_fini) struct buf again = { 0 };
+	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory = { 0 };
 	const void *msg;
 
 	CHECK_STATUS(0, encode(s));
@@ -218,7 +218,7 @@ static void file_survives_oom_at_every_allocation(void **state)
 		arena_fini(&s->arena);
 	});
 	FAULT_SWEEP({
-		CLEANUP(buf_fini) struct buf out;
+		CLEANUP(buf_fini) struct buf out = { 0 };
 		int rc;
 
 		buf_init(&out, OBJECT_TREE_MAX);

@@ -15,7 +15,7 @@ static int parse(const char *s, struct iri *ret)
 static void check_text(void (*format)(const struct iri *iri, struct buf *out),
 		       const struct iri *iri, const char *expected)
 {
-	CLEANUP(buf_fini) struct buf out;
+	CLEANUP(buf_fini) struct buf out = { 0 };
 
 	buf_init(&out, IRI_TEXT_MAX);
 	format(iri, &out);
@@ -130,7 +130,7 @@ static void nul_is_no_part_of_an_iri(void **state)
 
 static void lists_in_an_iri_are_limited(void **state)
 {
-	CLEANUP(buf_fini) struct buf text;
+	CLEANUP(buf_fini) struct buf text = { 0 };
 	struct iri iri;
 
 	buf_init(&text, IRI_TEXT_MAX + 1000);

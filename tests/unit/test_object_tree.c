@@ -153,8 +153,8 @@ static void empty_tree_has_no_bytes(void **state)
 static void encoding_equals_what_protobuf_packs(void **state)
 {
 	struct sample *s = *state;
-	CLEANUP(buf_fini) struct buf again;
-	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory;
+	CLEANUP(buf_fini) struct buf again = { 0 };
+	CLEANUP(object_pb_memory_fini) struct object_pb_memory memory = { 0 };
 	const void *msg;
 
 	CHECK_STATUS(0, encode(s));
@@ -381,7 +381,7 @@ static void damaged_trees_never_decode_to_nonsense(void **state)
 static void amplifying_trees_stop_at_their_limits(void **state)
 {
 	struct sample *s = *state;
-	CLEANUP(buf_fini) struct buf inner;
+	CLEANUP(buf_fini) struct buf inner = { 0 };
 	struct tree tree;
 
 	while (s->blob.len < 2 * TREE_ITEMS_MAX)
@@ -453,7 +453,7 @@ static void tree_survives_oom_at_every_allocation(void **state)
 		arena_fini(&s->arena);
 	});
 	FAULT_SWEEP({
-		CLEANUP(buf_fini) struct buf out;
+		CLEANUP(buf_fini) struct buf out = { 0 };
 		int rc;
 
 		buf_init(&out, OBJECT_TREE_MAX);
@@ -465,7 +465,7 @@ static void tree_survives_oom_at_every_allocation(void **state)
 static void full_arena_is_out_of_memory(void **state)
 {
 	struct sample *s = *state;
-	CLEANUP(arena_fini) struct arena small;
+	CLEANUP(arena_fini) struct arena small = { 0 };
 	struct tree tree;
 
 	CHECK_STATUS(0, encode(s));

@@ -376,7 +376,7 @@ static void links_of_a_commit_are_parents_capability_root(void **state)
 {
 	struct test_key owner = test_key(1), guest = test_key(2);
 	struct commit *c = test_commit(&owner);
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 	struct visits v = { 0 };
 
 	c->author = guest.public;
@@ -402,7 +402,7 @@ static void tombstone_links_to_its_parents_alone(void **state)
 {
 	struct test_key owner = test_key(1);
 	struct commit *c = test_commit(&owner);
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 	struct visits v = { 0 };
 
 	c->tombstone = true;
@@ -443,7 +443,7 @@ static void links_of_a_tree_follow_its_entries(void **state)
 	};
 	struct tree tree = { .entries = entries, .entry_count = 4 },
 		    parts = { .parts = chunks, .part_count = 2 };
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 	struct visits v = { 0 };
 
 	buf_init(&blob, OBJECT_TREE_MAX);
@@ -467,7 +467,7 @@ static void links_of_a_file_are_chunks_or_parts(void **state)
 	struct chunk_ref refs[2] = { { test_hash(1), 10 }, { test_hash(2), 20 } };
 	struct file chunks = { .size = 30, .chunks = refs, .chunk_count = 2 };
 	struct file parts = { .size = 99, .parts = refs, .part_count = 2 };
-	CLEANUP(buf_fini) struct buf blob;
+	CLEANUP(buf_fini) struct buf blob = { 0 };
 	struct visits v = { 0 };
 
 	buf_init(&blob, OBJECT_TREE_MAX);
