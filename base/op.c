@@ -118,15 +118,27 @@ static void set_label(const char *task, struct span span)
 	label.task = task;
 }
 
+static void tell_work(const struct runner *runner, struct span span)
+{
+	struct runner_observer *observer = runner->observer;
+
+	if (observer != NULL && observer->on_work != NULL)
+		observer->on_work(observer, span);
+}
+
 void op_tick(struct op *op)
 {
 	const char *task = label.task;
 	struct span span = { label.span.trace, label.span.slot, label.span.generation };
 
+	struct runner *runner = op->env.runner;
+
 	REQUIRE(op->live);
-	REQUIRE(runner_on_loop(op->env.runner));
+	REQUIRE(runner_on_loop(runner));
 	set_label(op->kind->name, op->env.span);
+	tell_work(runner, op->env.span);
 	op->kind->tick(op);
+	tell_work(runner, span);
 	set_label(task, span);
 }
 

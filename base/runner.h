@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "base/span.h"
 
 struct runner;
 struct op;
@@ -54,6 +55,9 @@ struct runner_driver {
 /* Told of every state change of every operation; trace/ installs one. */
 struct runner_observer {
 	void (*on_move)(struct runner_observer *o, const struct op *op, unsigned from, unsigned to);
+	/* The thread works for this span from now on (zero span: for none); told before and after
+	 * every tick of an operation. May be NULL. */
+	void (*on_work)(struct runner_observer *o, struct span span);
 };
 
 struct runner {

@@ -68,7 +68,13 @@ struct trace *trace_new(const struct trace_config *config, const struct clock *c
 	t->stats_size = (uint32_t)MIN(budget / STATS_SHARE, (size_t)STATS_BYTES_MAX) & ~63u;
 	t->stats = end - t->stats_size - (uintptr_t)end % 64;
 	t->samples = budget >= SAMPLE_BUDGET_MIN ? TRACE_SAMPLE_MAX : SAMPLES_FEW;
-	t->cell_count = (uint32_t)((size_t)(t->stats - (uint8_t *)t->cells) / CELL_SIZE);
+	/* 16 MiB hold more than the largest tree; smaller stores need no more than they have. */
+	size_t left = (size_t)(t->stats - (uint8_t *)t->cells);
+	size_t nodes = MIN(left / CELL_SIZE, (size_t)TRACE_SPANS_PER_ROOT_MAX);
+	t->analysis.nodes = (void *)(t->stats - nodes * sizeof(*t->analysis.nodes));
+	t->analysis.order = (uint32_t *)(void *)t->analysis.nodes - nodes;
+	t->cell_count = (uint32_t)((size_t)((uint8_t *)t->analysis.order - (uint8_t *)t->cells) /
+				   CELL_SIZE);
 	t->cell_high = 1; /* cell 0 stands for none */
 	randombytes_buf(t->random, sizeof(t->random));
 	t->random[0] |= 1;
@@ -258,6 +264,7 @@ void trace_finish(struct span s, int status, const char *outcome)
 	struct trace *t = s.trace;
 	struct node *root = node_root(t, n);
 	uint64_t now = clock_now_ns(t->clock);
+	busy_settle(t, s);
 	n->end_ns = MAX(now, n->start_ns);
 	n->status = status;
 	n->outcome = outcome != NULL ? outcome : status == 0 ? "ok" : err_str(status);

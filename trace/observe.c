@@ -7,8 +7,14 @@ static void on_move(struct runner_observer *o, const struct op *op, unsigned fro
 		trace_stage(op->env.span, op_state_name(op, to));
 }
 
+static void on_work(struct runner_observer *o, struct span span)
+{
+	(void)trace_work(container_of(o, struct trace, observer), span);
+}
+
 void trace_observe(struct trace *t, struct runner *runner)
 {
 	t->observer.on_move = on_move;
+	t->observer.on_work = on_work;
 	runner->observer = &t->observer;
 }

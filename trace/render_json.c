@@ -1,43 +1,32 @@
 /* The JSON answer to a query, version 1.
  *
- *   {"v":1, "now":ISO, "matched":n, "total":n, "store":{counters},
- *    "categories":[{statistics}], "traces":[
+ *   {"v":1, "now":ISO, "matched":n, "total":n, "next":cursor|null, "store":{counters},
+ *    "categories":[{statistics, "lifetime":{…}, "kept":{…}, "limits":{…}, "thresholds":{…},
+ *                   "stages":[{statistics}]}],
+ *    "traces":[
  *     {"trace_id":hex, "root":hex, "category":…, "title":…, "start":ISO, "duration_ns":n,
- *      "status":n, "status_name":…, "outcome":…, "active":bool, "spans":[
+ *      "status":n, "status_name":…, "outcome":…, "active":bool, "pinned":bool, "spans":[
  *       {"span_id":hex, "parent_id":hex|null, "category":…, "title":…, "start":ISO,
  *        "duration_ns":n, "status":n, "status_name":…, "outcome":…,
- *        "depth":n, "start_ns":n, "finished":bool, "items":n, "bytes":n,
+ *        "depth":n, "start_ns":n, "finished":bool, "items":n, "bytes":n, "busy_ns":n?,
+ *        "self_ns":n?, "critical_ns":n?, "critical_until_ns":n?,
  *        "children":n, "children_dropped":n,
- *        "stages":[{"name":…, "start_ns":n, "duration_ns":n}], "stages_folded":bool,
+ *        "stages":[{"name":…, "start_ns":n, "duration_ns":n, "busy_ns":n?}],
+ *        "stages_folded":bool,
  *        "marks":[{"at_ns":n, "text":…, "error":true?}],
  *        "marks_dropped":n, "marks_before_gap":n,
- *        "attrs":{…}, "links":[{"trace_id":hex, "span_id":hex, "why":…}]}]}]}
+ *        "attrs":{…}, "links":[{"trace_id":hex, "span_id":hex, "why":…}]}],
+ *      "cut":true?}]}
  *
- * Spans are flat, parents first. A span's start_ns counts from the trace's start; a stage's
- * start_ns and a mark's at_ns from the span's. "active" means that some span of the trace is open.
- * Fields may be added within version 1; none changes its meaning. */
+ * Spans are flat, parents first. A span's start_ns and critical_until_ns count from the trace's
+ * start; a stage's start_ns and a mark's at_ns from the span's. "active" means that some span of
+ * the trace is open, "cut" that it was evicted while it was being written. busy_ns is there when
+ * CPU time is measured. Fields may be added within version 1; none changes its meaning. */
 #include <inttypes.h>
 
 #include "base/err.h"
 #include "trace/text.h"
-
-enum { ROOTS_MAX = 250 };
-
-static void json_hex(struct buf *out, const uint8_t *bytes, size_t size)
-{
-	char hex[TRACE_ID_HEX_SIZE + 2], *p = hex;
-
-	*p++ = '"';
-	p = hex_write(p, bytes, size);
-	*p++ = '"';
-	buf_write(out, hex, (size_t)(p - hex));
-}
-
-static void json_text(struct buf *out, const char *key, const char *s, size_t len)
-{
-	buf_printf(out, ",\"%s\":", key);
-	buf_write_json_str(out, s, len);
-}
+#include "trace/writer.h"
 
 static void json_time(struct buf *out, const char *key, uint64_t wall_ns)
 {
@@ -63,8 +52,11 @@ static void json_stages(struct trace *t, const struct trace_span_view *s, struct
 	for (uint32_t i = 0; trace_stage_at(t, s, i, &stage); i++) {
 		buf_write_str(out, i > 0 ? ",{\"name\":" : "{\"name\":");
 		buf_write_json_str(out, stage.name, strlen(stage.name));
-		buf_printf(out, ",\"start_ns\":%" PRIu64 ",\"duration_ns\":%" PRIu64 "}",
+		buf_printf(out, ",\"start_ns\":%" PRIu64 ",\"duration_ns\":%" PRIu64,
 			   stage.start_ns, stage.duration_ns);
+		if (trace_cpu(t) != TRACE_CPU_OFF)
+			buf_printf(out, ",\"busy_ns\":%" PRIu64, stage.busy_ns);
+		buf_write_u8(out, '}');
 	}
 	buf_printf(out, "],\"stages_folded\":%s", s->stages_folded ? "true" : "false");
 }
@@ -133,19 +125,20 @@ static void json_common(const struct trace_span_view *s, struct buf *out)
 	json_text(out, "outcome", s->outcome, strlen(s->outcome));
 }
 
-struct walk {
-	struct trace *t;
-	struct buf *out;
-	uint64_t root_start_ns;
-};
-
-static bool json_span(void *data, const struct trace_span_view *s)
+static void json_measured(struct trace_writer *w, const struct trace_span_view *s, struct buf *out)
 {
-	struct walk *w = data;
-	struct buf *out = w->out;
+	if (trace_cpu(w->t) != TRACE_CPU_OFF)
+		buf_printf(out, ",\"busy_ns\":%" PRIu64, s->busy_ns);
+	if (!s->analyzed)
+		return;
+	buf_printf(out, ",\"self_ns\":%" PRIu64, s->self_ns);
+	if (s->critical_until_ns != 0)
+		buf_printf(out, ",\"critical_ns\":%" PRIu64 ",\"critical_until_ns\":%" PRIu64,
+			   s->critical_ns, s->critical_until_ns - w->root_view.start_ns);
+}
 
-	if (s->depth == 0)
-		w->root_start_ns = s->start_ns;
+static void json_span(struct trace_writer *w, const struct trace_span_view *s, struct buf *out)
+{
 	buf_write_str(out, s->depth == 0 ? "{\"span_id\":" : ",{\"span_id\":");
 	json_hex(out, s->span_id, sizeof(s->span_id));
 	buf_write_str(out, ",\"parent_id\":");
@@ -155,8 +148,9 @@ static bool json_span(void *data, const struct trace_span_view *s)
 		buf_write_str(out, "null");
 	json_common(s, out);
 	buf_printf(out, ",\"depth\":%" PRIu32 ",\"start_ns\":%" PRIu64 ",\"finished\":%s", s->depth,
-		   s->start_ns - w->root_start_ns, s->finished ? "true" : "false");
+		   s->start_ns - w->root_view.start_ns, s->finished ? "true" : "false");
 	buf_printf(out, ",\"items\":%" PRIu64 ",\"bytes\":%" PRIu64, s->items, s->bytes);
+	json_measured(w, s, out);
 	buf_printf(out, ",\"children\":%" PRIu32 ",\"children_dropped\":%" PRIu32, s->child_count,
 		   s->children_dropped);
 	json_stages(w->t, s, out);
@@ -164,23 +158,92 @@ static bool json_span(void *data, const struct trace_span_view *s)
 	json_attrs(w->t, s, out);
 	json_links(w->t, s, out);
 	buf_write_u8(out, '}');
-	return buf_err(out) == 0;
 }
 
-static void json_trace(struct trace *t, uint32_t slot, struct buf *out)
+static void json_root_begin(struct trace_writer *w, struct buf *out)
 {
-	const struct node *root = node_at(t, slot);
-	struct walk w = { t, out, 0 };
-	struct trace_span_view v;
+	const struct trace_span_view *v = &w->root_view;
+	const struct node *root = node_at(w->t, v->slot);
 
-	view_fill(t, root, clock_now_ns(t->clock), &v);
-	buf_write_str(out, "{\"trace_id\":");
-	json_hex(out, v.trace_id, sizeof(v.trace_id));
+	buf_write_str(out, w->written > 0 ? ",{\"trace_id\":" : "{\"trace_id\":");
+	json_hex(out, v->trace_id, sizeof(v->trace_id));
 	buf_write_str(out, ",\"root\":");
-	json_hex(out, v.span_id, sizeof(v.span_id));
-	json_common(&v, out);
-	buf_printf(out, ",\"active\":%s,\"spans\":[", root->tree.open_count > 0 ? "true" : "false");
-	trace_walk(t, slot, json_span, &w);
+	json_hex(out, v->span_id, sizeof(v->span_id));
+	json_common(v, out);
+	buf_printf(out, ",\"active\":%s,\"pinned\":%s,\"spans\":[",
+		   root->tree.open_count > 0 ? "true" : "false",
+		   root->flags & NODE_PINNED ? "true" : "false");
+}
+
+static void json_root_end(struct trace_writer *w, struct buf *out)
+{
+	buf_write_str(out, w->cut ? "],\"cut\":true}" : "]}");
+}
+
+static void json_stats(const struct trace_stats *s, struct buf *out)
+{
+	const struct trace_lifetime *l = &s->lifetime;
+
+	buf_printf(out,
+		   ",\"active\":%" PRIu64 ",\"finished\":%" PRIu64 ",\"errored\":%" PRIu64
+		   ",\"cancelled\":%" PRIu64,
+		   s->active, s->finished, s->errored, s->cancelled);
+	buf_printf(out,
+		   ",\"sample_count\":%" PRIu64 ",\"sample_errored\":%" PRIu64
+		   ",\"sample_cancelled\":%" PRIu64 ",\"window_ns\":%" PRIu64,
+		   s->sample_count, s->sample_errored, s->sample_cancelled, s->window_ns);
+	buf_printf(out, ",\"p10_ns\":%" PRIu64 ",\"p50_ns\":%" PRIu64 ",\"p90_ns\":%" PRIu64,
+		   s->p10_ns, s->p50_ns, s->p90_ns);
+	buf_printf(out, ",\"p99_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64, s->p99_ns, s->max_ns);
+	buf_printf(out, ",\"errored_p50_ns\":%" PRIu64 ",\"errored_max_ns\":%" PRIu64,
+		   s->errored_p50_ns, s->errored_max_ns);
+	buf_printf(out, ",\"rate_per_s\":%.6g", s->rate_per_s);
+	if (s->window_ns > 0) {
+		json_time(out, "oldest", s->oldest_wall_ns);
+		json_time(out, "newest", s->newest_wall_ns);
+	}
+	buf_printf(out,
+		   ",\"lifetime\":{\"succeeded\":%" PRIu64 ",\"errored\":%" PRIu64
+		   ",\"cancelled\":%" PRIu64 ",\"sum_ns\":%" PRIu64,
+		   l->succeeded, l->errored, l->cancelled, l->sum_ns);
+	buf_printf(out, ",\"p10_ns\":%" PRIu64 ",\"p50_ns\":%" PRIu64 ",\"p90_ns\":%" PRIu64,
+		   l->p10_ns, l->p50_ns, l->p90_ns);
+	buf_printf(out, ",\"p99_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64 "}", l->p99_ns, l->max_ns);
+}
+
+static void json_kept(const struct trace_stats *s, struct buf *out)
+{
+	buf_printf(out,
+		   ",\"kept\":{\"recent\":%" PRIu32 ",\"slow\":%" PRIu32 ",\"errored\":%" PRIu32
+		   ",\"active\":%" PRIu32 ",\"pinned\":%" PRIu32 ",\"bytes\":%" PRIu64 "}",
+		   s->recent_roots, s->slow_roots, s->errored_roots, s->active_roots,
+		   s->pinned_roots, s->kept_bytes);
+	buf_printf(out,
+		   ",\"limits\":{\"recent\":%" PRIu32 ",\"slow\":%" PRIu32 ",\"errored\":%" PRIu32
+		   "}",
+		   s->limits.recent_max, s->limits.slow_max, s->limits.errored_max);
+	buf_printf(out,
+		   ",\"thresholds\":{\"p50_ns\":%" PRIu64 ",\"p90_ns\":%" PRIu64
+		   ",\"p99_ns\":%" PRIu64 "}",
+		   s->thresholds.p50_ns, s->thresholds.p90_ns, s->thresholds.p99_ns);
+}
+
+static void json_category(struct trace *t, const struct trace_stats *s, struct buf *out)
+{
+	struct trace_stats stages[TRACE_STAGES_MAX];
+
+	buf_write_str(out, "{\"category\":");
+	buf_write_json_str(out, s->category, strlen(s->category));
+	json_stats(s, out);
+	json_kept(s, out);
+	buf_write_str(out, ",\"stages\":[");
+	size_t count = trace_stats_stages(t, s->category, stages, ARRAY_SIZE(stages));
+	for (size_t i = 0; i < count; i++) {
+		buf_write_str(out, i > 0 ? ",{\"stage\":" : "{\"stage\":");
+		buf_write_json_str(out, stages[i].stage, strlen(stages[i].stage));
+		json_stats(&stages[i], out);
+		buf_write_u8(out, '}');
+	}
 	buf_write_str(out, "]}");
 }
 
@@ -191,19 +254,9 @@ static void json_categories(struct trace *t, struct buf *out)
 
 	buf_write_str(out, ",\"categories\":[");
 	for (size_t i = 0; i < count; i++) {
-		const struct trace_stats *s = &stats[i];
-		buf_write_str(out, i > 0 ? ",{\"category\":" : "{\"category\":");
-		buf_write_json_str(out, s->category, strlen(s->category));
-		buf_printf(out,
-			   ",\"active\":%" PRIu64 ",\"finished\":%" PRIu64 ",\"errored\":%" PRIu64,
-			   s->active, s->finished, s->errored);
-		buf_printf(out, ",\"sample_count\":%" PRIu64 ",\"window_ns\":%" PRIu64,
-			   s->sample_count, s->window_ns);
-		buf_printf(out,
-			   ",\"p10_ns\":%" PRIu64 ",\"p50_ns\":%" PRIu64 ",\"p90_ns\":%" PRIu64,
-			   s->p10_ns, s->p50_ns, s->p90_ns);
-		buf_printf(out, ",\"p99_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64 "}", s->p99_ns,
-			   s->max_ns);
+		if (i > 0)
+			buf_write_u8(out, ',');
+		json_category(t, &stats[i], out);
 	}
 	buf_write_u8(out, ']');
 }
@@ -227,27 +280,47 @@ static void json_store(struct trace *t, struct buf *out)
 		   ",\"dropped_parts\":%" PRIu64,
 		   c.dropped_spans, c.dropped_marks, c.dropped_parts);
 	buf_printf(out,
+		   ",\"pinned_roots\":%" PRIu64 ",\"dropped_pins\":%" PRIu64
+		   ",\"dropped_figures\":%" PRIu64,
+		   c.pinned_roots, c.dropped_pins, c.dropped_figures);
+	buf_printf(out,
 		   ",\"late_calls\":%" PRIu64 ",\"used_bytes\":%" PRIu64
 		   ",\"budget_bytes\":%" PRIu64 "}",
 		   c.late_calls, c.used_bytes, c.budget_bytes);
 }
 
-void trace_render_json(struct trace *t, const struct trace_query *q, struct buf *out)
+static void json_head(struct trace_writer *w, struct buf *out)
 {
-	uint32_t roots[ROOTS_MAX];
-	uint64_t matched, total;
-	size_t count = trace_search(t, q, roots, ARRAY_SIZE(roots), &matched, &total);
+	char cursor[TRACE_CURSOR_SIZE];
 
 	buf_write_str(out, "{\"v\":1");
-	json_time(out, "now", clock_wall_ns(t->clock));
-	buf_printf(out, ",\"matched\":%" PRIu64 ",\"total\":%" PRIu64, matched, total);
-	json_store(t, out);
-	json_categories(t, out);
+	json_time(out, "now", clock_wall_ns(w->t->clock));
+	buf_printf(out, ",\"matched\":%" PRIu64 ",\"total\":%" PRIu64, w->find.matched,
+		   w->find.total);
+	if (trace_find_cursor(&w->find, cursor))
+		buf_printf(out, ",\"next\":\"%s\"", cursor);
+	else
+		buf_write_str(out, ",\"next\":null");
+	json_store(w->t, out);
+	json_categories(w->t, out);
 	buf_write_str(out, ",\"traces\":[");
-	for (size_t i = 0; i < count && buf_err(out) == 0; i++) {
-		if (i > 0)
-			buf_write_u8(out, ',');
-		json_trace(t, roots[i], out);
-	}
+}
+
+static void json_tail(struct trace_writer *w, struct buf *out)
+{
 	buf_write_str(out, "]}\n");
+}
+
+const struct format format_json = { .analyze = true,
+				    .head = json_head,
+				    .root_begin = json_root_begin,
+				    .span = json_span,
+				    .root_end = json_root_end,
+				    .tail = json_tail };
+
+void trace_render_json(struct trace *t, const struct trace_query *q, struct buf *out)
+{
+	/* Out of memory for the writer: let the buffer tell. */
+	if (trace_render(t, TRACE_FORMAT_JSON, q, out) < 0 && buf_err(out) == 0)
+		(void)buf_reserve(out, SIZE_MAX);
 }

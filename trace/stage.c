@@ -57,6 +57,7 @@ static bool stage_end(struct trace *t, struct node *n, uint64_t now_ns)
 
 	if (n->flags & NODE_STAGE_REOPENED) {
 		last_part(t, n)->duration_ns = duration;
+		last_part(t, n)->busy_ns = n->stage_busy_ns;
 		n->flags &= (uint16_t)~NODE_STAGE_REOPENED;
 		n->stage_count++;
 		return true;
@@ -74,6 +75,7 @@ static bool stage_end(struct trace *t, struct node *n, uint64_t now_ns)
 		return false;
 	p->part.id = n->stage;
 	p->duration_ns = duration;
+	p->busy_ns = n->stage_busy_ns;
 	n->stage_cell = n->part_last;
 	n->stage_offset = (uint16_t)(n->part_used - sizeof(*p));
 	n->stage_last = n->stage;
@@ -85,11 +87,13 @@ static void stage_begin(struct trace *t, struct node *n, uint8_t id, uint64_t no
 {
 	n->stage = id;
 	n->stage_since_ns = now_ns;
+	n->stage_busy_ns = 0;
 	/* Back in the stage that was written down last (what lay between took no time): it goes on.
 	 */
 	if (n->stage_last == id && n->fold_first == 0) {
 		n->flags |= NODE_STAGE_REOPENED;
 		n->stage_since_ns -= last_part(t, n)->duration_ns;
+		n->stage_busy_ns = last_part(t, n)->busy_ns;
 		n->stage_count--;
 	}
 }
@@ -105,7 +109,9 @@ void trace_stage(struct span s, const char *stage)
 	if (n->stage == id || n->stage == STAGE_LOST)
 		return;
 	uint64_t now = MAX(clock_now_ns(t->clock), n->start_ns);
+	busy_settle(t, s);
 	if (n->stage == STAGE_NONE) {
+		/* What the span has worked so far belongs to its first stage. */
 		n->stage = id == STAGE_START || now == n->start_ns ? id : STAGE_START;
 		n->stage_since_ns = n->start_ns;
 		if (n->stage == id)

@@ -16,6 +16,7 @@
 
 #include <string.h>
 
+#include "trace/cpu_clock.h"
 #include "trace/trace.h"
 
 /* For scratch space that is written before it is read: the build zeroes automatic variables
@@ -74,7 +75,7 @@ enum keep {
 
 struct node {
 	uint32_t generation;
-	uint32_t next; /* in the free list */
+	uint32_t next; /* in the free list; of a node, its place in t->analysis */
 	uint64_t start_ns, end_ns, stage_since_ns;
 	uint32_t part_first, part_last;
 	uint32_t root, parent, first_child, last_child, next_sibling;
@@ -260,6 +261,21 @@ struct category {
 	struct trace_thresholds thresholds;
 };
 
+/* What trace_analyze() found about one tree, by the order of a walk; a node's `next` is its place.
+ */
+struct analysis {
+	struct span root;
+	uint32_t node_count, open_count; /* of the root when it began */
+	uint32_t place, node;		 /* how far it is */
+	enum { ANALYSIS_NONE, ANALYSIS_SELF, ANALYSIS_PATH, ANALYSIS_DONE } phase;
+	uint64_t now_ns;
+	uint32_t *order; /* of siblings, for sorting */
+	struct analyzed {
+		uint64_t self_ns, critical_ns, until_ns;
+		uint32_t slot;
+	} * nodes;
+};
+
 struct trace {
 	union cell *cells;
 	const struct clock *clock;
@@ -278,6 +294,9 @@ struct trace {
 	uint32_t dying, dying_nodes; /* first evicted root; what is to be given back of it */
 	struct trace_counts counts;
 	struct runner_observer observer;
+	struct cpu_clock cpu;
+	struct span busy; /* whom the thread works for */
+	uint64_t busy_since_ns;
 	struct trace_watch *watch; /* borrowed; NULL = nobody */
 	struct names categories, stages;
 	struct mark_form forms[FORM_CACHE_SIZE];
@@ -286,6 +305,7 @@ struct trace {
 	 */
 	uint16_t stage_figures[TRACE_CATEGORIES_MAX][TRACE_STAGES_MAX];
 	uint64_t scratch[TRACE_SAMPLE_MAX]; /* for selecting */
+	struct analysis analysis;
 	/* Where the last part was read, so that reading the parts one after the other is linear. */
 	struct read_cursor {
 		uint64_t frees;
@@ -454,6 +474,23 @@ enum sample_class status_class(int status);
 uint64_t select_rank(uint64_t *v, size_t low, size_t high, size_t rank);
 /** Index, in ascending order, of the smallest value with at least p percent at or below it. */
 size_t nearest_rank(size_t count, unsigned percent);
+
+/* analyze.c */
+
+/** What is known about a node, or NULL. */
+const struct analyzed *analysis_of(struct trace *t, const struct node *n);
+
+/* busy.c */
+
+/** Charge what the thread has worked since the last call to whom it worked for. */
+void busy_charge(struct trace *t);
+/** Before a span's stage or end is written down. */
+static inline void busy_settle(struct trace *t, struct span s)
+{
+	if (__builtin_expect(t->busy.trace != NULL, 0) && t->busy.slot == s.slot &&
+	    t->busy.generation == s.generation)
+		busy_charge(t);
+}
 
 /* retain.c */
 

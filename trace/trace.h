@@ -113,6 +113,22 @@ void trace_finish(struct span s, int status, const char *outcome);
  *  on. The store must outlive the runner. */
 void trace_observe(struct trace *t, struct runner *runner);
 
+/* How CPU time is measured. */
+enum trace_cpu {
+	TRACE_CPU_OFF,
+	TRACE_CPU_CLOCK, /* by the thread's clock, read at every change of span */
+	TRACE_CPU_EXACT /* the same, interpolated by the time stamp counter while the thread runs */
+};
+/** Charge the calling thread's CPU time to the spans it works for: to that whose operation is being
+ *  ticked, on the runner that trace_observe was called for. Tests first what this machine can do;
+ *  OFF when reading the clock would cost too much. Once, on the loop's thread. */
+enum trace_cpu trace_cpu_start(struct trace *t);
+enum trace_cpu trace_cpu(const struct trace *t);
+/** The thread works for this span now (zero span: for none), until the next call; for work that is
+ *  not an operation. Returns the one before, to be told again afterwards. Does nothing when CPU
+ *  time is not measured. */
+struct span trace_work(struct trace *t, struct span now);
+
 /* ---- Reading ---- */
 
 /* What to look for. Zero-initialised = the 20 newest roots of everything. Every field narrows.
@@ -190,6 +206,16 @@ struct trace_span_view {
 	uint32_t child_count, children_dropped;
 	uint32_t marks_before_gap; /* where in the marks the dropped ones are missing */
 	bool stages_folded; /* too many to list: later ones are added up per name, out of order */
+	/* CPU time of the thread while it worked for this span, when trace_cpu() measures it;
+	 * without its children's. */
+	uint64_t busy_ns;
+	/* The rest is set after trace_analyze() of the root. */
+	bool analyzed;
+	uint64_t self_ns; /* of the duration, when no child ran */
+	/* On the critical path from start_ns until critical_until_ns (0: not on it), for
+	 * critical_ns of that itself, the rest by its children. By timing alone: of siblings, the
+	 * one that ended last is what its parent is taken to have waited for. */
+	uint64_t critical_until_ns, critical_ns;
 	/* private */
 	uint32_t slot;
 };
@@ -197,6 +223,7 @@ struct trace_stage_view {
 	const char *name;
 	uint64_t start_ns; /* relative to the span's start */
 	uint64_t duration_ns;
+	uint64_t busy_ns; /* CPU time; 0 of stages that were added up */
 };
 struct trace_mark_view {
 	uint64_t at_ns; /* relative to the span's start */
@@ -274,6 +301,9 @@ bool trace_find_cursor(const struct trace_find *f, char ret[TRACE_CURSOR_SIZE]);
 /** Visit a root and all its descendants in display order. visit returns false to stop. */
 void trace_walk(struct trace *t, uint32_t root,
 		bool (*visit)(void *data, const struct trace_span_view *s), void *data);
+/** Work out self times and the critical path of a root's tree; views of it have them from then on,
+ *  until another root is analyzed or the tree changes. At most 1 ms: call again until true. */
+bool trace_analyze(struct trace *t, uint32_t root);
 /** i-th part of a span of a view. False when i is out of range. */
 bool trace_stage_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
 		    struct trace_stage_view *ret);
@@ -374,6 +404,28 @@ size_t trace_stats_stages(struct trace *t, const char *category, struct trace_st
 			  size_t cap);
 
 /* ---- Rendering ---- */
+
+/* Answers can be large: a writer gives them in pieces, each of which takes at most 1 ms, so that a
+ * server can send one and let the loop have its turn before it asks for the next. The store may be
+ * written to meanwhile; a trace that is evicted before it was written to its end is cut there. */
+enum trace_format {
+	TRACE_FORMAT_JSON,	/* as trace_render_json */
+	TRACE_FORMAT_CHROME,	/* trace event format, for Perfetto, chrome://tracing, speedscope */
+	TRACE_FORMAT_JAEGER,	/* what the Jaeger UI reads from a file */
+	TRACE_FORMAT_OTLP_JSON, /* ExportTraceServiceRequest of OTLP 1, in its JSON mapping */
+	TRACE_FORMAT_OTLP	/* the same as protobuf */
+};
+/** Copies q; what that borrows must live as long as the writer. NULL when out of memory. */
+struct trace_writer *trace_writer_new(struct trace *t, enum trace_format format,
+				      const struct trace_query *q);
+struct trace_writer *trace_writer_free(struct trace_writer *w);
+/** Append the next piece, possibly nothing yet. 1: there is more. 0: that was all. An error, also
+ *  that of `out`: the answer is incomplete. The caller may clear `out` between calls; a piece is
+ *  some 64 KiB, that of a span with many marks up to 4 MiB. */
+int trace_writer_next(struct trace_writer *w, struct buf *out);
+/** All pieces at once. 0, or the error. */
+int trace_render(struct trace *t, enum trace_format format, const struct trace_query *q,
+		 struct buf *out);
 
 /** The answer to a query, {"v":1, "matched":n, "total":n, "store":{…}, "categories":[…],
  *  "traces":[…]}; trace/render_json.c has the format. Look at buf_err(out) afterwards. */

@@ -28,8 +28,16 @@ void view_fill(struct trace *t, const struct node *n, uint64_t now_ns, struct tr
 		.link_count = n->link_count,
 		.child_count = n->child_count,
 		.children_dropped = n->children_dropped,
+		.busy_ns = n->busy_ns,
 		.slot = node_slot(t, n),
 	};
+	const struct analyzed *a = analysis_of(t, n);
+	if (a != NULL) {
+		ret->analyzed = true;
+		ret->self_ns = a->self_ns;
+		ret->critical_ns = a->critical_ns;
+		ret->critical_until_ns = a->until_ns;
+	}
 	memcpy(ret->trace_id, root->tree.trace_id, sizeof(ret->trace_id));
 	memcpy(ret->span_id, &n->span_id, sizeof(ret->span_id));
 	ret->has_parent = parent != NULL || (n->flags & NODE_REMOTE_PARENT);
@@ -132,6 +140,8 @@ static bool unlisted_stage(struct trace *t, const struct trace_span_view *s, con
 {
 	uint64_t current_start = n->stage_since_ns - n->start_ns, folded = 0;
 
+	ret->busy_ns = 0;
+
 	for (uint32_t id = 0; id < t->stages.count; id++)
 		folded += stage_folded_ns(t, n, id);
 	ret->start_ns = current_start - folded;
@@ -145,6 +155,7 @@ static bool unlisted_stage(struct trace *t, const struct trace_span_view *s, con
 	}
 	ret->name = t->stages.text[n->stage];
 	ret->start_ns = current_start;
+	ret->busy_ns = n->stage_busy_ns;
 	ret->duration_ns = s->duration_ns > current_start ? s->duration_ns - current_start : 0;
 	return true;
 }
@@ -165,6 +176,7 @@ bool trace_stage_at(struct trace *t, const struct trace_span_view *s, uint32_t i
 		return false;
 	ret->name = t->stages.text[p->part.id];
 	ret->duration_ns = p->duration_ns;
+	ret->busy_ns = p->busy_ns;
 	return true;
 }
 

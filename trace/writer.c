@@ -1,0 +1,160 @@
+/* Answers in pieces. */
+#include "trace/writer.h"
+
+#include "base/err.h"
+
+struct trace_writer *trace_writer_new(struct trace *t, enum trace_format format,
+				      const struct trace_query *q)
+{
+	static const struct format *const formats[] = {
+		[TRACE_FORMAT_JSON] = &format_json,
+		[TRACE_FORMAT_CHROME] = &format_chrome,
+		[TRACE_FORMAT_JAEGER] = &format_jaeger,
+		[TRACE_FORMAT_OTLP_JSON] = &format_otlp_json,
+		[TRACE_FORMAT_OTLP] = &format_otlp,
+	};
+	struct trace_writer *w = mem_alloc(sizeof(*w));
+
+	if (w == NULL)
+		return NULL;
+	w->t = t;
+	w->format = formats[format];
+	w->now_ns = clock_now_ns(t->clock);
+	trace_find_begin(&w->find, t, q);
+	return w;
+}
+
+struct trace_writer *trace_writer_free(struct trace_writer *w)
+{
+	if (w == NULL)
+		return NULL;
+	mem_free(w->lanes.heap);
+	arena_fini(&w->arena);
+	return mem_free(w);
+}
+
+static struct node *found(const struct trace_writer *w, uint32_t i)
+{
+	const struct trace_found *r = &w->find.found[i];
+
+	return node_find_kept((struct span){ w->t, r->slot, r->generation });
+}
+
+static void write_head(struct trace_writer *w, struct buf *out)
+{
+	w->base_ns = UINT64_MAX;
+	for (uint32_t i = 0; i < w->find.count; i++) {
+		const struct node *root = found(w, i);
+		if (root != NULL)
+			w->base_ns = MIN(w->base_ns, root->start_ns);
+	}
+	w->format->head(w, out);
+	w->phase = WRITER_ROOT;
+}
+
+static void next_root(struct trace_writer *w)
+{
+	const struct node *root = NULL;
+
+	while (w->next < w->find.count && root == NULL)
+		root = found(w, w->next++);
+	if (root == NULL) {
+		w->phase = WRITER_TAIL;
+		return;
+	}
+	w->root = node_handle(w->t, root);
+	w->node = w->root.slot;
+	w->spans = 0;
+	w->cut = false;
+	w->phase = w->format->analyze ? WRITER_ANALYZE : WRITER_SPANS;
+}
+
+static void end_root(struct trace_writer *w, struct buf *out)
+{
+	if (w->spans > 0) {
+		w->format->root_end(w, out);
+		w->written++;
+	}
+	w->phase = WRITER_ROOT;
+}
+
+static void write_spans(struct trace_writer *w, struct buf *out)
+{
+	const struct node *root = node_find_kept(w->root), *n;
+	size_t end = out->len + PIECE_BYTES;
+	struct trace_span_view v;
+
+	if (root == NULL) {
+		w->cut = true;
+		end_root(w, out);
+		return;
+	}
+	if (w->spans == 0) {
+		view_fill(w->t, root, w->now_ns, &w->root_view);
+		w->format->root_begin(w, out);
+	}
+	n = node_at(w->t, w->node);
+	for (uint32_t i = 0; n != NULL && i < PIECE_SPANS && out->len < end && w->err == 0; i++) {
+		view_fill(w->t, n, w->now_ns, &v);
+		w->format->span(w, &v, out);
+		w->spans++;
+		n = tree_next(w->t, n);
+		if (n != NULL)
+			w->node = node_slot(w->t, n);
+	}
+	if (n == NULL)
+		end_root(w, out);
+}
+
+static void write_piece(struct trace_writer *w, struct buf *out)
+{
+	switch (w->phase) {
+	case WRITER_FIND:
+		if (trace_find_step(&w->find))
+			w->phase = WRITER_HEAD;
+		break;
+	case WRITER_HEAD: write_head(w, out); break;
+	case WRITER_ROOT: next_root(w); break;
+	case WRITER_ANALYZE:
+		if (node_find_kept(w->root) == NULL || trace_analyze(w->t, w->root.slot))
+			w->phase = WRITER_SPANS;
+		break;
+	case WRITER_SPANS: write_spans(w, out); break;
+	case WRITER_TAIL:
+		w->format->tail(w, out);
+		w->phase = WRITER_DONE;
+		break;
+	case WRITER_DONE: break;
+	}
+}
+
+/* Small traces are gathered until a piece has some size. */
+int trace_writer_next(struct trace_writer *w, struct buf *out)
+{
+	size_t end = out->len + PIECE_BYTES / 2;
+
+	do {
+		bool slow = w->phase == WRITER_FIND || w->phase == WRITER_HEAD ||
+			    w->phase == WRITER_ANALYZE;
+		write_piece(w, out);
+		if (slow && w->phase != WRITER_ROOT && w->phase != WRITER_SPANS)
+			break;
+	} while (w->phase != WRITER_DONE && w->err == 0 && buf_err(out) == 0 && out->len < end);
+	if (w->err != 0 || buf_err(out) != 0)
+		return w->err != 0 ? w->err : buf_err(out);
+	return w->phase != WRITER_DONE;
+}
+
+int trace_render(struct trace *t, enum trace_format format, const struct trace_query *q,
+		 struct buf *out)
+{
+	struct trace_writer *w = trace_writer_new(t, format, q);
+	int rc = UV_ENOMEM;
+
+	if (w == NULL)
+		return rc;
+	while ((rc = trace_writer_next(w, out)) > 0)
+		;
+	trace_writer_free(w);
+	return rc;
+}
