@@ -33,7 +33,7 @@ int wire_request_encode(const struct wire_request *r, struct buf *out)
 	m.timeout_ms = r->timeout_ms;
 	if (r->traced) {
 		trace_context_format(&r->trace, traceparent);
-		m.traceparent = traceparent;
+		m.traceparent = wire_bytes_out(traceparent, TRACEPARENT_SIZE - 1);
 	}
 	switch (r->kind) {
 	case WIRE_RECONCILE:
@@ -100,7 +100,8 @@ int wire_request_decode(const void *msg, size_t len, struct arena *a, struct wir
 	if (err < 0)
 		return err;
 	r.timeout_ms = m->timeout_ms;
-	r.traced = trace_context_parse(m->traceparent, strlen(m->traceparent), &r.trace) == 0;
+	r.traced = trace_context_parse((const char *)m->traceparent.data, m->traceparent.len,
+				       &r.trace) == 0;
 	err = request_kind_in(m, &r);
 	if (err == 0)
 		*ret = r;

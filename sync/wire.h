@@ -69,7 +69,7 @@ struct wire_refusal {
 struct wire_commit {
 	struct hash hash;
 	uint64_t time_s;
-	const char *path;
+	const char *path; /* path_len bytes, unchecked, without a NUL behind them */
 	size_t path_len;
 };
 struct wire_peer {

@@ -124,13 +124,13 @@ int wire_scope_in(const Sync__Wire__Scope *s, struct scope *ret)
 
 	if (s == NULL || wire_key_in(&s->space, &space) < 0)
 		return ERR_MALFORMED;
-	return scope_make(&space, s->path, strlen(s->path), s->kind, ret);
+	return scope_make(&space, (const char *)s->path.data, s->path.len, s->kind, ret);
 }
 
 void wire_scope_out(const struct scope *s, Sync__Wire__Scope *ret)
 {
 	sync__wire__scope__init(ret);
 	ret->space = wire_bytes_out(s->space.bytes, KEY_SIZE);
-	ret->path = (char *)(uintptr_t)s->path;
+	ret->path = wire_bytes_out(s->path, s->path_len);
 	ret->kind = (uint32_t)s->kind;
 }

@@ -39,7 +39,7 @@ static int refusal_out(const struct wire_refusal *r, struct buf *out)
 	refusal.code = code_out(r->code);
 	refusal.retry_after_ms = r->retry_after_ms;
 	refusal.cap = r->cap;
-	refusal.text = (char *)(uintptr_t)r->text;
+	refusal.text = wire_bytes_out(r->text, strlen(r->text));
 	reply.kind_case = SYNC__WIRE__REPLY__KIND_REFUSAL;
 	reply.refusal = &refusal;
 	return wire_pack(&reply.base, out);
@@ -70,7 +70,7 @@ static int announce_out(const struct wire_reply *r, struct buf *out)
 		sync__wire__commit_id__init(&ids[i]);
 		ids[i].hash = wire_bytes_out(r->commits[i].hash.bytes, HASH_SIZE);
 		ids[i].time_s = r->commits[i].time_s;
-		ids[i].path = (char *)(uintptr_t)r->commits[i].path;
+		ids[i].path = wire_bytes_out(r->commits[i].path, r->commits[i].path_len);
 		pointers[i] = &ids[i];
 	}
 	announce.n_commit = r->commit_count;
@@ -82,7 +82,7 @@ static int announce_out(const struct wire_reply *r, struct buf *out)
 
 struct peer_out {
 	Sync__Wire__Peer message;
-	char *addresses[SYNC_TARGET_ADDRS_MAX];
+	ProtobufCBinaryData addresses[SYNC_TARGET_ADDRS_MAX];
 	char text[SYNC_TARGET_ADDRS_MAX][MULTIADDR_TEXT_SIZE];
 };
 
@@ -95,7 +95,7 @@ static void peer_out(const struct wire_peer *p, struct peer_out *ret)
 
 		addr.has_peer = false;
 		multiaddr_format(&addr, ret->text[i]);
-		ret->addresses[i] = ret->text[i];
+		ret->addresses[i] = wire_bytes_out(ret->text[i], strlen(ret->text[i]));
 	}
 	ret->message.n_address = p->addr_count;
 	ret->message.address = ret->addresses;
@@ -159,9 +159,10 @@ int wire_reply_encode(const struct wire_reply *r, struct buf *out)
 /* ---- Decode ---- */
 
 /* Keeps what can be shown: a text that is not UTF-8, or has controls, is left out. */
-static void text_in(const char *s, char ret[WIRE_TEXT_MAX + 1])
+static void text_in(const ProtobufCBinaryData *text, char ret[WIRE_TEXT_MAX + 1])
 {
-	size_t len = strlen(s), at = 0;
+	const char *s = (const char *)text->data;
+	size_t len = text->len, at = 0;
 
 	while (at < len) {
 		uint32_t c;
@@ -175,7 +176,8 @@ static void text_in(const char *s, char ret[WIRE_TEXT_MAX + 1])
 			break;
 		at += n;
 	}
-	memcpy(ret, s, at);
+	if (at > 0)
+		memcpy(ret, s, at);
 	ret[at] = '\0';
 }
 
@@ -185,7 +187,7 @@ static void refusal_in(const Sync__Wire__Refusal *m, struct wire_reply *r)
 	r->refusal.code = m->code < ARRAY_SIZE(codes) ? codes[m->code] : ERR_REFUSED;
 	r->refusal.retry_after_ms = MIN(m->retry_after_ms, (uint32_t)WIRE_RETRY_MAX_MS);
 	r->refusal.cap = m->cap;
-	text_in(m->text, r->refusal.text);
+	text_in(&m->text, r->refusal.text);
 }
 
 static int blob_in(const Sync__Wire__Blob *m, struct wire_reply *r)
@@ -210,8 +212,8 @@ static int announce_in(const Sync__Wire__Announce *m, struct arena *a, struct wi
 		struct wire_commit *c = &r->commits[i];
 
 		c->time_s = m->commit[i]->time_s;
-		c->path = m->commit[i]->path;
-		c->path_len = strlen(c->path);
+		c->path = (const char *)m->commit[i]->path.data;
+		c->path_len = m->commit[i]->path.len;
 		if (c->path_len > OBJECT_PATH_MAX)
 			return ERR_LIMIT;
 		if (wire_hash_in(&m->commit[i]->hash, &c->hash) < 0)
@@ -225,7 +227,7 @@ static int peer_in(const Sync__Wire__Peer *m, struct wire_peer *ret)
 	if (m->n_address > SYNC_TARGET_ADDRS_MAX)
 		return ERR_LIMIT;
 	for (size_t i = 0; i < m->n_address; i++)
-		if (multiaddr_parse(m->address[i], strlen(m->address[i]),
+		if (multiaddr_parse((const char *)m->address[i].data, m->address[i].len,
 				    &ret->addrs[ret->addr_count]) == 0)
 			ret->addr_count++; /* addresses of kinds unknown to us are skipped */
 	return wire_key_in(&m->key, &ret->key);

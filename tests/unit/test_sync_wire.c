@@ -1,7 +1,6 @@
 #include <sodium.h>
 
-#include "sync.pb-c.h"
-#include "sync/wire.h"
+#include "sync/wire_pb.h"
 #include "tests/unit/test_util.h"
 
 static struct scope scope_at(const char *path)
@@ -230,7 +229,7 @@ static void check_refusal(uint32_t code, uint32_t retry_ms, const char *text, in
 
 	refusal.code = code;
 	refusal.retry_after_ms = retry_ms;
-	refusal.text = (char *)(uintptr_t)text;
+	refusal.text = wire_bytes_out(text, strlen(text));
 	reply.kind_case = SYNC__WIRE__REPLY__KIND_REFUSAL;
 	reply.refusal = &refusal;
 	out = pack(&reply);
@@ -294,7 +293,8 @@ static void announcements_and_peers_come_back(void **state)
 	wire_arena_init(&a, out.len);
 	CHECK_STATUS(0, wire_reply_decode(out.data, out.len, &a, &got));
 	assert_int_equal(got.commit_count, 2);
-	assert_string_equal(got.commits[0].path, "/a");
+	assert_int_equal(got.commits[0].path_len, 2);
+	assert_memory_equal(got.commits[0].path, "/a", 2);
 	assert_int_equal(got.commits[1].time_s, 6);
 	arena_fini(&a);
 	buf_fini(&out);
@@ -315,7 +315,11 @@ static void a_scope_with_a_bad_path_is_malformed(void **state)
 	Sync__Wire__FetchOpen fetch = SYNC__WIRE__FETCH_OPEN__INIT;
 	Sync__Wire__Scope scope = SYNC__WIRE__SCOPE__INIT;
 	uint8_t key[KEY_SIZE] = { 1 };
-	static const char *const bad[] = { "a", "/a/", "/../b", "/a//b", "/a b" };
+	static const struct wire_bytes bad[] = {
+		{ (const uint8_t *)"a", 1 },	 { (const uint8_t *)"/a/", 3 },
+		{ (const uint8_t *)"/../b", 5 }, { (const uint8_t *)"/a//b", 5 },
+		{ (const uint8_t *)"/a b", 4 },	 { (const uint8_t *)"/a\0b", 4 }
+	};
 	struct buf out;
 
 	(void)state;
@@ -327,12 +331,12 @@ static void a_scope_with_a_bad_path_is_malformed(void **state)
 	fetch.scope = &scope;
 	scope.space = (ProtobufCBinaryData){ KEY_SIZE, key };
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		scope.path = (char *)(uintptr_t)bad[i];
+		scope.path = wire_bytes_out(bad[i].data, bad[i].len);
 		out = pack(&request);
 		CHECK_STATUS(ERR_MALFORMED, request_status(&out));
 		buf_fini(&out);
 	}
-	scope.path = (char *)(uintptr_t) "/a";
+	scope.path = wire_bytes_out("/a", 2);
 	scope.kind = 77;
 	out = pack(&request);
 	assert_true(request_status(&out) < 0);
@@ -350,7 +354,15 @@ static void a_bad_traceparent_is_no_trace(void **state)
 	(void)state;
 	request.kind_case = SYNC__WIRE__REQUEST__KIND_PING;
 	request.ping = &ping;
-	request.traceparent = (char *)(uintptr_t) "00-nonsense";
+	request.traceparent = wire_bytes_out("00-nonsense", 11);
+	out = pack(&request);
+	wire_arena_init(&a, out.len);
+	CHECK_STATUS(0, wire_request_decode(out.data, out.len, &a, &got));
+	assert_false(got.traced);
+	arena_fini(&a);
+	buf_fini(&out);
+	request.traceparent =
+		wire_bytes_out("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\0x", 57);
 	out = pack(&request);
 	wire_arena_init(&a, out.len);
 	CHECK_STATUS(0, wire_request_decode(out.data, out.len, &a, &got));
