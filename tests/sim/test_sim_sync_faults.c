@@ -1,5 +1,6 @@
 /* Sweeps: a sync that is cancelled, times out, or runs out of memory at any moment ends once, with
  * a fitting status, leaves nothing behind (sync_world_fini), and the next one completes. */
+#include "sync/session.h"
 #include "tests/sim/sync_world.h"
 
 enum { CHUNKS = 6, TICKS_MAX = 2000, ALLOCATIONS_MAX = 20000 };
@@ -81,6 +82,35 @@ static void timed_out_at_any_moment_it_ends_cleanly(void **state)
 	}
 }
 
+static bool blob_arrived(void *data)
+{
+	struct scene *s = data;
+
+	list_for_each(node, &s->r.wave.sessions)
+		if (list_entry(node, struct session, node)->arrived_count > 0)
+			return true;
+	return false;
+}
+
+/* The defect of storing under the deadline of the sync: time runs out between a blob's arrival and
+ * its storing. */
+static void what_arrived_in_time_is_stored_though_time_is_over(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_init(&s);
+	run_start(&s.r, s.b, &s.scope, STORE_WANT_HISTORY, &s.a, 1, 5000);
+	assert_true(run_until(&s.w.loop, blob_arrived, &s, 4000));
+	clock_manual_advance(&s.w.loop.clock, 10000 * NS_PER_MS);
+	run_wait(&s.r);
+	CHECK_STATUS(UV_ETIMEDOUT, s.r.status);
+	assert_false(sync_world_marked(&s.w, "sync.peer", "storing"));
+	assert_true(host_has(s.b, &s.t.commit.hash));
+	then_it_completes(&s);
+	scene_fini(&s);
+}
+
 static void cut_at_any_tick_it_ends_cleanly(void **state)
 {
 	bool all = false;
@@ -130,6 +160,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cancelled_at_any_tick_it_ends_cleanly),
 		cmocka_unit_test(timed_out_at_any_moment_it_ends_cleanly),
+		cmocka_unit_test(what_arrived_in_time_is_stored_though_time_is_over),
 		cmocka_unit_test(cut_at_any_tick_it_ends_cleanly),
 		cmocka_unit_test(without_memory_at_any_allocation_it_ends_cleanly),
 	};
