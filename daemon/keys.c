@@ -45,13 +45,14 @@ static int parse(const struct buf *text, struct secret_key *ret)
 {
 	uint8_t seed[SEED_SIZE];
 	size_t len = text->len, got = 0;
-	const char *hex = (const char *)text->data + PREFIX_LEN, *end;
+	const char *end;
 
 	if (len > 0 && text->data[len - 1] == '\n')
 		len--;
 	if (len != PREFIX_LEN + SEED_SIZE * 2 || memcmp(text->data, prefix, PREFIX_LEN) != 0)
 		return ERR_MALFORMED;
-	if (sodium_hex2bin(seed, sizeof(seed), hex, SEED_SIZE * 2, NULL, &got, &end) != 0 ||
+	if (sodium_hex2bin(seed, sizeof(seed), (const char *)text->data + PREFIX_LEN, SEED_SIZE * 2,
+			   NULL, &got, &end) != 0 ||
 	    got != SEED_SIZE)
 		return ERR_MALFORMED;
 	from_seed(seed, ret);
