@@ -65,7 +65,7 @@ static void write_difference(struct buf *out, uint64_t a_ns, uint64_t b_ns)
 		buf_write_str(out, "0");
 		return;
 	}
-	buf_write_str(out, b_ns > a_ns ? "+" : "−");
+	buf_write_str(out, a_ns > b_ns ? "+" : "−");
 	page_write_duration(out, b_ns > a_ns ? b_ns - a_ns : a_ns - b_ns);
 }
 
@@ -118,7 +118,7 @@ static void write_cell(struct buf *out, uint64_t ns)
 	buf_write_str(out, "</td>");
 }
 
-/* From the middle: to the left what B saved, to the right what it took more. */
+/* From the middle: to the right what A took more, to the left what it took less. */
 static void write_swing(struct traces_page *p, const struct row *row, uint64_t largest_ns)
 {
 	double half = largest_ns == 0 ? 0 : (double)distance(row) * 50 / (double)largest_ns;
@@ -128,7 +128,7 @@ static void write_swing(struct traces_page *p, const struct row *row, uint64_t l
 		"<td class=\"meter\"><svg class=\"stack\" aria-hidden=\"true\"><rect "
 		"class=\"c%u\" x=\"%.2f%%\" width=\"%.2f%%\"/><line class=\"middle\" x1=\"50%%\" "
 		"x2=\"50%%\" y2=\"100%%\"/></svg></td>",
-		palette_colour(p->palette, row->name), row->ns[1] > row->ns[0] ? 50 : 50 - half,
+		palette_colour(p->palette, row->name), row->ns[0] > row->ns[1] ? 50 : 50 - half,
 		half);
 }
 
@@ -144,7 +144,7 @@ static void write_table(struct traces_page *p, const char *title, const struct r
 		   "aria-label=\"%s\">\n<table class=\"sums\">\n<thead><tr><th "
 		   "scope=\"col\">stage</th>"
 		   "<th scope=\"col\" class=\"n\">A</th><th scope=\"col\" class=\"n\">B</th>"
-		   "<th scope=\"col\" class=\"n\">B − A</th><th scope=\"col\"></th></tr></thead>\n"
+		   "<th scope=\"col\" class=\"n\">A − B</th><th scope=\"col\"></th></tr></thead>\n"
 		   "<tbody>\n",
 		   title, title);
 	for (size_t i = 0; i < count; i++) {
@@ -173,9 +173,9 @@ static void write_verdict(struct traces_page *p, const struct trace_span_view si
 	uint64_t a_ns = sides[0].duration_ns, b_ns = sides[1].duration_ns;
 	struct buf *out = &p->out;
 
-	buf_write_str(out, "<p class=\"verdict\"><b>B</b> took <b>");
+	buf_write_str(out, "<p class=\"verdict\"><b>A</b> took <b>");
 	page_write_duration(out, b_ns > a_ns ? b_ns - a_ns : a_ns - b_ns);
-	buf_write_str(out, b_ns > a_ns ? " longer</b> than <b>A</b>" : " less</b> than <b>A</b>");
+	buf_write_str(out, a_ns > b_ns ? " longer</b> than <b>B</b>" : " less</b> than <b>B</b>");
 	if (count > 0 && distance(&rows[0]) > 0) {
 		buf_write_str(out, ", most of it in ");
 		stage_write_name(out, p->palette, rows[0].name);
@@ -251,7 +251,7 @@ static bool write_some(struct traces_page *p)
 
 static void write_tail(struct traces_page *p)
 {
-	buf_write_str(&p->out, "<p class=\"hint\">Both bars have one scale. A bar to the right: B "
+	buf_write_str(&p->out, "<p class=\"hint\">Both bars have one scale. A bar to the right: A "
 			       "took longer in this stage.</p>\n");
 }
 

@@ -84,7 +84,7 @@ static void write_slowest(struct traces_page *p)
 	buf_write_str(out, "<a href=\"/debug/traces?id=");
 	page_write_hex(out, s.trace_id, sizeof(s.trace_id));
 	buf_write_str(out, "\">");
-	span_write_name(out, &s, TITLE_IN_SENTENCE);
+	span_write_name(out, &s, TITLE_IN_SENTENCE - 8);
 	buf_write_str(out, s.status == 0 ? "</a> took <b>" : "</a> failed after <b>");
 	page_write_duration(out, s.duration_ns);
 	buf_write_str(out, "</b>");
@@ -139,6 +139,26 @@ static void write_title(struct traces_page *p, const struct trace_span_view *s)
 	buf_write_str(out, "</td>");
 }
 
+/* The largest stage in words; before it, of one that runs, the present one. */
+static void write_most(struct traces_page *p, const struct trace_span_view *s)
+{
+	struct stage_sum sums[STAGE_SUMS_MAX];
+	struct trace_stage_view now;
+	struct buf *out = &p->out;
+
+	if (stage_write_now(out, p->trace, p->palette, s)) {
+		(void)trace_stage_at(p->trace, s, s->stage_count - 1, &now);
+		if (stage_sums(p->trace, s, sums) > 0 && sums[0].name == now.name) {
+			buf_write_str(out, ", ");
+			axis_write_share(out, sums[0].ns, s->duration_ns);
+			buf_write_str(out, " of the time");
+			return;
+		}
+		buf_write_str(out, ", ");
+	}
+	(void)stage_write_longest(out, p->trace, p->palette, s);
+}
+
 static void write_where(struct traces_page *p, const struct trace_span_view *s)
 {
 	struct axis axis = { s->start_ns, s->duration_ns };
@@ -147,9 +167,7 @@ static void write_where(struct traces_page *p, const struct trace_span_view *s)
 	buf_write_str(out, "<td class=\"where\"><svg class=\"stack\" aria-hidden=\"true\">");
 	stage_write_bar(out, p->trace, p->palette, s, &axis);
 	buf_write_str(out, "</svg><span class=\"most\">");
-	if (stage_write_now(out, p->trace, p->palette, s))
-		buf_write_str(out, ", so far ");
-	(void)stage_write_longest(out, p->trace, p->palette, s);
+	write_most(p, s);
 	buf_write_str(out, "</span></td>");
 }
 

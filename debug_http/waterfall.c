@@ -11,7 +11,7 @@
  * every row. A bar is solid where the span itself was at work and pale where its children were; the
  * dark line below it is the critical path. */
 
-enum { TICKS_ON_AXIS_MAX = 6, STRIP_HEIGHT = 20 };
+enum { TICKS_ON_AXIS_MAX = 6, STRIP_HEIGHT = 22 };
 
 /* ---- The axis ---- */
 

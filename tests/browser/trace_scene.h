@@ -142,6 +142,35 @@ static inline void scene_failed_discovery(struct trace *t, struct clock_manual *
 	trace_finish(s, ERR_NOT_FOUND, "notfound");
 }
 
+/* Many peers at once, most of them unreachable, after a while in which nothing was recorded. */
+static inline struct span scene_wide_discovery(struct trace *t, struct clock_manual *c,
+					       const char *iri, unsigned peers)
+{
+	struct span s = trace_root(t, "sync.discover", iri, strlen(iri), NULL), peer[64];
+	unsigned count = MIN(peers, 64u);
+
+	trace_stage(s, "local");
+	scene_wait(c, 900);
+	trace_stage(s, "local_sync");
+	for (unsigned i = 0; i < count; i++) {
+		peer[i] = scene_peer(s, i);
+		trace_stage(peer[i], "dial");
+		scene_wait(c, 12);
+	}
+	for (unsigned i = 0; i < count; i++) {
+		scene_wait(c, 30 + 7 * (i % 5));
+		if (i % 3 != 0)
+			trace_errorf(peer[i], "no answer");
+		else
+			trace_stage(peer[i], "fetch");
+		trace_finish(peer[i], i % 3 != 0 ? UV_ETIMEDOUT : 0, i % 3 != 0 ? "timeout" : NULL);
+	}
+	scene_good_peer(c, s, 1, 3);
+	trace_stage(s, "exit");
+	trace_finish(s, 0, "local");
+	return s;
+}
+
 /** Fills the store; yields the slow discovery, finished. The last one is still at work. */
 static inline struct span scene_fill(struct trace *t, struct clock_manual *c)
 {

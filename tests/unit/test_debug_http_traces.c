@@ -490,6 +490,187 @@ static void the_list_counts_what_was_evicted_meanwhile(void **state)
 	buf_fini(&p.out);
 }
 
+/* ---- The views of the list ---- */
+
+static void the_list_opens_with_the_slowest_and_what_runs(void **state)
+{
+	static const char *const in_order[] = { "Slowest of the last 15 minutes: ",
+						"took <b>6.73 s</b>, <b>66 % in <i",
+						"aria-current=\"true\">Slowest</a>",
+						"class=\"scatter\"",
+						"Running now: 1",
+						"now in <i class=\"key",
+						"13 of 13 matching traces, slowest of the last 15",
+						"6.73 s",
+						"<h2 id=\"categories\">" };
+	const char *at;
+	char *page;
+
+	(void)scene_fill(f.trace, &f.clock);
+	page = get_page("/debug/traces", 200);
+	at = page;
+	for (size_t i = 0; i < ARRAY_SIZE(in_order); i++) {
+		at = strstr(at, in_order[i]);
+		if (at == NULL)
+			fail_msg("not there, or too early: %s", in_order[i]);
+	}
+	mem_free(page);
+}
+
+static void old_traces_are_listed_when_nothing_is_recent(void **state)
+{
+	char *page;
+
+	scene_fast_discovery(f.trace, &f.clock, "hm://old", 1);
+	scene_wait(&f.clock, 20 * 60 * 1000);
+	page = get_page("/debug/traces", 200);
+	assert_true(has(page, "1 of 1 matching traces, slowest first"));
+	mem_free(page);
+	scene_fast_discovery(f.trace, &f.clock, "hm://new", 1);
+	page = get_page("/debug/traces", 200);
+	assert_true(has(page, "1 of 1 matching traces, slowest of the last 15 minutes"));
+	assert_false(has(page, "hm://old"));
+	mem_free(page);
+}
+
+static void views_show_what_they_say(void **state)
+{
+	char *page;
+
+	(void)scene_fill(f.trace, &f.clock);
+	page = get_page("/debug/traces?errored=1&sort=newest", 200);
+	assert_true(has(page, "1 of 1 matching traces, newest first"));
+	assert_true(has(page, "aria-current=\"true\">Errors</a>"));
+	mem_free(page);
+	page = get_page("/debug/traces?active=1&sort=slowest", 200);
+	assert_true(has(page, "1 of 1 matching traces, slowest first"));
+	assert_false(has(page, "Running now"));
+	mem_free(page);
+	page = get_page("/debug/traces?sort=newest", 200);
+	assert_true(has(page, "aria-current=\"true\">Newest</a>"));
+	assert_false(has(page, "Slowest of"));
+	mem_free(page);
+}
+
+static void the_next_page_goes_on_where_this_one_ended(void **state)
+{
+	char *page, target[256];
+	const char *more;
+
+	(void)scene_fill(f.trace, &f.clock);
+	page = get_page("/debug/traces?n=10&sort=slowest", 200);
+	assert_true(has(page, "10 of 13 matching"));
+	more = strstr(page, "cursor=");
+	assert_non_null(more);
+	(void)snprintf(target, sizeof(target), "/debug/traces?n=10&sort=slowest&%.*s",
+		       (int)strcspn(more, "\""), more);
+	mem_free(page);
+	page = get_page(target, 200);
+	assert_true(has(page, "chapter-0<"));
+	assert_false(has(page, "More →"));
+	mem_free(page);
+}
+
+/* ---- One trace, in other ways ---- */
+
+static void similar_spans_are_one_row_and_silence_is_shown(void **state)
+{
+	char *page;
+
+	(void)scene_wide_discovery(f.trace, &f.clock, "hm://wide", 46);
+	page = get_slowest();
+	check_well_formed(page);
+	assert_true(has(page, "<b>sync.peer</b> ×47, p50 "));
+	assert_true(has(page, "class=\"out bad\">30 failed</span>"));
+	assert_true(has(page, "nothing recorded inside <i class=\"key"));
+	assert_true(has(page, "Critical path, by what ended last: <b>sync.peer</b>"));
+	mem_free(page);
+}
+
+static void sums_come_in_the_order_asked_for(void **state)
+{
+	char *page, target[128];
+	const char *id;
+
+	(void)scene_slow_discovery(f.trace, &f.clock, "hm://slow");
+	page = get_slowest();
+	id = strstr(page, "?id=");
+	assert_non_null(id);
+	(void)snprintf(target, sizeof(target), "/debug/traces%.36s&by=failed", id);
+	assert_true(strstr(page, "</i>dht</td>") < strstr(page, "</i>dial</td>"));
+	mem_free(page);
+	page = get_page(target, 200);
+	assert_true(strstr(page, "</i>dial</td>") < strstr(page, "</i>dht</td>"));
+	mem_free(page);
+}
+
+static void two_traces_are_compared(void **state)
+{
+	char *page, target[128];
+	const char *id;
+
+	for (int i = 1; i <= 5; i++)
+		scene_fast_discovery(f.trace, &f.clock, "hm://usual", i);
+	(void)scene_slow_discovery(f.trace, &f.clock, "hm://slow");
+	page = get_slowest();
+	id = strstr(page, "?id=");
+	(void)snprintf(target, sizeof(target), "/debug/traces%.36s&with=median", id);
+	mem_free(page);
+	page = get_page(target, 200);
+	check_well_formed(page);
+	assert_true(has(page, "<b>A</b> took <b>5.45 s longer</b> than <b>B</b>, most of it in "));
+	assert_true(has(page, "</i>dht: <b>+4.42 s</b>."));
+	assert_true(has(page, "hm://usual"));
+	mem_free(page);
+}
+
+static void a_partner_that_cannot_be_had_is_said(void **state)
+{
+	static const struct {
+		const char *with;
+		int status;
+	} rows[] = { { "median", 404 },
+		     { "", 404 },
+		     { "0123456789abcdef0123456789abcdef", 404 },
+		     { "x", 400 } };
+	struct span s = trace_root(f.trace, "sync.discover", "alone", 5, NULL);
+	char target[160], id[TRACE_ID_HEX_SIZE];
+
+	format_id(s, id);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		(void)snprintf(target, sizeof(target), "/debug/traces?id=%s&with=%s", id,
+			       rows[i].with);
+		mem_free(get_page(target, rows[i].status));
+	}
+}
+
+/* Nothing in the file points elsewhere, and its policy names the style and the script in it. */
+static void a_trace_is_kept_as_one_file(void **state)
+{
+	struct span s = scene_slow_discovery(f.trace, &f.clock, SCENE_HOSTILE), next;
+	char request[256], id[TRACE_ID_HEX_SIZE];
+	struct client c;
+	char *page;
+
+	next = trace_root(f.trace, "sync.discover", "again", 5, NULL);
+	trace_link(next, s, "retry of");
+	format_id(next, id);
+	(void)snprintf(request, sizeof(request),
+		       "GET /debug/traces?id=%s&download=html HTTP/1.1\r\nHost: localhost\r\n"
+		       "Accept: text/html\r\n\r\n",
+		       id);
+	client_ask(&c, &f, request);
+	assert_true(client_has(&c, "Content-Disposition: attachment; filename=\"peerscope-trace-"));
+	page = unchunk(&c);
+	assert_true(has(page, "default-src 'none'; base-uri 'none'; form-action 'none'; style-src "
+			      "'sha256-"));
+	assert_true(has(page, "<style>") && has(page, "prefers-color-scheme"));
+	assert_true(has(page, "<dt>retry of</dt><dd>trace "));
+	assert_false(has(page, "href=\"/") || has(page, "src=") || has(page, "<link"));
+	mem_free(page);
+	client_close(&c);
+}
+
 static void a_client_that_leaves_a_page_costs_nothing_more(void **state)
 {
 	struct http_server_stats stats;
@@ -564,6 +745,15 @@ int main(void)
 		T(a_trace_evicted_while_its_page_is_written_is_said_to_be),
 		T(a_place_taken_by_another_trace_is_recognised),
 		T(the_list_counts_what_was_evicted_meanwhile),
+		T(the_list_opens_with_the_slowest_and_what_runs),
+		T(old_traces_are_listed_when_nothing_is_recent),
+		T(views_show_what_they_say),
+		T(the_next_page_goes_on_where_this_one_ended),
+		T(similar_spans_are_one_row_and_silence_is_shown),
+		T(sums_come_in_the_order_asked_for),
+		T(two_traces_are_compared),
+		T(a_partner_that_cannot_be_had_is_said),
+		T(a_trace_is_kept_as_one_file),
 		T(a_client_that_leaves_a_page_costs_nothing_more),
 		T(a_page_survives_oom_at_every_allocation),
 		T(assets_are_served_with_their_type),
