@@ -3,7 +3,7 @@
  *   blob    CIDv1, multibase base32 lower: codec raw 0x55, multihash blake2b-256 0xb220   bafk2bz…
  *   space   multibase base58btc of multicodec ed25519-pub 0xed + 32-byte key              z6Mk…
  *   peer    base58btc of identity multihash of the libp2p PublicKey protobuf              12D3KooW…
- *   address multiaddr text, /ip4 or /ip6, /tcp, optional /p2p                              /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…
+ *   address multiaddr text, /ip4 or /ip6, /tcp, optional /p2p /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…
  *
  * All parsers take a length, accept foreign bytes, and leave outputs untouched on failure. */
 #pragma once
@@ -36,7 +36,8 @@ int base32_decode(const char *s, size_t len, uint8_t *dst, size_t cap, size_t *r
 int base32_encode(const uint8_t *src, size_t len, char *dst, size_t cap);
 
 void cid_format(const struct hash *h, char ret[CID_TEXT_SIZE]);
-/** Only CIDv1 raw blake2b-256; ERR_UNSUPPORTED for another well-formed CID, ERR_MALFORMED otherwise. */
+/** Only CIDv1 raw blake2b-256; ERR_UNSUPPORTED for another well-formed CID, ERR_MALFORMED
+ * otherwise. */
 int cid_parse(const char *s, size_t len, struct hash *ret);
 
 /** z6Mk…; a did:key: prefix is accepted. */

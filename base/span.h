@@ -1,6 +1,7 @@
-/* A handle on a span of a trace. Only trace/ knows what it means; base/ carries it so that an operation's
- * environment can pass it on. The zero value means "not traced": every trace call on it is a cheap no-op.
- * A handle outlives its span safely: late use is recognised by the generation and counted. */
+/* A handle on a span of a trace. Only trace/ knows what it means; base/ carries it so that an
+ * operation's environment can pass it on. The zero value means "not traced": every trace call on it
+ * is a cheap no-op. A handle outlives its span safely: late use is recognised by the generation and
+ * counted. */
 #pragma once
 
 #include <stdint.h>

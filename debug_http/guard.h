@@ -9,5 +9,6 @@ struct guard_refusal {
 	const char *what; /* what was refused, and why; static */
 };
 
-/** Look at a complete head, before anything else does. True: go on. The control surface passes with a well-formed head. */
+/** Look at a complete head, before anything else does. True: go on. The control surface passes with
+ * a well-formed head. */
 bool guard_allows(const struct http_request *r, struct guard_refusal *ret);

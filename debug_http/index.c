@@ -74,7 +74,7 @@ static void write_text(const struct http_server *s, struct buf *out)
 static void on_index(void *data, struct http_request *r)
 {
 	const struct http_server *s = data;
-	CLEANUP(buf_fini) struct buf out;
+	CLEANUP(buf_fini) struct buf out = { 0 };
 
 	buf_init(&out, INDEX_MAX);
 	switch (http_request_format(r)) {
@@ -101,7 +101,7 @@ static void on_redirect(void *data, struct http_request *r)
 
 static void on_asset(void *data, struct http_request *r)
 {
-	CLEANUP(buf_fini) struct buf out;
+	CLEANUP(buf_fini) struct buf out = { 0 };
 
 	buf_init(&out, INDEX_MAX);
 	for (size_t i = 0; i < page_asset_count; i++) {

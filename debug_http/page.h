@@ -1,18 +1,21 @@
 /* What pages are made of. Private to debug_http/.
  *
- * Everything dynamic goes through page_write_text or buf_write_html. Inline styles and scripts are forbidden by our own
- * Content-Security-Policy: what varies per element is a class or an SVG attribute. */
+ * Everything dynamic goes through page_write_text or buf_write_html. Inline styles and scripts are
+ * forbidden by our own Content-Security-Policy: what varies per element is a class or an SVG
+ * attribute. */
 #pragma once
 
 #include "debug_http/debug_http.h"
 
 /** Escaped for HTML text and quoted attributes: our own strings. */
 void page_write_text(struct buf *out, const char *s);
-/** The same for what peers and users have named: characters that reorder the text around them become U+FFFD too. */
+/** The same for what peers and users have named: characters that reorder the text around them
+ * become U+FFFD too. */
 void page_write_foreign(struct buf *out, const char *s, size_t len);
 /** Percent-encoded for a query value (RFC 3986 unreserved characters stay). */
 void page_write_query(struct buf *out, const char *s, size_t len);
-/** "840 µs", "12.3 ms", "4.90 s", "2 min 5 s", "1 h 3 min", "2 d 4 h": three digits that a person can compare. */
+/** "840 µs", "12.3 ms", "4.90 s", "2 min 5 s", "1 h 3 min", "2 d 4 h": three digits that a person
+ * can compare. */
 void page_write_duration(struct buf *out, uint64_t ns);
 /** "512 B", "83.1 KiB" */
 void page_write_bytes(struct buf *out, uint64_t bytes);

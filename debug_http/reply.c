@@ -158,7 +158,7 @@ static void end(struct http_request *r)
 
 void http_reply(struct http_request *r, int status, const char *content_type, struct buf *body)
 {
-	CLEANUP(buf_fini) struct buf head;
+	CLEANUP(buf_fini) struct buf head = { 0 };
 	uint8_t *data = NULL;
 	size_t len = 0;
 
@@ -195,7 +195,7 @@ void http_reply(struct http_request *r, int status, const char *content_type, st
 
 void http_reply_begin(struct http_request *r, int status, const char *content_type)
 {
-	CLEANUP(buf_fini) struct buf head;
+	CLEANUP(buf_fini) struct buf head = { 0 };
 
 	REQUIRE(r->open && !r->begun);
 	buf_init(&head, HEAD_MAX);
@@ -304,7 +304,7 @@ static void write_error_html(struct http_request *r, int status, const char *tex
 
 static void reply_text(struct http_request *r, int status, const char *text)
 {
-	CLEANUP(buf_fini) struct buf out;
+	CLEANUP(buf_fini) struct buf out = { 0 };
 	const char *type = "text/plain; charset=utf-8";
 
 	buf_init(&out, ERROR_PAGE_MAX);

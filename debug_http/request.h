@@ -1,7 +1,9 @@
-/* One HTTP request: what the client sent, taken apart, and where its reply stands. Private to debug_http/.
+/* One HTTP request: what the client sent, taken apart, and where its reply stands. Private to
+ * debug_http/.
  *
- * The upper half is pure (no socket, no loop): bytes go in through request_feed and the parsed head, then the body,
- * come out. The connection owns the struct and uses it again for the next request on the same connection. */
+ * The upper half is pure (no socket, no loop): bytes go in through request_feed and the parsed
+ * head, then the body, come out. The connection owns the struct and uses it again for the next
+ * request on the same connection. */
 #pragma once
 
 #include <llhttp.h>
@@ -10,7 +12,8 @@
 
 enum {
 	HTTP_HEADER_COUNT_MAX = 64,
-	HTTP_REQUEST_TEXT_MAX = 4 * HTTP_HEADERS_MAX, /* the head's strings and their decoded copies */
+	HTTP_REQUEST_TEXT_MAX =
+		4 * HTTP_HEADERS_MAX, /* the head's strings and their decoded copies */
 	HTTP_REPLY_HEADERS_MAX = 4 << 10
 };
 
@@ -65,14 +68,17 @@ struct http_request {
 	struct span span;
 };
 
-/** Make ready for the first request of a connection, or for the next one (request_reset keeps no memory). */
+/** Make ready for the first request of a connection, or for the next one (request_reset keeps no
+ * memory). */
 void request_init(struct http_request *r);
 void request_reset(struct http_request *r);
 void request_fini(struct http_request *r);
 
-/** Parse. Stops at the end of the head and at the end of the message, so that the caller can look at `phase`; *ret_used
- *  tells how much was consumed. REQUEST_BROKEN is final. In REQUEST_HEAD it never takes more than HTTP_HEADERS_MAX. */
-enum request_phase request_feed(struct http_request *r, const void *data, size_t len, size_t *ret_used);
+/** Parse. Stops at the end of the head and at the end of the message, so that the caller can look
+ * at `phase`; *ret_used tells how much was consumed. REQUEST_BROKEN is final. In REQUEST_HEAD it
+ * never takes more than HTTP_HEADERS_MAX. */
+enum request_phase request_feed(struct http_request *r, const void *data, size_t len,
+				size_t *ret_used);
 
 /** Decode path and query of a complete head. False: broken_status and broken_why are set. */
 bool request_decode(struct http_request *r);

@@ -19,9 +19,11 @@ struct router {
 };
 
 void router_fini(struct router *t);
-/** 0, UV_ENOMEM, ERR_LIMIT, UV_EINVAL (path without '/', no method), UV_EEXIST (path and method are taken). */
+/** 0, UV_ENOMEM, ERR_LIMIT, UV_EINVAL (path without '/', no method), UV_EEXIST (path and method are
+ * taken). */
 int router_add(struct router *t, const struct route *route);
-/** The longest match that has the method. NULL: *ret_allowed = methods of that path, 0 when there is no such path. */
+/** The longest match that has the method. NULL: *ret_allowed = methods of that path, 0 when there
+ * is no such path. */
 const struct route *router_find(const struct router *t, const char *path, enum http_method method,
 				unsigned *ret_allowed);
 /** "GET, HEAD, POST" */

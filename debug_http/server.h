@@ -1,6 +1,7 @@
 /* Server, listeners and connections. Private to debug_http/.
  *
- * A connection handles one request at a time; what the client sends ahead waits, unparsed, in `in`. */
+ * A connection handles one request at a time; what the client sends ahead waits, unparsed, in `in`.
+ */
 #pragma once
 
 #include "debug_http/request.h"
@@ -10,11 +11,14 @@ enum {
 	HTTP_LISTENERS_MAX = 4,
 	HTTP_BACKLOG = 32,
 	HTTP_READ_SIZE = 64 << 10,
-	HTTP_AHEAD_MAX = 16 << 10,     /* bytes a client may send ahead of its reply; then reading stops */
-	HTTP_PIECE_MAX = 16 << 10,     /* what a streaming handler wrote is sent when it adds up to this, or at the turn's end */
-	HTTP_QUEUED_MAX = 64 << 20,    /* queued for one client; a handler that ignores on_drain ends here */
-	HTTP_LINGER_MS = 2000,	       /* after our last byte, for the client to read it */
-	HTTP_LINGER_MAX = 1 << 20,     /* bytes of an unwanted body thrown away meanwhile */
+	HTTP_AHEAD_MAX =
+		16 << 10, /* bytes a client may send ahead of its reply; then reading stops */
+	HTTP_PIECE_MAX = 16 << 10, /* what a streaming handler wrote is sent when it adds up to
+				      this, or at the turn's end */
+	HTTP_QUEUED_MAX =
+		64 << 20, /* queued for one client; a handler that ignores on_drain ends here */
+	HTTP_LINGER_MS = 2000,	   /* after our last byte, for the client to read it */
+	HTTP_LINGER_MAX = 1 << 20, /* bytes of an unwanted body thrown away meanwhile */
 	HTTP_TITLE_MAX = 128
 };
 
@@ -55,7 +59,7 @@ struct http_server {
 	struct list conns; /* in the order in which they began to wait for a request */
 	unsigned conn_count;
 	struct http_server_stats stats;
-	char tunnel[192]; /* the ssh -L line */
+	char tunnel[192];	   /* the ssh -L line */
 	struct trace *shown_trace; /* what /debug/traces shows */
 	struct palette palette;
 	struct live *live; /* those who follow the traces; NULL = nobody */
@@ -67,7 +71,7 @@ struct http_server {
 };
 
 enum conn_state {
-	CONN_IDLE,   /* no byte of a request yet */
+	CONN_IDLE, /* no byte of a request yet */
 	CONN_HEAD,
 	CONN_BODY,
 	CONN_REPLY,  /* the reply is owed */
@@ -90,7 +94,7 @@ struct conn {
 	uint64_t queued_total; /* bytes given to libuv since the connection began */
 	uint64_t seen_taken;   /* … of which the socket had taken, when the timer last looked */
 	size_t lingered;
-	unsigned hold; /* callbacks of a handler on the stack */
+	unsigned hold;	 /* callbacks of a handler on the stack */
 	unsigned writes; /* given to libuv, not reported back */
 	bool keep_alive, eof, reading, handle_closed, ending;
 	uv_shutdown_t shutdown;
@@ -103,9 +107,10 @@ struct conn *http_conn_accept(struct listener *l);
 void conn_end_soon(struct conn *c);
 /** Close now; a handler that owes a reply is told. */
 void conn_drop(struct conn *c);
-/** Give bytes to the socket: copies the prefix, takes `data` (may be NULL), borrows the static suffix. A failure drops the
- *  connection. */
-void conn_send(struct conn *c, const void *prefix, size_t prefix_len, uint8_t *data, size_t len, const char *suffix);
+/** Give bytes to the socket: copies the prefix, takes `data` (may be NULL), borrows the static
+ * suffix. A failure drops the connection. */
+void conn_send(struct conn *c, const void *prefix, size_t prefix_len, uint8_t *data, size_t len,
+	       const char *suffix);
 size_t conn_queued(const struct conn *c);
 /** The reply has ended: flush, then the next request or the end. */
 void conn_reply_ended(struct conn *c);

@@ -31,7 +31,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	for (size_t i = 0; i < ITEMS; i++)
-		items[i] = (struct reconcile_item){ .time = i / 7, .id = { .bytes = { (uint8_t)i, (uint8_t)(i >> 8) } } };
+		items[i] = (struct reconcile_item){
+			.time = i / 7, .id = { .bytes = { (uint8_t)i, (uint8_t)(i >> 8) } }
+		};
 	if (reconcile_set_init(&set, items, ITEMS) < 0)
 		abort();
 	if (reconcile_init(&r, &set, data[0] & 4 ? RECONCILE_FRAME_MIN : 0, data[0] & 2) < 0)

@@ -1,5 +1,6 @@
-/* Runs a fuzz target over the files of a folder (its seeds and what fuzzing once found), over every prefix of each, and over a
- * fixed number of random mutations: so that the targets are ordinary tests too. */
+/* Runs a fuzz target over the files of a folder (its seeds and what fuzzing once found), over every
+ * prefix of each, and over a fixed number of random mutations: so that the targets are ordinary
+ * tests too. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdint.h>

@@ -172,11 +172,10 @@ static void pipelined_requests_are_answered_in_order(void **state)
 	struct client c;
 
 	client_open(&c, &f);
-	client_send(
-		&c,
-		GET("/echo/1") "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
-			       "4\r\n\r\nbody" GET("/small")
-				       GET("/echo/2") "GET /echo/3 HTTP/1.1\r\nHost: "
+	client_send(&c,
+		    GET("/echo/1") "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+				   "4\r\n\r\nbody" GET("/small") GET(
+					   "/echo/2") "GET /echo/3 HTTP/1.1\r\nHost: "
 						      "localhost\r\nConnection: close\r\n\r\n" GET(
 							      "/echo/4"));
 	client_await_end(&c);
