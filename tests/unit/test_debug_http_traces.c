@@ -618,7 +618,7 @@ static void two_traces_are_compared(void **state)
 	mem_free(page);
 	page = get_page(target, 200);
 	check_well_formed(page);
-	assert_true(has(page, "<b>A</b> took <b>5.45 s longer</b> than <b>B</b>, most of it in "));
+	assert_true(has(page, "<b>A</b> took <b>5.44 s longer</b> than <b>B</b>, most of it in "));
 	assert_true(has(page, "</i>dht: <b>+4.42 s</b>."));
 	assert_true(has(page, "hm://usual"));
 	mem_free(page);
