@@ -70,16 +70,16 @@ static void write_args(struct trace_writer *w, const struct trace_span_view *s, 
 	struct trace_attr_view attr;
 
 	buf_write_str(out, ",\"args\":{\"trace_id\":");
-	json_hex(out, s->trace_id, sizeof(s->trace_id));
+	trace_json_hex(out, s->trace_id, sizeof(s->trace_id));
 	buf_write_str(out, ",\"span_id\":");
-	json_hex(out, s->span_id, sizeof(s->span_id));
-	json_text(out, "title", s->title, s->title_len);
+	trace_json_hex(out, s->span_id, sizeof(s->span_id));
+	trace_json_text(out, "title", s->title, s->title_len);
 	if (s->finished)
-		json_text(out, "outcome", s->outcome, strlen(s->outcome));
+		trace_json_text(out, "outcome", s->outcome, strlen(s->outcome));
 	else
 		buf_write_str(out, ",\"unfinished\":true");
 	if (s->status != 0)
-		json_text(out, "status", err_name(s->status), strlen(err_name(s->status)));
+		trace_json_text(out, "status", err_name(s->status), strlen(err_name(s->status)));
 	if (s->items + s->bytes > 0)
 		buf_printf(out, ",\"items\":%" PRIu64 ",\"bytes\":%" PRIu64, s->items, s->bytes);
 	if (trace_cpu(w->t) != TRACE_CPU_OFF)
@@ -109,7 +109,7 @@ static void write_stages(struct trace_writer *w, const struct trace_span_view *s
 	for (uint32_t i = 0; trace_stage_at(w->t, s, i, &stage); i++) {
 		bool open = !s->finished && i + 1 == s->stage_count;
 		event_begin(w, out, open ? 'B' : 'X', lane);
-		json_text(out, "name", stage.name, strlen(stage.name));
+		trace_json_text(out, "name", stage.name, strlen(stage.name));
 		buf_write_str(out, ",\"cat\":\"stage\"");
 		write_us(out, "ts", at + stage.start_ns);
 		if (!open)
@@ -127,7 +127,8 @@ static void write_marks(struct trace_writer *w, const struct trace_span_view *s,
 	buf_init(&text, MARK_FORMATTED_MAX);
 	for (uint32_t i = 0; trace_mark_at(w->t, s, i, &mark, &text); i++) {
 		event_begin(w, out, 'i', lane);
-		json_text(out, "name", text.data != NULL ? (const char *)text.data : "", text.len);
+		trace_json_text(out, "name", text.data != NULL ? (const char *)text.data : "",
+				text.len);
 		buf_printf(out, ",\"cat\":\"%s\",\"s\":\"t\"", mark.is_error ? "error" : "mark");
 		write_us(out, "ts", s->start_ns - w->base_ns + mark.at_ns);
 		buf_write_u8(out, '}');
@@ -159,7 +160,7 @@ static void chrome_span(struct trace_writer *w, const struct trace_span_view *s,
 		return;
 	write_lane_name(w, out, lane, lanes, s->category);
 	event_begin(w, out, s->finished ? 'X' : 'B', lane);
-	json_text(out, "name", s->category, strlen(s->category));
+	trace_json_text(out, "name", s->category, strlen(s->category));
 	buf_write_str(out, ",\"cat\":\"span\"");
 	write_us(out, "ts", s->start_ns - w->base_ns);
 	if (s->finished)

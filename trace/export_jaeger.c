@@ -29,9 +29,9 @@ static void write_reference(struct buf *out, const char *before, const char *typ
 			    const uint8_t trace_id[16], const uint8_t span_id[8])
 {
 	buf_printf(out, "%s{\"refType\":\"%s\",\"traceID\":", before, type);
-	json_hex(out, trace_id, 16);
+	trace_json_hex(out, trace_id, 16);
 	buf_write_str(out, ",\"spanID\":");
-	json_hex(out, span_id, 8);
+	trace_json_hex(out, span_id, 8);
 	buf_write_u8(out, '}');
 }
 
@@ -109,10 +109,10 @@ static void write_logs(struct trace_writer *w, const struct trace_span_view *s, 
 static void jaeger_span(struct trace_writer *w, const struct trace_span_view *s, struct buf *out)
 {
 	buf_write_str(out, w->spans > 0 ? ",\n{\"traceID\":" : "\n{\"traceID\":");
-	json_hex(out, s->trace_id, sizeof(s->trace_id));
+	trace_json_hex(out, s->trace_id, sizeof(s->trace_id));
 	buf_write_str(out, ",\"spanID\":");
-	json_hex(out, s->span_id, sizeof(s->span_id));
-	json_text(out, "operationName", s->category, strlen(s->category));
+	trace_json_hex(out, s->span_id, sizeof(s->span_id));
+	trace_json_text(out, "operationName", s->category, strlen(s->category));
 	buf_printf(out, ",\"startTime\":%" PRIu64 ",\"duration\":%" PRIu64 ",\"processID\":\"p1\"",
 		   MAX(s->start_wall_ns / 1000, UINT64_C(1)), s->duration_ns / 1000);
 	write_references(w, s, out);
@@ -129,7 +129,7 @@ static void jaeger_head(struct trace_writer *w, struct buf *out)
 static void jaeger_root_begin(struct trace_writer *w, struct buf *out)
 {
 	buf_write_str(out, w->written > 0 ? ",{\"traceID\":" : "{\"traceID\":");
-	json_hex(out, w->root_view.trace_id, sizeof(w->root_view.trace_id));
+	trace_json_hex(out, w->root_view.trace_id, sizeof(w->root_view.trace_id));
 	buf_write_str(out, ",\"spans\":[");
 }
 

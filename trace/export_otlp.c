@@ -321,7 +321,7 @@ static void write_attributes(struct buf *out, Otlp__KeyValue *const *list, size_
 static void write_event(struct buf *out, const char *before, const Otlp__Event *e)
 {
 	buf_printf(out, "%s{\"timeUnixNano\":\"%" PRIu64 "\"", before, e->time_unix_nano);
-	json_text(out, "name", e->name, strlen(e->name));
+	trace_json_text(out, "name", e->name, strlen(e->name));
 	write_attributes(out, e->attributes, e->n_attributes);
 	buf_write_u8(out, '}');
 }
@@ -329,9 +329,9 @@ static void write_event(struct buf *out, const char *before, const Otlp__Event *
 static void write_link(struct buf *out, const char *before, const Otlp__Link *l)
 {
 	buf_printf(out, "%s{\"traceId\":", before);
-	json_hex(out, l->trace_id.data, l->trace_id.len);
+	trace_json_hex(out, l->trace_id.data, l->trace_id.len);
 	buf_write_str(out, ",\"spanId\":");
-	json_hex(out, l->span_id.data, l->span_id.len);
+	trace_json_hex(out, l->span_id.data, l->span_id.len);
 	write_attributes(out, l->attributes, l->n_attributes);
 	buf_write_u8(out, '}');
 }
@@ -339,14 +339,14 @@ static void write_link(struct buf *out, const char *before, const Otlp__Link *l)
 static void write_span(struct buf *out, const char *before, const Otlp__Span *s)
 {
 	buf_printf(out, "%s{\"traceId\":", before);
-	json_hex(out, s->trace_id.data, s->trace_id.len);
+	trace_json_hex(out, s->trace_id.data, s->trace_id.len);
 	buf_write_str(out, ",\"spanId\":");
-	json_hex(out, s->span_id.data, s->span_id.len);
+	trace_json_hex(out, s->span_id.data, s->span_id.len);
 	if (s->parent_span_id.len > 0) {
 		buf_write_str(out, ",\"parentSpanId\":");
-		json_hex(out, s->parent_span_id.data, s->parent_span_id.len);
+		trace_json_hex(out, s->parent_span_id.data, s->parent_span_id.len);
 	}
-	json_text(out, "name", s->name, strlen(s->name));
+	trace_json_text(out, "name", s->name, strlen(s->name));
 	buf_printf(out,
 		   ",\"kind\":%d,\"startTimeUnixNano\":\"%" PRIu64
 		   "\",\"endTimeUnixNano\":\"%" PRIu64 "\"",
@@ -362,7 +362,7 @@ static void write_span(struct buf *out, const char *before, const Otlp__Span *s)
 	buf_write_str(out, "],\"status\":{");
 	if (s->status->code != 0) {
 		buf_printf(out, "\"code\":%d", s->status->code);
-		json_text(out, "message", s->status->message, strlen(s->status->message));
+		trace_json_text(out, "message", s->status->message, strlen(s->status->message));
 	}
 	buf_write_str(out, "}}");
 }

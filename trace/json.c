@@ -1,7 +1,7 @@
 /* What the JSON formats share. */
 #include "trace/writer.h"
 
-void json_hex(struct buf *out, const uint8_t *bytes, size_t size)
+void trace_json_hex(struct buf *out, const uint8_t *bytes, size_t size)
 {
 	char hex[TRACE_ID_HEX_SIZE + 2], *p = hex;
 
@@ -11,7 +11,7 @@ void json_hex(struct buf *out, const uint8_t *bytes, size_t size)
 	buf_write(out, hex, (size_t)(p - hex));
 }
 
-void json_text(struct buf *out, const char *key, const char *s, size_t len)
+void trace_json_text(struct buf *out, const char *key, const char *s, size_t len)
 {
 	buf_printf(out, ",\"%s\":", key);
 	buf_write_json_str(out, s, len);

@@ -105,10 +105,10 @@ static void json_links(struct trace *t, const struct trace_span_view *s, struct 
 	buf_write_str(out, ",\"links\":[");
 	for (uint32_t i = 0; trace_link_at(t, s, i, &link); i++) {
 		buf_write_str(out, i > 0 ? ",{\"trace_id\":" : "{\"trace_id\":");
-		json_hex(out, link.trace_id, sizeof(link.trace_id));
+		trace_json_hex(out, link.trace_id, sizeof(link.trace_id));
 		buf_write_str(out, ",\"span_id\":");
-		json_hex(out, link.span_id, sizeof(link.span_id));
-		json_text(out, "why", link.why, strlen(link.why));
+		trace_json_hex(out, link.span_id, sizeof(link.span_id));
+		trace_json_text(out, "why", link.why, strlen(link.why));
 		buf_write_u8(out, '}');
 	}
 	buf_write_u8(out, ']');
@@ -117,12 +117,12 @@ static void json_links(struct trace *t, const struct trace_span_view *s, struct 
 /* What a trace and a span have in common. */
 static void json_common(const struct trace_span_view *s, struct buf *out)
 {
-	json_text(out, "category", s->category, strlen(s->category));
-	json_text(out, "title", s->title, s->title_len);
+	trace_json_text(out, "category", s->category, strlen(s->category));
+	trace_json_text(out, "title", s->title, s->title_len);
 	json_time(out, "start", s->start_wall_ns);
 	buf_printf(out, ",\"duration_ns\":%" PRIu64 ",\"status\":%d,\"status_name\":\"%s\"",
 		   s->duration_ns, s->status, status_name(s));
-	json_text(out, "outcome", s->outcome, strlen(s->outcome));
+	trace_json_text(out, "outcome", s->outcome, strlen(s->outcome));
 }
 
 static void json_measured(struct trace_writer *w, const struct trace_span_view *s, struct buf *out)
@@ -140,10 +140,10 @@ static void json_measured(struct trace_writer *w, const struct trace_span_view *
 static void json_span(struct trace_writer *w, const struct trace_span_view *s, struct buf *out)
 {
 	buf_write_str(out, s->depth == 0 ? "{\"span_id\":" : ",{\"span_id\":");
-	json_hex(out, s->span_id, sizeof(s->span_id));
+	trace_json_hex(out, s->span_id, sizeof(s->span_id));
 	buf_write_str(out, ",\"parent_id\":");
 	if (s->has_parent)
-		json_hex(out, s->parent_id, sizeof(s->parent_id));
+		trace_json_hex(out, s->parent_id, sizeof(s->parent_id));
 	else
 		buf_write_str(out, "null");
 	json_common(s, out);
@@ -166,9 +166,9 @@ static void json_root_begin(struct trace_writer *w, struct buf *out)
 	const struct node *root = node_at(w->t, v->slot);
 
 	buf_write_str(out, w->written > 0 ? ",{\"trace_id\":" : "{\"trace_id\":");
-	json_hex(out, v->trace_id, sizeof(v->trace_id));
+	trace_json_hex(out, v->trace_id, sizeof(v->trace_id));
 	buf_write_str(out, ",\"root\":");
-	json_hex(out, v->span_id, sizeof(v->span_id));
+	trace_json_hex(out, v->span_id, sizeof(v->span_id));
 	json_common(v, out);
 	buf_printf(out, ",\"active\":%s,\"pinned\":%s,\"spans\":[",
 		   root->tree.open_count > 0 ? "true" : "false",

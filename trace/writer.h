@@ -78,6 +78,6 @@ int lanes_alone(struct lanes *l, uint64_t start_ns, uint64_t end_ns, uint32_t *r
 /* json.c: what the JSON formats share. */
 
 /** A string of lower-case hex digits, with the quotes. */
-void json_hex(struct buf *out, const uint8_t *bytes, size_t size);
+void trace_json_hex(struct buf *out, const uint8_t *bytes, size_t size);
 /** ,"key":"text" */
-void json_text(struct buf *out, const char *key, const char *s, size_t len);
+void trace_json_text(struct buf *out, const char *key, const char *s, size_t len);
