@@ -128,7 +128,8 @@ bool dht_address_eq(const struct dht_address *a, const struct dht_address *b)
 
 bool address_same_ip(const struct dht_address *a, const struct dht_address *b)
 {
-	return a->family == b->family && memcmp(a->ip, b->ip, address_ip_len(a)) == 0;
+	/* Of IPv4 the rest is zero. */
+	return a->family == b->family && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
 }
 
 bool address_same_net(const struct dht_address *a, const struct dht_address *b)

@@ -24,6 +24,8 @@
 #include "base/op.h"
 
 struct loop;
+struct iri;
+struct discovery_source;
 
 enum {
 	DHT_ID_SIZE = 20,
@@ -235,3 +237,28 @@ struct dht *dht_udp_core(struct dht_udp *u);
 struct dht_address dht_udp_local(const struct dht_udp *u, unsigned family_index);
 /** Saves; `closed` comes from the loop, with the memory gone. Lookups must have ended. */
 void dht_udp_close(struct dht_udp *u, void (*closed)(void *data), void *data);
+
+/* ---- As a source of peers ---- */
+
+enum {
+	DHT_SOURCE_PEERS_MAX = 32, /* handed out by one lookup */
+	DHT_SOURCE_PER_SEC = 2,	   /* at this rate: what strangers say is dialed slowly */
+	DHT_SOURCE_BURST = 8,
+	DHT_SOURCE_AGAIN_MS = 600000,	  /* the same public address not earlier */
+	DHT_SOURCE_AGAIN_NEAR_MS = 10000, /* of a private one, with its port */
+	DHT_SOURCE_RECENT_MAX = 256,
+	DHT_SOURCE_PORT_MIN = 1024 /* no services of others are dialed */
+};
+
+/** Keys under which an object is announced and looked up: its own, and its space's if that is
+ * another. Returns how many; 0 = out of memory. */
+size_t dht_keys_of_iri(const struct iri *iri, struct dht_id ret[2]);
+/** A source for discovery_add_source(): a lookup asks for object and space at once and hands out
+ * addresses as they come. Left out are ports below DHT_SOURCE_PORT_MIN, and private addresses
+ * unless a node with a private address told. Borrows `d` (NULL: off) and the runner. NULL when out
+ * of memory. */
+struct discovery_source *dht_source_new(struct runner *runner, struct dht *d);
+/** The core came, or goes (NULL): before dht_close. */
+void dht_source_set(struct discovery_source *s, struct dht *d);
+/** Accepts NULL; returns NULL. No lookup may be left. */
+struct discovery_source *dht_source_free(struct discovery_source *s);

@@ -196,6 +196,26 @@ static bool grow(struct table *t)
 	return true;
 }
 
+/* The last bucket becomes two. It may have held more than the new one of the two is allowed. */
+static void split(struct table *t)
+{
+	unsigned bucket = t->depth++ - 1;
+
+	for (size_t n = table_bucket_count(t, bucket); n > table_bucket_limit(bucket); n--) {
+		struct table_node *worst = NULL;
+
+		for (size_t i = 0; i < t->count; i++) {
+			struct table_node *node = &t->nodes[i];
+
+			if (bucket_of(t, node->shared) == bucket && is_worse(node, worst))
+				worst = node;
+		}
+		if (worst == NULL)
+			return;
+		remove_node(t, worst);
+	}
+}
+
 static void place(struct table *t, const struct table_node *newcomer)
 {
 	struct table_node *victim;
@@ -209,7 +229,7 @@ static void place(struct table *t, const struct table_node *newcomer)
 			break;
 		if (bucket != t->depth - 1 || t->depth == TABLE_DEPTH_MAX)
 			goto full;
-		t->depth++;
+		split(t);
 	}
 	if (t->count < TABLE_NODES_MAX && grow(t))
 		t->nodes[t->count++] = *newcomer;

@@ -142,7 +142,8 @@ static void upkeep_family(struct dht *d, unsigned family)
 	bootstrap(d, family);
 	fill(d, family);
 	for (unsigned i = 0; i < chores; i++) {
-		try_contact(d, family);
+		if (!d->families[family].searching)
+			try_contact(d, family);
 		do_chore(d, family);
 	}
 }

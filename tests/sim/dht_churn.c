@@ -61,8 +61,8 @@ static struct dht_world_node *spawn(struct churn *c, bool stays)
 		death->c = c;
 		death->node = n;
 		runner_timer_start(r, &death->timer,
-				   runner_now_ms(r) +
-					   (uint64_t)(-log(u) / M_LN2 * (double)c->config.uptime_ms));
+				   runner_now_ms(r) + (uint64_t)(-log(u) / M_LN2 *
+								 (double)c->config.uptime_ms));
 	}
 	return n;
 }
@@ -89,9 +89,13 @@ static void sybil_answers(struct dht_world_node *n, const struct dht_address *fr
 
 		near[i] = (struct krpc_node){ c->sybil_ids[other], c->sybils[other]->addr };
 	}
-	r = (struct krpc_reply){ .tid = m.tid, .id = &c->sybil_ids[self], .to = from,
-				 .nodes = { near }, .node_count = { DHT_K },
-				 .has_nodes = { true }, .token = { (const uint8_t *)"token", 5 } };
+	r = (struct krpc_reply){ .tid = m.tid,
+				 .id = &c->sybil_ids[self],
+				 .to = from,
+				 .nodes = { near },
+				 .node_count = { DHT_K },
+				 .has_nodes = { true },
+				 .token = { (const uint8_t *)"token", 5 } };
 	buf_init(&out, 2048);
 	krpc_write_reply(&out, &r);
 	dht_world_send(n, from, out.data, out.len);
@@ -124,7 +128,8 @@ static void announce_sybils(struct churn *c)
 	for (unsigned i = 0; i < c->config.sybils; i++) {
 		for (unsigned j = 0; j < 20; j++) {
 			struct dht_world_node *to = dht_world_pick(c->w);
-			struct krpc_query q = { .method = KRPC_FIND_NODE, .id = &c->sybil_ids[i],
+			struct krpc_query q = { .method = KRPC_FIND_NODE,
+						.id = &c->sybil_ids[i],
 						.target = &c->keys[0] };
 			struct buf out;
 
@@ -145,7 +150,8 @@ static void add_sybils(struct churn *c)
 	REQUIRE(c->sybil_ids != NULL && c->sybils != NULL);
 	for (unsigned i = 0; i < c->config.sybils; i++) {
 		unsigned net = i % nets;
-		struct dht_address addr = { .family = 4, .port = DHT_WORLD_PORT,
+		struct dht_address addr = { .family = 4,
+					    .port = DHT_WORLD_PORT,
 					    .ip = { 99, (uint8_t)(net >> 8), (uint8_t)net,
 						    (uint8_t)(1 + i / nets) } };
 
@@ -319,9 +325,12 @@ void dht_churn_run(const struct dht_churn_config *config, struct dht_churn_resul
 	REQUIRE(c != NULL && config->keys <= KEYS_MAX && config->lookups <= LOOKUPS_MAX);
 	*ret = (struct dht_churn_result){ 0 };
 	c->config = *config;
-	c->w = dht_world_new(&(struct dht_world_config){
-		.seed = config->seed, .nodes_max = config->nodes * 12 + config->sybils + 16,
-		.rtt_lo_ms = 20, .rtt_hi_ms = 180, .loss_permille = config->loss_permille });
+	c->w = dht_world_new(
+		&(struct dht_world_config){ .seed = config->seed,
+					    .nodes_max = config->nodes * 12 + config->sybils + 16,
+					    .rtt_lo_ms = 20,
+					    .rtt_hi_ms = 180,
+					    .loss_permille = config->loss_permille });
 	set_up(c);
 	announce_all(c, ret);
 	dht_world_run(c->w, STAY_MS);

@@ -5,15 +5,15 @@
 
 struct dht_churn_config {
 	uint64_t seed;
-	unsigned nodes;		 /* at once */
+	unsigned nodes; /* at once */
 	unsigned nat_percent, loss_permille;
-	bool nat_serve;		 /* those behind a NAT believe they are reachable */
-	uint64_t uptime_ms;	 /* median; 0 = nobody leaves */
-	uint64_t warm_ms;	 /* after the last has joined */
+	bool nat_serve;	    /* those behind a NAT believe they are reachable */
+	uint64_t uptime_ms; /* median; 0 = nobody leaves */
+	uint64_t warm_ms;   /* after the last has joined */
 	unsigned keys, lookups;
-	unsigned sybils;	 /* hostile nodes near the first key, from so many ... */
-	unsigned sybil_nets;	 /* ... /24 networks */
-	bool sybils_fit;	 /* their ids keep to BEP 42, as near as that allows */
+	unsigned sybils;     /* hostile nodes near the first key, from so many ... */
+	unsigned sybil_nets; /* ... /24 networks */
+	bool sybils_fit;     /* their ids keep to BEP 42, as near as that allows */
 };
 
 struct dht_churn_result {
@@ -22,6 +22,6 @@ struct dht_churn_result {
 	unsigned queries[2], rounds[2], timeouts[2];
 	double packets_per_node_s, bytes_per_node_s; /* sent, over the measured time */
 	unsigned sybil_lookups, sybil_found;	     /* of the attacked key */
-	double sybil_share;			     /* of the nodes that counted as nearest to it */
+	double sybil_share; /* of the nodes that counted as nearest to it */
 };
 void dht_churn_run(const struct dht_churn_config *config, struct dht_churn_result *ret);
