@@ -330,6 +330,7 @@ Waterfall.prototype.setGroups = function () {
 };
 
 function begin() {
+	openTarget(); /* before the address is written anew */
 	var falls = Array.prototype.map.call(document.querySelectorAll(".waterfall"), function (root) {
 		return new Waterfall(root);
 	});

@@ -82,6 +82,7 @@ int main(int argc, char **argv)
 		scene_wait(&scene, 3000 + 977 * (i % 7));
 	}
 	(void)scene_wide_discovery(config.trace, &scene, "hm://z6MkpTHR8VNsBxYAAWHut2Ge/wide", 46);
+	scene_hostile(config.trace, &scene);
 	(void)scene_fill(config.trace, &scene);
 	running.shift_ns = clock_now_ns(&scene.clock) - clock_now_ns(&clock_system);
 	is_filled = true;

@@ -171,6 +171,30 @@ static inline struct span scene_wide_discovery(struct trace *t, struct clock_man
 	return s;
 }
 
+#define SCENE_EVIL "\"'><script>window.pwned=1</script><img src=x onerror=window.pwned=1>\xc3(\xe2\x80\xae&amp;"
+
+/* What peers and users can name, and what they cannot: nothing of it may become markup. */
+static inline void scene_hostile(struct trace *t, struct clock_manual *c)
+{
+	static const char evil[] = SCENE_EVIL;
+	struct span s = trace_root(t, "<i>evil", evil, sizeof(evil) - 1, NULL);
+
+	trace_stage(s, "<stage onclick=window.pwned=1>");
+	trace_mark(s, "said %s", evil);
+	trace_errorf(s, "failed %s", evil);
+	trace_attr_str(s, "<key>", evil, sizeof(evil) - 1);
+	for (int i = 0; i < 4; i++) {
+		struct span kid = trace_child(s, "<kid>", evil, sizeof(evil) - 1);
+
+		trace_stage(kid, "\"><script>window.pwned=1</script>");
+		scene_wait(c, 3);
+		trace_mark(kid, "%s", evil);
+		trace_finish(kid, UV_ETIMEDOUT, "<outcome>");
+	}
+	scene_wait(c, 5);
+	trace_finish(s, ERR_REFUSED, "<outcome>\"");
+}
+
 /** Fills the store; yields the slow discovery, finished. The last one is still at work. */
 static inline struct span scene_fill(struct trace *t, struct clock_manual *c)
 {
