@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/op.h"
 
 /* Each thread is sent a signal of its own; the handler walks the stack into the slot that the
  * signal's value names. Slots are static: a thread that answers late finds another generation in
@@ -33,6 +34,7 @@ enum { STACK_COPY_MAX = 64 << 10, PROC_TEXT_MAX = 4096 };
 struct slot {
 	_Atomic uint32_t state;
 	_Atomic uint32_t generation;
+	const char *task;
 	unsigned n;
 	uintptr_t pcs[UNWIND_FRAMES_MAX];
 };
@@ -63,6 +65,7 @@ static void answer(struct slot *s, uint32_t generation, const ucontext_t *uc)
 	if (atomic_load(&s->generation) != generation ||
 	    !atomic_compare_exchange_strong(&s->state, &open, SLOT_FILLING))
 		return;
+	s->task = op_label()->task;
 	unwind_init(&u, uc, thread_stack_end());
 	s->n = unwind_walk(&u, s->pcs, UNWIND_FRAMES_MAX, &cut);
 	atomic_store(&s->state, SLOT_FULL);
@@ -251,6 +254,7 @@ static void collect(struct asked *a, unsigned i)
 		return;
 	}
 	a->t->answered = true;
+	a->t->task = s->task;
 	a->t->n = thread_trim(s->pcs, s->n);
 	memcpy(a->t->pcs, s->pcs, a->t->n * sizeof(*s->pcs));
 }
@@ -355,6 +359,18 @@ int dump_threads(struct dump *ret)
 	qsort(d.threads, d.count, sizeof(*d.threads), by_id);
 	*ret = d;
 	return 0;
+}
+
+void dump_one(pid_t tid, struct dumped_thread *ret)
+{
+	struct asked one = { .t = ret };
+
+	memset(ret, 0, sizeof(*ret));
+	ret->tid = tid;
+	pthread_mutex_lock(&lock);
+	install();
+	run_batch(&one, 1);
+	pthread_mutex_unlock(&lock);
 }
 
 void dump_fini(struct dump *d)

@@ -10,9 +10,10 @@ struct dumped_thread {
 	uint64_t id;
 	pid_t tid;
 	char name[THREAD_NAME_SIZE];
-	char run_state; /* of /proc: R, S, D… ; '?' */
-	long syscall;	/* number; -1 = in none, or not known */
-	bool answered;	/* it walked its own stack; else what could be had from outside */
+	char run_state;	  /* of /proc: R, S, D… ; '?' */
+	long syscall;	  /* number; -1 = in none, or not known */
+	const char *task; /* the operation that it runs; static; NULL = none, or not known */
+	bool answered;	  /* it walked its own stack; else what could be had from outside */
 	uint64_t cpu_ns;
 	uint64_t started_ns; /* monotonic */
 	unsigned n;	     /* at least 1 */
@@ -29,6 +30,9 @@ struct dump {
 /** All threads but the profiler's own. 0 or UV_ENOMEM. Dumps run one at a time. */
 int dump_threads(struct dump *ret);
 void dump_fini(struct dump *d);
+
+/** One thread, in the same way; the stack's end need not be known. Fills all but id and origin. */
+void dump_one(pid_t tid, struct dumped_thread *ret);
 
 /** What stands for the stack of a thread of which nothing can be known. */
 void thread_did_not_answer(void);

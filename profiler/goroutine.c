@@ -121,8 +121,8 @@ int goroutine_count(struct stacks *out, const struct dump *d, const struct tasks
 	for (unsigned i = 0; i < d->count; i++) {
 		const struct dumped_thread *thread = &d->threads[i];
 
-		stacks_add(out, thread->pcs, thread->n, NULL, thread_state(thread), thread->name,
-			   sign);
+		stacks_add(out, thread->pcs, thread->n, thread->task, thread_state(thread),
+			   thread->name, sign);
 	}
 	for (unsigned i = 0; i < t->count; i++)
 		stacks_add(out, &t->list[i].pc, 1, t->list[i].kind, t->list[i].state, "", sign);

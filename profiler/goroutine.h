@@ -36,6 +36,8 @@ void threadcreate_count(struct stacks *out, int sign);
  * a symbol session. */
 void goroutine_write_blocks(struct buf *out, const struct dump *d, const struct tasks *t,
 			    bool notes);
+/** Two lines per frame, as in the blocks. Inside a symbol session. */
+void frames_write(struct buf *out, const uintptr_t *pcs, unsigned n);
 /** "goroutine 17 [IO wait]" lines behind a '#', for a comment of the binary form. */
 void goroutine_write_list(struct buf *out, const struct dump *d, const struct tasks *t);
 /** Go's debug=1: `name profile: total n`, records. Inside a symbol session. */

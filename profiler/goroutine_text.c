@@ -57,7 +57,7 @@ static uintptr_t offset_in(const struct symbol *s, uintptr_t pc)
 	return s->start != 0 && pc >= s->start ? pc - s->start : 0;
 }
 
-static void write_frames(struct buf *out, const uintptr_t *pcs, unsigned n)
+void frames_write(struct buf *out, const uintptr_t *pcs, unsigned n)
 {
 	char name[NAME_MAX_TEXT];
 	unsigned shown = 0;
@@ -109,7 +109,9 @@ static void write_thread(struct buf *out, const struct dumped_thread *t, bool no
 			   t->name, (double)t->cpu_ns / 1e9,
 			   (double)(clock_now_ns(&clock_system) - t->started_ns) / 1e9,
 			   t->answered ? "" : ", did not answer: seen from outside");
-	write_frames(out, t->pcs, t->n);
+	if (notes && t->task != NULL)
+		buf_printf(out, "# runs operation %s\n", t->task);
+	frames_write(out, t->pcs, t->n);
 	write_created_by(out, t->created_by, t->created_count);
 }
 
@@ -129,7 +131,7 @@ static void write_task(struct buf *out, const struct task *t, bool notes)
 		buf_printf(out, "# operation %s in state %s for %.1f s, %u pending, no deadline\n",
 			   t->kind, t->state, (double)t->waiting_ms / 1e3, t->pending);
 	buf_printf(out, "%s.%s(...)\n\t%s:%d\n", t->kind, t->state, frame_file(l), l->line);
-	write_frames(out, &t->pc, 1);
+	frames_write(out, &t->pc, 1);
 }
 
 void goroutine_write_blocks(struct buf *out, const struct dump *d, const struct tasks *t,

@@ -10,6 +10,7 @@
 #include "profiler/pprof.h"
 #include "profiler/profiler_private.h"
 #include "profiler/symbols.h"
+#include "profiler/watchdog.h"
 
 /* From what was captured to the file: on a worker. */
 
@@ -108,6 +109,43 @@ static int write_symbols(struct capture_work *w, struct buf *out)
 	}
 	symbols_end();
 	modules_fini(&modules);
+	return rc != 0 ? rc : buf_err(out);
+}
+
+/* ---- Stalls ---- */
+
+static void write_stall(struct buf *out, const struct stall *s)
+{
+	buf_printf(out, "stall %" PRIu64 " at %" PRIu64 ".%03u, ", s->number,
+		   (uint64_t)(s->wall_ns / NS_PER_SEC), (unsigned)(s->wall_ns / NS_PER_MS % 1000));
+	if (s->duration_ns > 0)
+		buf_printf(out, "%.1f ms", (double)s->duration_ns / 1e6);
+	else
+		buf_write_str(out, "still lasting");
+	buf_printf(out, ", operation %s:\n", s->task != NULL ? s->task : "none");
+	frames_write(out, s->pcs, s->n);
+}
+
+static int write_stalls(struct buf *out)
+{
+	struct stall *stalls = mem_alloc_array(WATCHDOG_STALLS_MAX, sizeof(*stalls));
+	struct modules modules = { 0 };
+	struct watchdog_stats stats;
+	int rc = stalls != NULL ? modules_add(&modules) : UV_ENOMEM;
+	unsigned n = rc == 0 ? watchdog_stalls(stalls, WATCHDOG_STALLS_MAX) : 0;
+
+	watchdog_stats(&stats);
+	buf_printf(out, "%" PRIu64 " turns, %.3f s busy, longest %.1f ms, %" PRIu64 " stalls\n",
+		   stats.turns, (double)stats.busy_ns / 1e9, (double)stats.longest_ns / 1e6,
+		   stats.stalls);
+	symbols_begin(&modules);
+	for (unsigned i = 0; i < n; i++) {
+		buf_write_str(out, "\n");
+		write_stall(out, &stalls[i]);
+	}
+	symbols_end();
+	modules_fini(&modules);
+	mem_free(stalls);
 	return rc != 0 ? rc : buf_err(out);
 }
 
@@ -226,6 +264,7 @@ int capture_write(struct capture_work *w, struct buf *out)
 	switch (w->request.kind) {
 	case PROFILER_CPU: return write_cpu(w, out);
 	case PROFILER_SYMBOL: return write_symbols(w, out);
+	case PROFILER_STALLS: return write_stalls(out);
 	case PROFILER_GOROUTINE:
 	case PROFILER_THREADCREATE: return write_count(w, out);
 	default: return ERR_UNSUPPORTED;

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "profiler/profiler_private.h"
 #include "profiler/symbols.h"
+#include "profiler/watchdog.h"
 
 struct profiler *profiler_new(const struct profiler_config *config)
 {
@@ -25,6 +26,8 @@ struct profiler *profiler_free(struct profiler *p)
 	if (p == NULL)
 		return NULL;
 	REQUIRE(p->in_flight == 0);
+	if (p->watching)
+		watchdog_stop();
 	sampler_set_category(NULL);
 	symbols_forget();
 	mem_free(p->version);
@@ -33,9 +36,11 @@ struct profiler *profiler_free(struct profiler *p)
 
 void profiler_stats(const struct profiler *p, struct profiler_stats *ret)
 {
+	struct watchdog_stats w;
 	struct sampler_stats s;
 
 	sampler_stats(&s);
+	watchdog_stats(&w);
 	*ret = (struct profiler_stats){
 		.cpu_captures = s.readers,
 		.timers = s.timers,
@@ -47,5 +52,30 @@ void profiler_stats(const struct profiler *p, struct profiler_stats *ret)
 		.handler_ns = s.handler_ns,
 		.captures = p->captures,
 		.failed = p->failed,
+		.loop_turns = w.turns,
+		.loop_busy_ns = w.busy_ns,
+		.loop_longest_ns = w.longest_ns,
+		.loop_stalls = w.stalls,
 	};
+}
+
+int profiler_watch_loop(struct profiler *p, unsigned stall_ms, bool answer_sigquit)
+{
+	int rc = watchdog_start(stall_ms, answer_sigquit);
+
+	p->watching |= rc == 0;
+	return rc;
+}
+
+unsigned profiler_stalls(const struct profiler *p, struct profiler_stall *ret, unsigned cap)
+{
+	struct stall stalls[WATCHDOG_STALLS_MAX];
+	unsigned n = watchdog_stalls(stalls, MIN(cap, (unsigned)WATCHDOG_STALLS_MAX));
+
+	for (unsigned i = 0; i < n; i++)
+		ret[i] = (struct profiler_stall){ .number = stalls[i].number,
+						  .wall_ns = stalls[i].wall_ns,
+						  .duration_ns = stalls[i].duration_ns,
+						  .task = stalls[i].task };
+	return n;
 }

@@ -21,7 +21,8 @@ enum {
 	PROFILER_SECONDS_MAX = 3600,
 	PROFILER_CPU_CAPTURES_MAX = 8,
 	PROFILER_OUTPUT_MAX = 64 << 20, /* bytes of one profile */
-	PROFILER_ADDRESSES_MAX = 65536	/* looked up at once */
+	PROFILER_ADDRESSES_MAX = 65536, /* looked up at once */
+	PROFILER_STALL_MS = 50
 };
 
 struct profiler;
@@ -38,11 +39,29 @@ struct profiler *profiler_new(const struct profiler_config *config);
 /** No capture may be in flight. Returns NULL. */
 struct profiler *profiler_free(struct profiler *p);
 
+/** Watch the calling thread, which is to run the loop: a turn longer than stall_ms (at most 1000)
+ * is recorded with the stack that held it up. Also answers SIGQUIT, if asked, with the stacks of
+ * all threads on stderr, whatever the loop does. Ends with profiler_free, on the same thread. One
+ *  thread of the process can be watched: UV_EALREADY. */
+int profiler_watch_loop(struct profiler *p, unsigned stall_ms, bool answer_sigquit) MUST_USE;
+
+/* A turn of the watched loop that lasted too long. */
+struct profiler_stall {
+	uint64_t number;      /* 1, 2, 3… */
+	uint64_t wall_ns;     /* when it was noticed */
+	uint64_t duration_ns; /* 0 = it lasts */
+	const char *task;     /* kind of the operation that ran; static; NULL = none */
+};
+/** The latest, newest first; returns how many. Their stacks: PROFILER_STALLS. Does not block for
+ * longer than another thread's answer takes (DUMP_WAIT_MS). */
+unsigned profiler_stalls(const struct profiler *p, struct profiler_stall *ret, unsigned cap);
+
 enum profiler_kind {
 	PROFILER_CPU,
 	PROFILER_GOROUTINE,
 	PROFILER_THREADCREATE,
-	PROFILER_SYMBOL /* names of addresses, as text */
+	PROFILER_SYMBOL, /* names of addresses, as text */
+	PROFILER_STALLS	 /* the latest turns of the loop that were too long, as text */
 };
 
 struct profiler_request {
@@ -94,5 +113,10 @@ struct profiler_stats {
 	uint64_t lost;	     /* periods that found no room */
 	uint64_t handler_ns; /* CPU time spent in the handler */
 	uint64_t captures, failed;
+	/* Of the watched loop; 0 when there is none. */
+	uint64_t loop_turns;
+	uint64_t loop_busy_ns;	  /* from wake-up to sleep, all turns */
+	uint64_t loop_longest_ns; /* the longest turn */
+	uint64_t loop_stalls;
 };
 void profiler_stats(const struct profiler *p, struct profiler_stats *ret);

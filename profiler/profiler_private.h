@@ -10,6 +10,7 @@ struct profiler {
 	struct list queue;		  /* captures waiting for their turn to work */
 	struct profiler_capture *working; /* the one that has it */
 	unsigned in_flight;
+	bool watching;
 	uint64_t captures, failed;
 };
 
