@@ -147,7 +147,7 @@ static bool read_question(struct http_request *r, const json_t *body, struct iri
 
 	if (json_is_true(json_object_get(body, "recursive")))
 		kind = "recursive";
-	*ret_timeout_ms = json_count(body, "timeout_ms");
+	*ret_timeout_ms = json_get_count(body, "timeout_ms");
 	if (*ret_timeout_ms == 0 || *ret_timeout_ms > DISCOVER_MAX_MS)
 		*ret_timeout_ms = DISCOVER_MAX_MS; /* the discovery's own deadline is shorter */
 	return control_iri(r, json_string_value(json_object_get(body, "iri")), ret) &&

@@ -162,8 +162,8 @@ static void post_peer(void *data, struct http_request *r)
 {
 	struct daemon *d = control_daemon(data);
 	json_t *body = control_body(r);
-	const char *text = json_text(body, "address");
-	uint64_t timeout_ms = json_count(body, "timeout_ms");
+	const char *text = json_get_text(body, "address");
+	uint64_t timeout_ms = json_get_count(body, "timeout_ms");
 	struct op_env env = control_env(d, timeout_ms > 0 ?
 						   MIN(timeout_ms, (uint64_t)CONTROL_TIMEOUT_MS) :
 						   NET_DIAL_TIMEOUT_MS * 2);

@@ -52,7 +52,7 @@ static void on_published(struct store_publish *op, int status)
 
 static bool read_root(struct http_request *r, const json_t *body, struct commit *ret)
 {
-	const char *root = json_text(body, "root"), *kind = json_text(body, "root_kind");
+	const char *root = json_get_text(body, "root"), *kind = json_get_text(body, "root_kind");
 
 	if (json_is_true(json_object_get(body, "tombstone"))) {
 		ret->tombstone = true;
@@ -98,7 +98,7 @@ static bool read_parents(struct http_request *r, const json_t *body, struct comm
 static bool read_commit(struct daemon *d, struct http_request *r, const json_t *body,
 			struct commit *ret)
 {
-	const char *path = json_text(body, "path");
+	const char *path = json_get_text(body, "path");
 	char why[256];
 
 	if (iri_path_normalize(path, strlen(path), ret->path, &ret->path_len, why, sizeof(why)) <
@@ -108,9 +108,9 @@ static bool read_commit(struct daemon *d, struct http_request *r, const json_t *
 	}
 	ret->space = d->space.public;
 	ret->author = d->space.public;
-	ret->content_bytes = json_count(body, "content_bytes");
-	ret->content_blobs = json_count(body, "content_blobs");
-	ret->time_s = json_count(body, "time_s");
+	ret->content_bytes = json_get_count(body, "content_bytes");
+	ret->content_blobs = json_get_count(body, "content_blobs");
+	ret->time_s = json_get_count(body, "time_s");
 	return read_root(r, body, ret) && read_parents(r, body, ret);
 }
 

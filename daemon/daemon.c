@@ -1,6 +1,7 @@
 /* Coming up, in layer order; going down, backwards:
  *
- *   lock → keys → trace → loop → store → net → sync → discovery → debug pages, control → READY
+ *   lock → keys → trace → loop → profiler → store → net → sync → discovery → debug pages, control →
+ * READY
  *
  * Nothing of a folder that another daemon holds is touched: the lock comes first. The two files
  * that others look for, debug.addr and control.sock, appear when everything answers. Going down is
@@ -104,6 +105,7 @@ static void stop_next(struct daemon *d)
 			d->debug = http_server_free(d->debug);
 			d->control_http = http_server_free(d->control_http);
 			d->control = control_free(d->control);
+			d->profiler = profiler_free(d->profiler);
 			if (d->discovery != NULL) {
 				d->closing++;
 				discovery_close(d->discovery, on_closed, d);
@@ -220,7 +222,17 @@ static int start_loop(struct daemon *d)
 		uv_unref((uv_handle_t *)&d->signals[i]);
 	}
 	trace_observe(d->trace, &d->loop.runner);
+	(void)trace_cpu_start(d->trace);
 	return 0;
+}
+
+static int start_profiler(struct daemon *d)
+{
+	struct profiler_config config = { .runner = &d->loop.runner,
+					  .version = "peerscope " PEERSCOPE_VERSION };
+
+	d->profiler = profiler_new(&config);
+	return d->profiler != NULL ? 0 : daemon_fail(EXIT_FAILED, "out of memory");
 }
 
 static int start_store(struct daemon *d)
@@ -435,9 +447,10 @@ static int prepare(struct daemon *d)
 
 static void run_loop(struct daemon *d)
 {
-	static int (*const steps[])(struct daemon * d) = { start_store,	      start_net,
-							   start_sync,	      start_discovery,
-							   daemon_start_http, become_ready };
+	static int (*const steps[])(struct daemon * d) = {
+		start_profiler,	 start_store,	    start_net,	  start_sync,
+		start_discovery, daemon_start_http, become_ready,
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && d->exit_code == 0; i++)
 		d->exit_code = steps[i](d);

@@ -8,6 +8,7 @@
 #include "daemon/options.h"
 #include "debug_http/debug_http.h"
 #include "discovery/discovery.h"
+#include "profiler/profiler.h"
 
 #ifndef PEERSCOPE_VERSION
 #define PEERSCOPE_VERSION "0.1.0"
@@ -44,6 +45,7 @@ struct daemon {
 	struct secret_key node, space;
 	struct loop loop;
 	struct trace *trace;
+	struct profiler *profiler;
 	struct store *store;
 	struct net_transport *tcp;
 	struct net *net;

@@ -76,7 +76,9 @@ static int attach_pages(struct daemon *d, struct http_server *s)
 {
 	int rc = debug_http_index(s);
 
-	return rc == 0 ? debug_http_traces(s, d->trace) : rc;
+	if (rc == 0)
+		rc = debug_http_traces(s, d->trace);
+	return rc == 0 ? debug_http_pprof(s, d->profiler) : rc;
 }
 
 int daemon_start_http(struct daemon *d)

@@ -20,7 +20,7 @@ struct following {
 static bool on_line(void *data, json_t *line)
 {
 	struct following *f = data;
-	const char *event = json_text(line, "event");
+	const char *event = json_get_text(line, "event");
 
 	if (strcmp(event, "result") == 0) {
 		f->result = json_incref(line);
@@ -28,15 +28,15 @@ static bool on_line(void *data, json_t *line)
 	}
 	if (strcmp(event, "progress") != 0)
 		return true;
-	snprintf(f->stage, sizeof(f->stage), "%s", json_text(line, "stage"));
+	snprintf(f->stage, sizeof(f->stage), "%s", json_get_text(line, "stage"));
 	snprintf(f->extra, sizeof(f->extra),
 		 "%" PRIu64 " peers, %" PRIu64 " ok, %" PRIu64 " failed",
-		 json_count(line, "peers_found"), json_count(line, "peers_ok"),
-		 json_count(line, "peers_failed"));
-	f->progress.view.bytes = json_count(line, "bytes_downloaded");
-	f->progress.view.bytes_total = json_count(line, "bytes_expected");
-	f->progress.view.items = json_count(line, "blobs_downloaded");
-	f->progress.view.items_total = json_count(line, "blobs_discovered");
+		 json_get_count(line, "peers_found"), json_get_count(line, "peers_ok"),
+		 json_get_count(line, "peers_failed"));
+	f->progress.view.bytes = json_get_count(line, "bytes_downloaded");
+	f->progress.view.bytes_total = json_get_count(line, "bytes_expected");
+	f->progress.view.items = json_get_count(line, "blobs_downloaded");
+	f->progress.view.items_total = json_get_count(line, "blobs_discovered");
 	progress_tick(&f->progress);
 	return true;
 }
@@ -73,7 +73,7 @@ int cli_run_discovery(struct cli *c, const char *iri, const char *kind, struct d
 
 static const char *last_error(const json_t *result)
 {
-	const char *text = json_text(result, "last_error");
+	const char *text = json_get_text(result, "last_error");
 
 	return text[0] != '\0' ? text : "it did not have it";
 }
@@ -81,7 +81,8 @@ static const char *last_error(const json_t *result)
 static int explain_not_found(const char *iri, const json_t *result)
 {
 	int last = (int)json_integer_value(json_object_get(result, "last_error_status"));
-	uint64_t known = json_count(result, "peers_known"), ok = json_count(result, "peers_ok");
+	uint64_t known = json_get_count(result, "peers_known"),
+		 ok = json_get_count(result, "peers_ok");
 
 	if (known == 0)
 		return cli_fail(EXIT_NOT_FOUND,
@@ -105,7 +106,7 @@ static int explain_not_found(const char *iri, const json_t *result)
 
 int cli_explain_discovery(const char *iri, const struct discover_answer *a)
 {
-	const char *stage = json_text(a->result, "timeout_stage");
+	const char *stage = json_get_text(a->result, "timeout_stage");
 
 	if (a->status == 0)
 		return EXIT_DONE;
@@ -116,7 +117,7 @@ int cli_explain_discovery(const char *iri, const struct discover_answer *a)
 				"%s: time ran out in stage %s after %.1f s. --trace shows where it "
 				"went, --timeout gives more",
 				iri, stage[0] != '\0' ? stage : "?",
-				(double)json_count(a->result, "elapsed_ms") / 1000);
+				(double)json_get_count(a->result, "elapsed_ms") / 1000);
 	if (a->status == UV_ECANCELED && !client_interrupted())
 		return cli_fail(EXIT_UNREACHABLE,
 				"%s: the daemon ended the search because it is shutting down", iri);
@@ -131,18 +132,18 @@ int cli_explain_discovery(const char *iri, const struct discover_answer *a)
 void cli_print_trace(struct cli *c, const json_t *result)
 {
 	CLEANUP(mem_freep)
-	char *path = mem_printf("/debug/traces?text&id=%s", json_text(result, "trace_id"));
+	char *path = mem_printf("/debug/traces?text&id=%s", json_get_text(result, "trace_id"));
 	struct client_reply reply;
 
-	if (path == NULL || json_text(result, "trace_id")[0] == '\0') {
+	if (path == NULL || json_get_text(result, "trace_id")[0] == '\0') {
 		cli_warn("this discovery was not traced");
 		return;
 	}
 	if (client_request(c->client, "GET", path, NULL, NULL, 0, &reply) == 0 &&
 	    reply.http_status == 200) {
 		fwrite(reply.body.data, 1, reply.body.len, stdout);
-		if (json_text(result, "trace_url")[0] != '\0')
-			printf("%s\n", json_text(result, "trace_url"));
+		if (json_get_text(result, "trace_url")[0] != '\0')
+			printf("%s\n", json_get_text(result, "trace_url"));
 	} else {
 		cli_warn("the trace is gone: it made room for newer ones");
 	}
@@ -154,25 +155,25 @@ static void print_outcome(const json_t *r)
 	struct buf text;
 
 	buf_init(&text, 16 << 10);
-	buf_printf(&text, "outcome  %s", json_text(r, "outcome"));
+	buf_printf(&text, "outcome  %s", json_get_text(r, "outcome"));
 	if (json_is_true(json_object_get(r, "tombstone")))
 		buf_write_str(&text, " (deleted by its author)");
 	buf_write_u8(&text, '\n');
-	if (json_text(r, "version")[0] != '\0')
-		buf_printf(&text, "version  %s\n", json_text(r, "version"));
+	if (json_get_text(r, "version")[0] != '\0')
+		buf_printf(&text, "version  %s\n", json_get_text(r, "version"));
 	if (json_array_size(json_object_get(r, "heads")) > 1)
 		buf_printf(&text, "conflict %zu versions side by side: see `peerscope log`\n",
 			   json_array_size(json_object_get(r, "heads")));
 	buf_printf(&text,
 		   "peers    %" PRIu64 " known, %" PRIu64 " ok, %" PRIu64 " failed, %" PRIu64
 		   " cut\n",
-		   json_count(r, "peers_known"), json_count(r, "peers_ok"),
-		   json_count(r, "peers_failed"), json_count(r, "peers_cut"));
-	buf_printf(&text, "blobs    %" PRIu64 " (", json_count(r, "blobs_downloaded"));
-	progress_write_bytes(&text, json_count(r, "bytes_downloaded"));
-	buf_printf(&text, ")\ntook     %.3f s\n", (double)json_count(r, "elapsed_ms") / 1000);
-	if (json_text(r, "trace_url")[0] != '\0')
-		buf_printf(&text, "trace    %s\n", json_text(r, "trace_url"));
+		   json_get_count(r, "peers_known"), json_get_count(r, "peers_ok"),
+		   json_get_count(r, "peers_failed"), json_get_count(r, "peers_cut"));
+	buf_printf(&text, "blobs    %" PRIu64 " (", json_get_count(r, "blobs_downloaded"));
+	progress_write_bytes(&text, json_get_count(r, "bytes_downloaded"));
+	buf_printf(&text, ")\ntook     %.3f s\n", (double)json_get_count(r, "elapsed_ms") / 1000);
+	if (json_get_text(r, "trace_url")[0] != '\0')
+		buf_printf(&text, "trace    %s\n", json_get_text(r, "trace_url"));
 	fwrite(text.data, 1, text.len, stdout);
 	buf_fini(&text);
 }

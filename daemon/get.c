@@ -59,8 +59,8 @@ static const char *date_of(const json_t *log, const char *head)
 	json_t *entry;
 
 	json_array_foreach(json_object_get(log, "versions"), i,
-			   entry) if (strcmp(json_text(entry, "version"), head) ==
-				      0) return json_text(entry, "time");
+			   entry) if (strcmp(json_get_text(entry, "version"), head) ==
+				      0) return json_get_text(entry, "time");
 	return "date unknown";
 }
 
@@ -106,7 +106,7 @@ static int choose_head(struct getting *g, const char *iri, const json_t *resolve
 	if (!json_is_true(json_object_get(resolved, "resolved")))
 		return cli_fail(EXIT_NOT_FOUND,
 				"%s is not all here: %" PRIu64 " blobs are missing%s", iri,
-				json_count(resolved, "missing"),
+				json_get_count(resolved, "missing"),
 				options_on(g->cli->options, OPT_OFFLINE) ?
 					". Without --offline, peers are asked for them" :
 					"");

@@ -105,14 +105,14 @@ json_t *json_time(uint64_t seconds)
 	return json_string(text);
 }
 
-const char *json_text(const json_t *object, const char *key)
+const char *json_get_text(const json_t *object, const char *key)
 {
 	const char *text = json_string_value(json_object_get(object, key));
 
 	return text != NULL ? text : "";
 }
 
-uint64_t json_count(const json_t *object, const char *key)
+uint64_t json_get_count(const json_t *object, const char *key)
 {
 	json_int_t n = json_integer_value(json_object_get(object, key));
 

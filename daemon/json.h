@@ -21,5 +21,5 @@ json_t *json_cids(const struct hash *hashes, size_t count);
 /** "2026-11-21T02:04:05Z"; null for 0. */
 json_t *json_time(uint64_t seconds);
 /** Member as string, number; "" / 0 when it is absent or of another type. */
-const char *json_text(const json_t *object, const char *key);
-uint64_t json_count(const json_t *object, const char *key);
+const char *json_get_text(const json_t *object, const char *key);
+uint64_t json_get_count(const json_t *object, const char *key);

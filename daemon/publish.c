@@ -152,7 +152,7 @@ static int report(struct cli *c, json_t *answer, const struct publishing *p, con
 		cli_print_json(json_incref(answer));
 		return w != NULL && w->unreadable > 0 ? EXIT_PARTIAL : EXIT_DONE;
 	}
-	printf("%s\n%s\n", json_text(answer, "iri"), json_text(answer, "version"));
+	printf("%s\n%s\n", json_get_text(answer, "iri"), json_get_text(answer, "version"));
 	fflush(stdout);
 	buf_init(&text, 1024);
 	if (w != NULL) {

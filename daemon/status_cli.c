@@ -9,7 +9,7 @@
 
 static uint64_t figure(const json_t *status, const char *part, const char *name)
 {
-	return json_count(json_object_get(status, part), name);
+	return json_get_count(json_object_get(status, part), name);
 }
 
 static void write_duration(struct buf *out, uint64_t s)
@@ -29,14 +29,14 @@ static void write_identity(struct buf *out, const json_t *s)
 	json_t *address;
 	size_t i;
 
-	buf_printf(out, "peerscope  %s, pid %" PRIu64 ", up ", json_text(s, "version"),
-		   json_count(s, "pid"));
-	write_duration(out, json_count(s, "uptime_s"));
-	buf_printf(out, "\ndata       %s\npeer       %s\nspace      %s\n", json_text(s, "data"),
-		   json_text(s, "peer_id"), json_text(s, "space"));
+	buf_printf(out, "peerscope  %s, pid %" PRIu64 ", up ", json_get_text(s, "version"),
+		   json_get_count(s, "pid"));
+	write_duration(out, json_get_count(s, "uptime_s"));
+	buf_printf(out, "\ndata       %s\npeer       %s\nspace      %s\n", json_get_text(s, "data"),
+		   json_get_text(s, "peer_id"), json_get_text(s, "space"));
 	json_array_foreach(json_object_get(s, "listen"), i, address) buf_printf(
 		out, "%s  %s\n", i == 0 ? "listen   " : "         ", json_string_value(address));
-	buf_printf(out, "debug      %s\n", json_text(s, "debug"));
+	buf_printf(out, "debug      %s\n", json_get_text(s, "debug"));
 }
 
 static void write_figures(struct buf *out, const json_t *s)
@@ -47,9 +47,9 @@ static void write_figures(struct buf *out, const json_t *s)
 	progress_write_bytes(out, figure(s, "store", "blob_bytes"));
 	buf_printf(out, "), %" PRIu64 " missing, %" PRIu64 " conflicts\n",
 		   figure(s, "store", "wanted"), figure(s, "store", "conflicts"));
-	if (json_text(json_object_get(s, "store"), "last_error")[0] != '\0')
+	if (json_get_text(json_object_get(s, "store"), "last_error")[0] != '\0')
 		buf_printf(out, "           last error: %s\n",
-			   json_text(json_object_get(s, "store"), "last_error"));
+			   json_get_text(json_object_get(s, "store"), "last_error"));
 	buf_printf(out, "peers      %" PRIu64 " connected, %" PRIu64 " known; ",
 		   figure(s, "net", "conns"), figure(s, "store", "peers"));
 	progress_write_bytes(out, figure(s, "net", "received_bytes"));
@@ -72,8 +72,8 @@ static void write_figures(struct buf *out, const json_t *s)
 	buf_write_str(out, " of ");
 	progress_write_bytes(out, figure(s, "trace", "budget_bytes"));
 	buf_printf(out, "\nlan        %s\ndht        %s\n",
-		   json_text(json_object_get(s, "lan"), "state"),
-		   json_text(json_object_get(s, "dht"), "state"));
+		   json_get_text(json_object_get(s, "lan"), "state"),
+		   json_get_text(json_object_get(s, "dht"), "state"));
 }
 
 int cli_status(struct cli *c)

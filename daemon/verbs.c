@@ -43,12 +43,12 @@ static void print(struct buf *text)
 
 static void write_version(struct buf *text, const json_t *v)
 {
-	buf_printf(text, "%s  %s%s%s", json_text(v, "version"), json_text(v, "time"),
+	buf_printf(text, "%s  %s%s%s", json_get_text(v, "version"), json_get_text(v, "time"),
 		   json_is_true(json_object_get(v, "head")) ? "  head" : "",
 		   json_is_true(json_object_get(v, "tombstone")) ? "  deleted" : "");
 	if (!json_is_true(json_object_get(v, "tombstone"))) {
 		buf_write_str(text, "  ");
-		progress_write_bytes(text, json_count(v, "bytes"));
+		progress_write_bytes(text, json_get_count(v, "bytes"));
 	}
 	if (json_is_false(json_object_get(v, "complete")))
 		buf_write_str(text, "  not all here");
@@ -88,9 +88,9 @@ int cli_log(struct cli *c)
 			   "conflict: %zu heads, made without knowledge of each other; publishing "
 			   "again joins them\n",
 			   heads);
-	if (json_count(log, "total") > json_array_size(json_object_get(log, "versions")))
+	if (json_get_count(log, "total") > json_array_size(json_object_get(log, "versions")))
 		buf_printf(&text, "… %" PRIu64 " versions in all; --limit shows more\n",
-			   json_count(log, "total"));
+			   json_get_count(log, "total"));
 	print(&text);
 	json_decref(log);
 	return EXIT_DONE;
@@ -116,12 +116,13 @@ int cli_objects(struct cli *c)
 	buf_init(&text, TEXT_MAX);
 	json_array_foreach(json_object_get(answer, "objects"), i, o)
 	{
-		buf_printf(&text, "%s  %s  %" PRIu64 " versions", json_text(o, "iri"),
-			   json_text(o, "time"), json_count(o, "commits"));
-		if (json_count(o, "heads") > 1)
-			buf_printf(&text, "  %" PRIu64 " heads", json_count(o, "heads"));
-		if (json_count(o, "missing") > 0)
-			buf_printf(&text, "  %" PRIu64 " blobs missing", json_count(o, "missing"));
+		buf_printf(&text, "%s  %s  %" PRIu64 " versions", json_get_text(o, "iri"),
+			   json_get_text(o, "time"), json_get_count(o, "commits"));
+		if (json_get_count(o, "heads") > 1)
+			buf_printf(&text, "  %" PRIu64 " heads", json_get_count(o, "heads"));
+		if (json_get_count(o, "missing") > 0)
+			buf_printf(&text, "  %" PRIu64 " blobs missing",
+				   json_get_count(o, "missing"));
 		buf_write_u8(&text, '\n');
 	}
 	print(&text);
@@ -136,18 +137,18 @@ static void write_peer(struct buf *text, const json_t *p)
 	json_t *address;
 	size_t i;
 
-	buf_printf(text, "%s  ", json_text(p, "peer"));
+	buf_printf(text, "%s  ", json_get_text(p, "peer"));
 	if (json_is_true(json_object_get(p, "connected"))) {
-		buf_printf(text, "connected (%s, ", json_text(p, "direction"));
-		cli_write_safe(text, json_text(p, "agent"));
+		buf_printf(text, "connected (%s, ", json_get_text(p, "direction"));
+		cli_write_safe(text, json_get_text(p, "agent"));
 		if (json_is_number(json_object_get(p, "rtt_ms")))
 			buf_printf(text, ", %.1f ms",
 				   json_number_value(json_object_get(p, "rtt_ms")));
 		buf_write_str(text, ")");
 	} else {
 		buf_printf(text, "not connected");
-		if (json_count(p, "failures") > 0)
-			buf_printf(text, ", %" PRIu64 " failures", json_count(p, "failures"));
+		if (json_get_count(p, "failures") > 0)
+			buf_printf(text, ", %" PRIu64 " failures", json_get_count(p, "failures"));
 	}
 	buf_printf(text, "%s\n", json_is_true(json_object_get(p, "added")) ? ", added by you" : "");
 	json_array_foreach(json_object_get(p, "addresses"), i, address)
@@ -202,9 +203,9 @@ static int add_peer(struct cli *c, const char *address)
 		rc = cli_fail(EXIT_PEER,
 			      "%s was added, but cannot be reached now (%s); it is tried again "
 			      "when something is looked for",
-			      json_text(answer, "peer"), json_text(answer, "error"));
+			      json_get_text(answer, "peer"), json_get_text(answer, "error"));
 	} else if (!c->json) {
-		printf("%s\n", json_text(answer, "peer"));
+		printf("%s\n", json_get_text(answer, "peer"));
 	}
 	if (c->json)
 		cli_print_json(json_incref(answer));
@@ -301,8 +302,9 @@ int cli_subscriptions(struct cli *c)
 	}
 	buf_init(&text, TEXT_MAX);
 	json_array_foreach(json_object_get(answer, "subscriptions"), i, s) buf_printf(
-		&text, "%s  %s  last synced %s\n", json_text(s, "iri"), json_text(s, "kind"),
-		json_text(s, "last_ok")[0] != '\0' ? json_text(s, "last_ok") : "never");
+		&text, "%s  %s  last synced %s\n", json_get_text(s, "iri"),
+		json_get_text(s, "kind"),
+		json_get_text(s, "last_ok")[0] != '\0' ? json_get_text(s, "last_ok") : "never");
 	print(&text);
 	json_decref(answer);
 	return EXIT_DONE;

@@ -28,6 +28,8 @@ STOP_SECONDS = 40
 
 # Exit codes, as the README lists them.
 OK, FAILED, USAGE, UNREACHABLE, PARTIAL, NOT_FOUND, TIMEOUT, BUSY, CONFLICT, DISK_FULL, DENIED, NO_PEER = range(12)
+# Nothing is said to other machines.
+LOCAL = ("--listen", "127.0.0.1:0", "--dht", "off", "--lan", "off")
 DAEMON_ERROR, DAEMON_CONFIG, DAEMON_LOCKED = 1, 2, 3
 
 
@@ -40,8 +42,7 @@ class Daemon:
         self.process = None
 
     def start(self, *options, expect_ready=True):
-        command = [PROGRAM, "daemon", "--data", self.data, "--listen", "127.0.0.1:0", "--debug-listen", "127.0.0.1:0",
-                   "--dht", "off", "--lan", "off", *self.options, *options]
+        command = [PROGRAM, "daemon", "--data", self.data, *LOCAL, "--debug-listen", "127.0.0.1:0", *self.options, *options]
         self.log = open(f"{self.data}.log", "a+b")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         if expect_ready:
@@ -50,7 +51,7 @@ class Daemon:
 
     def wait_ready(self):
         deadline = time.monotonic() + START_SECONDS
-        while not (self.data / "control.sock").exists():
+        while not (self.data / "debug.addr").exists():  # the last thing it does
             if self.process.poll() is not None:
                 raise AssertionError(f"the daemon ended with {self.process.returncode}:\n{self.log_text()}")
             if time.monotonic() > deadline:
@@ -107,11 +108,15 @@ class Daemon:
 
     def http(self, path, method="GET", body=None, headers=None):
         """(status, headers, text)."""
+        status, got, content = self.http_bytes(path, method, body, headers)
+        return status, got, content.decode()
+
+    def http_bytes(self, path, method="GET", body=None, headers=None):
         connection = http.client.HTTPConnection(self.debug_host(), timeout=60)
         try:
             connection.request(method, path, body, headers or {})
             reply = connection.getresponse()
-            return reply.status, dict(reply.getheaders()), reply.read().decode()
+            return reply.status, dict(reply.getheaders()), reply.read()
         finally:
             connection.close()
 
@@ -181,6 +186,13 @@ class Case(unittest.TestCase):
         value = context.__enter__()
         self.addCleanup(context.__exit__, None, None, None)
         return value
+
+    def wait(self, condition, seconds=30):
+        """Until it is true."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, "it did not come true in time")
+            time.sleep(0.05)
 
     def assertSameTree(self, a, b):
         self.assertEqual(tree_digest(a), tree_digest(b))

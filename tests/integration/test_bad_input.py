@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import (CONFLICT, DAEMON_CONFIG, DAEMON_LOCKED, DENIED, DISK_FULL, FAILED, NO_PEER, NOT_FOUND, PROGRAM,
+from harness import (CONFLICT, DAEMON_CONFIG, DAEMON_LOCKED, DENIED, DISK_FULL, FAILED, LOCAL, NO_PEER, NOT_FOUND, PROGRAM,
                      UNREACHABLE, USAGE, Case, Daemon, closed_port)
 
 SPACE = "z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
@@ -52,7 +52,7 @@ class BadInput(Case):
 
     def test_a_second_daemon_on_the_same_data_is_locked_out(self):
         a = self.lab.daemon()
-        run = subprocess.run([PROGRAM, "daemon", "--data", a.data, "--debug-listen", "127.0.0.1:0"], capture_output=True,
+        run = subprocess.run([PROGRAM, "daemon", "--data", a.data, *LOCAL, "--debug-listen", "127.0.0.1:0"], capture_output=True,
                              text=True, timeout=30)
         self.assertEqual(run.returncode, DAEMON_LOCKED, run.stderr)
         self.assertIn(str(a.process.pid), run.stderr)
@@ -60,19 +60,19 @@ class BadInput(Case):
 
     def test_a_foreign_debug_address_is_refused_with_the_ssh_line(self):
         a = self.lab.daemon(start=False)
-        run = subprocess.run([PROGRAM, "daemon", "--data", a.data, "--debug-listen", "0.0.0.0:0"], capture_output=True,
+        run = subprocess.run([PROGRAM, "daemon", "--data", a.data, *LOCAL, "--debug-listen", "0.0.0.0:0"], capture_output=True,
                              text=True, timeout=30)
         self.assertEqual(run.returncode, DAEMON_CONFIG, run.stderr)
         self.assertIn("ssh -L", run.stderr)
 
     def test_an_unknown_option_and_an_unknown_key_are_usage_errors(self):
         a = self.lab.daemon(start=False)
-        run = subprocess.run([PROGRAM, "daemon", "--data", a.data, "--lisen", "x"], capture_output=True, text=True,
+        run = subprocess.run([PROGRAM, "daemon", "--data", a.data, *LOCAL, "--lisen", "x"], capture_output=True, text=True,
                              timeout=30)
         self.assertEqual(run.returncode, DAEMON_CONFIG, run.stderr)
         config = self.lab.folder / "peerscope.conf"
         config.write_text('# a comment\nlisten = "127.0.0.1:0"\nlisen = "x"\n')
-        run = subprocess.run([PROGRAM, "daemon", "--data", a.data, "--config", config], capture_output=True, text=True,
+        run = subprocess.run([PROGRAM, "daemon", "--data", a.data, *LOCAL, "--config", config], capture_output=True, text=True,
                              timeout=30)
         self.assertEqual(run.returncode, DAEMON_CONFIG, run.stderr)
         self.assertIn(f"{config}:3", run.stderr)
@@ -84,7 +84,7 @@ class BadInput(Case):
         folder.chmod(0o555)
         self.lab.folder.chmod(0o755)
         drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-        run = subprocess.run([*drop, PROGRAM, "daemon", "--data", folder, "--debug-listen", "127.0.0.1:0"],
+        run = subprocess.run([*drop, PROGRAM, "daemon", "--data", folder, *LOCAL, "--debug-listen", "127.0.0.1:0"],
                              capture_output=True, text=True, timeout=30, env={**os.environ, "HOME": "/nonexistent"})
         if run.returncode == 126:
             self.skipTest("the program lies where another user cannot read it")

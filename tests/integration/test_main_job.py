@@ -157,13 +157,6 @@ class MainJob(Case):
                                 expect=None).returncode == 0)
         self.assertSameTree(self.source, self.lab.folder / "news")
 
-    def wait(self, condition, seconds=30):
-        import time
-        deadline = time.monotonic() + seconds
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, "it did not come true in time")
-            time.sleep(0.05)
-
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
