@@ -201,10 +201,6 @@ static enum op_step do_local_sync(struct discovery_run *run)
 	}
 	if (run->resolving)
 		return OP_WAIT;
-	if (run->resolve_again) {
-		run_ask_resolved(run);
-		return OP_WAIT;
-	}
 	if (next_tier(run))
 		return OP_WAIT;
 	leave_local(run);

@@ -7,6 +7,13 @@ enum { WATCH_MS = 50 };
 
 /* ---- Does it resolve? ---- */
 
+/* Once it leaves, what was found stands: asking anew would forget it. */
+static void ask_again(struct discovery_run *run)
+{
+	if (run->op.state < RUN_EXIT && !op_has_result(&run->op))
+		run_ask_resolved(run);
+}
+
 static void on_resolve(struct store_resolve *r, int status)
 {
 	struct discovery_run *run = container_of(r, struct discovery_run, resolve);
@@ -17,11 +24,14 @@ static void on_resolve(struct store_resolve *r, int status)
 		op_result(&run->op, status);
 	else
 		run->resolved = r->resolved;
+	if (run->resolve_again)
+		ask_again(run);
 	op_tick(&run->op);
 }
 
 void run_ask_resolved(struct discovery_run *run)
 {
+	REQUIRE(run->op.state < RUN_EXIT);
 	if (run->resolving) {
 		run->resolve_again = true;
 		return;
@@ -106,7 +116,7 @@ static void on_wave_peer(struct sync_wave *w, const struct sync_peer_outcome *o)
 	if (o->status == 0) {
 		if (w == &run->wave)
 			run->local_ok = true;
-		run_ask_resolved(run);
+		ask_again(run);
 		if (o->proven && subscription_find(run->service, &run->scope) != NULL)
 			sync_follow(run->service->sync, &o->target.peer, &run->scope);
 	}
@@ -118,12 +128,17 @@ static void on_wave_settled(struct sync_wave *w, uint8_t priority)
 	struct discovery_run *run = w->data;
 
 	run->settled = true;
-	run_ask_resolved(run);
+	ask_again(run);
 }
 
 static void on_wave_progress(struct sync_wave *w)
 {
-	tell_progress(w->data);
+	struct discovery_run *run = w->data;
+	uint64_t before = run->progress.bytes_downloaded;
+
+	tell_progress(run);
+	if (run->progress.bytes_downloaded > before)
+		op_prolong(&run->op, DISCOVERY_PATIENCE_MS);
 }
 
 static const struct sync_wave_events wave_events = { on_wave_peer, on_wave_settled,

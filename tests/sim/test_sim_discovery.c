@@ -202,6 +202,29 @@ struct pair_wait {
 	int status[2];
 };
 
+/* Sessions that end well while the discovery leaves are no reason to ask the store anew. */
+static void what_was_found_is_told_whatever_ends_meanwhile(void **state)
+{
+	for (unsigned latency_ms = 0; latency_ms < 120; latency_ms += 7) {
+		struct world w;
+		struct node *a, *b;
+		struct discover d;
+		struct iri iri;
+
+		world_init(&w, 40 + latency_ms);
+		a = world_node(&w);
+		b = world_node(&w);
+		CHECK_STATUS(0, simnet_set_path(w.simnet, a->ip, b->ip,
+						&(struct simnet_path){ .latency_ms = latency_ms }));
+		iri = world_iri(a, "/notes", true);
+		iri.heads[iri.head_count++] = world_publish(a, "/notes", notes, 2);
+		CHECK_STATUS(0, world_discover(b, &iri, SCOPE_EXACT, &d));
+		assert_int_equal(d.head_count, 1);
+		assert_true(hash_eq(&d.heads[0], &iri.heads[0]));
+		world_fini(&w);
+	}
+}
+
 static void on_one_of_two(struct discover *d, int status)
 {
 	struct pair_wait *p = d->data;
@@ -353,6 +376,26 @@ static void a_slow_stage_owns_the_wall_clock(void **state)
 	world_fini(&w);		/* checks that the stages sum to it */
 }
 
+/* 700 kB at 1 kB/s take 12 minutes: longer than every budget of a silent peer. */
+static void a_slow_line_that_delivers_is_given_time(void **state)
+{
+	struct world w;
+	struct node *a, *b;
+	struct discover d;
+	struct iri iri;
+
+	world_init(&w, 17);
+	a = world_node(&w);
+	b = world_node(&w);
+	world_publish(a, "/notes", notes, ARRAY_SIZE(notes));
+	CHECK_STATUS(0, simnet_set_path(w.simnet, a->ip, b->ip,
+					&(struct simnet_path){ .latency_ms = 20, .bandwidth = 1000 }));
+	iri = world_iri(a, "/notes", true);
+	CHECK_STATUS(0, world_discover(b, &iri, SCOPE_EXACT, &d));
+	assert_true(world_resolves(b, &iri, SCOPE_EXACT));
+	world_fini(&w);
+}
+
 struct resolves {
 	struct node *node;
 	struct iri iri;
@@ -464,11 +507,13 @@ int main(void)
 		cmocka_unit_test(an_edit_moves_only_what_changed),
 		cmocka_unit_test(older_content_follows_in_the_background),
 		cmocka_unit_test(an_older_version_can_be_asked_for),
+		cmocka_unit_test(what_was_found_is_told_whatever_ends_meanwhile),
 		cmocka_unit_test(identical_discoveries_are_one),
 		cmocka_unit_test(cancelling_one_asker_leaves_the_other),
 		cmocka_unit_test(a_discovery_may_be_cancelled_at_any_time),
 		cmocka_unit_test(a_deadline_names_the_stage_it_struck_in),
 		cmocka_unit_test(a_slow_stage_owns_the_wall_clock),
+		cmocka_unit_test(a_slow_line_that_delivers_is_given_time),
 		cmocka_unit_test(a_subscription_hears_of_an_edit_without_polling),
 		cmocka_unit_test(a_node_that_hints_at_itself_does_not_dial_itself),
 		cmocka_unit_test(a_recursive_discovery_brings_all_objects_below),
