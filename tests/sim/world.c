@@ -312,7 +312,7 @@ static void on_discovered(struct discover *d, int status)
 int world_discover(struct node *n, const struct iri *iri, enum scope_kind kind,
 		   struct discover *ret)
 {
-	struct op_env env = world_env(n, DISCOVERY_TIMEOUT_MS + 1000);
+	struct op_env env = world_env(n, 24 * 3600000);
 	struct wait wait = { 0 };
 
 	memset(ret, 0, sizeof(*ret));
