@@ -133,12 +133,7 @@ static void on_wave_settled(struct sync_wave *w, uint8_t priority)
 
 static void on_wave_progress(struct sync_wave *w)
 {
-	struct discovery_run *run = w->data;
-	uint64_t before = run->progress.bytes_downloaded;
-
-	tell_progress(run);
-	if (run->progress.bytes_downloaded > before)
-		op_prolong(&run->op, DISCOVERY_PATIENCE_MS);
+	tell_progress(w->data);
 }
 
 static const struct sync_wave_events wave_events = { on_wave_peer, on_wave_settled,
