@@ -223,10 +223,12 @@ void http_page_end(struct http_request *r, struct buf *out)
 
 static const struct asset *find_asset(const char *name)
 {
-	for (size_t i = 0; i < page_asset_count; i++)
-		if (strcmp(page_assets[i].name, name) == 0)
-			return &page_assets[i];
-	REQUIRE(!"the asset is built in");
+	size_t i = 0;
+
+	while (i < page_asset_count && strcmp(page_assets[i].name, name) != 0)
+		i++;
+	REQUIRE(i < page_asset_count);
+	return &page_assets[i];
 }
 
 /* Opened from a disk, no header protects the page: it brings its own policy, which allows this very
