@@ -18,7 +18,8 @@
  * is not a positive integer means 30 for profile and is refused for the others
  *   - the body is gzip by itself and never has a Content-Encoding
  *
- * Beyond Go: HEAD does not wait, several profiles run at once, goroutine has debug=3. */
+ * Beyond Go: HEAD does not wait, several profiles run at once, goroutine has debug=3, and stalls
+ * lists the turns of the loop that were too long. */
 
 enum { CMDLINE_MAX = 2 << 20, INDEX_MAX = 64 << 10, GRACE_MS = 120000 };
 
@@ -249,9 +250,12 @@ static void write_index(struct buf *out, const struct entry *entries, size_t cou
 
 static void serve_index(struct profiler *profiler, struct http_request *r)
 {
+	const char *host =
+		http_request_header(r, "host"); /* the guard wants one, except on a socket */
 	struct profiler_stats stats;
 	struct buf out;
 
+	host = host != NULL ? host : "localhost";
 	profiler_stats(profiler, &stats);
 	const struct entry entries[] = {
 		{ "cmdline", "cmdline",
@@ -273,16 +277,18 @@ static void serve_index(struct profiler *profiler, struct http_request *r)
 	buf_init(&out, INDEX_MAX);
 	write_index(&out, entries, ARRAY_SIZE(entries));
 	buf_printf(&out, "<p>\ngo tool pprof -http=:8080 http://");
-	buf_write_html(&out, http_request_header(r, "host"),
-		       strlen(http_request_header(r, "host")));
+	buf_write_html(&out, host, strlen(host));
 	buf_printf(
 		&out,
 		"/debug/pprof/profile?seconds=30\n</p>\n<p>\nThe files hold names of functions and "
 		"files and counts, no content and no addresses of peers.\n</p>\n<p>\n"
+		"Turns of the loop that were too long: <a href=\"stalls\">stalls</a>, %llu so "
+		"far.\n</p>\n<p>\n"
 		"Now: %u CPU captures, %u timers. So far: %llu samples, %llu lost, %llu ns in the "
 		"handler.\n</p>\n</body>\n</html>\n",
-		stats.cpu_captures, stats.timers, (unsigned long long)stats.samples,
-		(unsigned long long)stats.lost, (unsigned long long)stats.handler_ns);
+		(unsigned long long)stats.loop_stalls, stats.cpu_captures, stats.timers,
+		(unsigned long long)stats.samples, (unsigned long long)stats.lost,
+		(unsigned long long)stats.handler_ns);
 	http_reply(r, 200, "text/html; charset=utf-8", &out);
 }
 
@@ -312,6 +318,8 @@ static void on_pprof(void *data, struct http_request *r)
 		serve_named(data, r, PROFILER_GOROUTINE, "goroutine", "goroutine-delta");
 	else if (strcmp(name, "threadcreate") == 0)
 		serve_named(data, r, PROFILER_THREADCREATE, "threadcreate", "threadcreate-delta");
+	else if (strcmp(name, "stalls") == 0)
+		capture(data, r, &(struct profiler_request){ .kind = PROFILER_STALLS }, NULL);
 	else if (strcmp(name, "symbol") == 0)
 		serve_symbol(data, r);
 	else if (strcmp(name, "cmdline") == 0)
