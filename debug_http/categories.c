@@ -28,7 +28,7 @@ static void write_count(struct buf *out, const char *category, uint64_t count, c
 	buf_printf(out, "%" PRIu64 "</a></td>", count);
 }
 
-static void write_quantile(struct buf *out, const struct trace_stats *s, uint64_t ns)
+static void write_quantile(struct buf *out, const struct trace_stats *s, uint64_t ns, bool is_over)
 {
 	char more[64];
 
@@ -37,7 +37,7 @@ static void write_quantile(struct buf *out, const struct trace_stats *s, uint64_
 		return;
 	}
 	(void)snprintf(more, sizeof(more), "&amp;min=%" PRIu64 "ns&amp;sort=slowest", ns);
-	buf_write_str(out, "<td class=\"n\">");
+	buf_write_str(out, is_over ? "<td class=\"n bad\">" : "<td class=\"n\">");
 	write_category_link(out, s->category, more, "");
 	page_write_duration(out, ns);
 	buf_write_str(out, "</a></td>");
@@ -45,9 +45,7 @@ static void write_quantile(struct buf *out, const struct trace_stats *s, uint64_
 
 static void write_rate(struct buf *out, const struct trace_stats *s)
 {
-	double per_s = s->window_ns == 0 ?
-			       0 :
-			       (double)s->sample_count * (double)NS_PER_SEC / (double)s->window_ns;
+	double per_s = s->rate_per_s;
 
 	buf_write_str(out, "<td class=\"n\">");
 	if (s->sample_count > 1 && per_s >= 1)
@@ -57,6 +55,23 @@ static void write_rate(struct buf *out, const struct trace_stats *s)
 	else if (s->sample_count > 1)
 		buf_printf(out, "%.1f/h", per_s * 3600);
 	buf_write_str(out, "</td>");
+}
+
+static void write_lifetime(struct buf *out, const struct trace_lifetime *l)
+{
+	const uint64_t figures[] = { l->p50_ns, l->p99_ns, l->max_ns };
+
+	buf_printf(out, "<td class=\"n quiet\">%" PRIu64 "</td>",
+		   l->succeeded + l->errored + l->cancelled);
+	for (size_t i = 0; i < ARRAY_SIZE(figures); i++) {
+		if (l->succeeded == 0) {
+			buf_write_str(out, "<td class=\"n none\">–</td>");
+			continue;
+		}
+		buf_write_str(out, "<td class=\"n quiet\">");
+		page_write_duration(out, figures[i]);
+		buf_write_str(out, "</td>");
+	}
 }
 
 static void write_category(struct traces_page *p, const struct trace_stats *s)
@@ -72,22 +87,76 @@ static void write_category(struct traces_page *p, const struct trace_stats *s)
 	write_count(out, s->category, s->active, "&amp;active=1");
 	write_count(out, s->category, s->finished, "&amp;finished=1");
 	write_count(out, s->category, s->errored, "&amp;errored=1");
-	write_quantile(out, s, s->p10_ns);
-	write_quantile(out, s, s->p50_ns);
-	write_quantile(out, s, s->p90_ns);
-	write_quantile(out, s, s->p99_ns);
-	write_quantile(out, s, s->max_ns);
+	write_quantile(out, s, s->p10_ns, false);
+	write_quantile(out, s, s->p50_ns, s->p50_over);
+	write_quantile(out, s, s->p90_ns, s->p90_over);
+	write_quantile(out, s, s->p99_ns, s->p99_over);
+	write_quantile(out, s, s->max_ns, false);
 	write_rate(out, s);
 	buf_write_str(out, "<td class=\"n\">");
-	if (s->sample_count > 0)
+	if (s->window_ns > 0)
 		page_write_duration(out, s->window_ns);
-	buf_write_str(out, "</td></tr>\n");
+	buf_write_str(out, "</td>");
+	write_lifetime(out, &s->lifetime);
+	buf_write_str(out, "</tr>\n");
+}
+
+static void write_stage(struct traces_page *p, const struct trace_stats *s, const struct axis *axis)
+{
+	const struct trace_lifetime *l = &s->lifetime;
+	const uint64_t figures[] = { l->p50_ns, l->p99_ns, l->max_ns, l->sum_ns };
+	struct buf *out = &p->out;
+
+	buf_write_str(out, "<tr><td>");
+	stage_write_name(out, p->palette, s->stage);
+	buf_printf(out, "</td><td class=\"n\">%" PRIu64 "</td><td class=\"n%s\">%" PRIu64 "</td>",
+		   l->succeeded + l->errored + l->cancelled,
+		   l->errored + l->cancelled > 0 ? " bad" : " none", l->errored + l->cancelled);
+	for (size_t i = 0; i < ARRAY_SIZE(figures); i++) {
+		buf_write_str(out, "<td class=\"n\">");
+		page_write_duration(out, figures[i]);
+		buf_write_str(out, "</td>");
+	}
+	buf_printf(
+		out,
+		"<td class=\"meter\"><svg class=\"stack\" aria-hidden=\"true\"><rect class=\"c%u\"",
+		palette_colour(p->palette, s->stage));
+	axis_write_percent(out, "width", axis, l->sum_ns);
+	buf_write_str(out, "/></svg></td></tr>\n");
+}
+
+/* Of the category that was asked for: where its spans spend their time as a rule. */
+static void write_stages(struct traces_page *p)
+{
+	struct trace_stats stats[TRACE_STAGES_MAX];
+	size_t count = trace_stats_stages(p->trace, p->query.category, stats, ARRAY_SIZE(stats));
+	struct buf *out = &p->out;
+	uint64_t most = 1;
+
+	if (count == 0)
+		return;
+	buf_write_str(out, "<h2>Stages of ");
+	page_write_text(out, p->query.category);
+	buf_write_str(
+		out,
+		" since the start</h2>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" "
+		"aria-label=\"Stages\">\n<table class=\"sums\">\n<thead><tr><th scope=\"col\">"
+		"stage</th><th scope=\"col\" class=\"n\">spans</th><th scope=\"col\" "
+		"class=\"n\">failed</th><th scope=\"col\" class=\"n\">p50</th><th scope=\"col\" "
+		"class=\"n\">p99</th><th scope=\"col\" class=\"n\">max</th><th scope=\"col\" "
+		"class=\"n\">together</th><th scope=\"col\"></th></tr></thead>\n<tbody>\n");
+	for (size_t i = 0; i < count; i++)
+		most = MAX(most, stats[i].lifetime.sum_ns);
+	for (size_t i = 0; i < count; i++)
+		write_stage(p, &stats[i], &(struct axis){ 0, most });
+	buf_write_str(out, "</tbody>\n</table>\n</div>\n");
 }
 
 void categories_write(struct traces_page *p)
 {
-	static const char *const heads[] = { "active", "finished", "errored", "p10",  "p50",
-					     "p90",    "p99",	   "max",     "rate", "window" };
+	static const char *const heads[] = { "active",	    "finished", "errored", "p10",  "p50",
+					     "p90",	    "p99",	"max",	   "rate", "window",
+					     "since start", "p50",	"p99",	   "max" };
 	struct buf *out = &p->out;
 
 	if (p->stats_count == 0)
@@ -102,6 +171,8 @@ void categories_write(struct traces_page *p)
 	for (size_t i = 0; i < p->stats_count; i++)
 		write_category(p, &p->stats[i]);
 	buf_write_str(out, "</tbody>\n</table>\n</div>\n<p class=\"hint\">Percentiles are exact, "
-			   "over the finished spans "
-			   "kept without error; window is how far back they reach.</p>\n");
+			   "over the latest spans that succeeded; window is how far back they "
+			   "reach. Those since the start are within 2 %.</p>\n");
+	if (p->query.category != NULL)
+		write_stages(p);
 }

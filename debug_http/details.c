@@ -40,6 +40,22 @@ static void write_attrs(struct traces_page *p, const struct trace_span_view *s)
 	}
 }
 
+/* Who was not at work waited: for a peer, a disk, a timer, its turn. */
+static void write_busy(struct traces_page *p, const struct trace_span_view *s)
+{
+	struct buf *out = &p->out;
+
+	if (trace_cpu(p->trace) == TRACE_CPU_OFF)
+		return;
+	buf_write_str(out, "<div><dt>CPU</dt><dd>");
+	page_write_duration(out, s->busy_ns);
+	buf_write_str(out, " (");
+	axis_write_share(out, s->busy_ns, s->duration_ns);
+	buf_write_str(out, "), waited ");
+	page_write_duration(out, s->duration_ns - MIN(s->busy_ns, s->duration_ns));
+	buf_write_str(out, "</dd></div>\n");
+}
+
 static void write_links(struct traces_page *p, const struct trace_span_view *s)
 {
 	struct trace_link_view link;
@@ -133,6 +149,10 @@ void details_write_stages(struct traces_page *p, const struct trace_span_view *s
 		page_write_duration(out, sums[i].ns);
 		buf_write_str(out, "</b> ");
 		axis_write_share(out, sums[i].ns, s->duration_ns);
+		if (trace_cpu(p->trace) != TRACE_CPU_OFF) {
+			buf_write_str(out, ", CPU ");
+			page_write_duration(out, sums[i].busy_ns);
+		}
 		if (sums[i].count > 1)
 			buf_printf(out, ", %" PRIu32 " times", sums[i].count);
 		buf_write_str(out, "</li>\n");
@@ -157,6 +177,7 @@ void details_write_facts(struct traces_page *p, const struct trace_span_view *s)
 		page_write_duration(out, s->start_ns - MIN(s->start_ns, p->story->axis.start_ns));
 	}
 	buf_write_str(out, "</dd></div>\n");
+	write_busy(p, s);
 	write_attrs(p, s);
 	write_links(p, s);
 	if (s->children_dropped > 0)

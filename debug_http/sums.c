@@ -3,17 +3,23 @@
 
 #include "debug_http/traces.h"
 
-/* The stages of all spans of a trace, added up per category, in the order asked for by ?by=. */
+/* The stages of all spans of a trace, added up per category, in the order asked for by ?by=, beside
+ * what is usual for the stage since the daemon began. */
 
-enum sums_order { BY_TIME, BY_STAGE, BY_SPANS, BY_LONGEST, BY_FAILED };
+enum { USUAL_MIN = 20 /* spans, before something can be called unusual */ };
+
+enum sums_order { BY_TIME, BY_STAGE, BY_SPANS, BY_LONGEST, BY_FAILED, BY_CPU };
 
 static const struct column {
 	const char *key, *head;
-	bool is_number;
 } columns[] = {
-	[BY_TIME] = { "time", "together", true },   [BY_STAGE] = { "stage", "stage", false },
-	[BY_SPANS] = { "spans", "spans", true },    [BY_LONGEST] = { "longest", "longest", true },
-	[BY_FAILED] = { "failed", "failed", true },
+	[BY_TIME] = { "time", "together" },   [BY_STAGE] = { "stage", "stage" },
+	[BY_SPANS] = { "spans", "spans" },    [BY_LONGEST] = { "longest", "longest" },
+	[BY_FAILED] = { "failed", "failed" }, [BY_CPU] = { "cpu", "CPU" },
+};
+
+struct usual {
+	uint64_t count, p50_ns, p99_ns;
 };
 
 static enum sums_order order_asked(const struct http_request *r)
@@ -37,6 +43,7 @@ static bool goes_before(const struct stage_sum *a, const struct stage_sum *b, en
 	case BY_SPANS: return a->count > b->count;
 	case BY_LONGEST: return a->max_ns > b->max_ns;
 	case BY_FAILED: return a->failed > b->failed;
+	case BY_CPU: return a->busy_ns > b->busy_ns;
 	case BY_TIME: break;
 	}
 	return a->ns > b->ns;
@@ -57,11 +64,12 @@ static void sort(struct stage_sum *sums, size_t count, enum sums_order by)
 static void write_head(struct traces_page *p, enum sums_order column, enum sums_order chosen)
 {
 	const struct column *c = &columns[column];
+	bool is_number = column != BY_STAGE;
 	struct buf *out = &p->out;
 
-	buf_printf(out, "<th scope=\"col\"%s%s>", c->is_number ? " class=\"n\"" : "",
+	buf_printf(out, "<th scope=\"col\"%s%s>", is_number ? " class=\"n\"" : "",
 		   column != chosen ? "" :
-		   c->is_number	    ? " aria-sort=\"descending\"" :
+		   is_number	    ? " aria-sort=\"descending\"" :
 				      " aria-sort=\"ascending\"");
 	if (p->is_file) {
 		buf_write_str(out, c->head);
@@ -70,14 +78,24 @@ static void write_head(struct traces_page *p, enum sums_order column, enum sums_
 		page_write_hex(out, p->query.id, sizeof(p->query.id));
 		buf_printf(out, "&amp;by=%s#stages\">%s%s</a>", c->key, c->head,
 			   column != chosen ? "" :
-			   c->is_number	    ? " ▾" :
+			   is_number	    ? " ▾" :
 					      " ▴");
 	}
 	buf_write_str(out, "</th>");
 }
 
-static void write_sum(struct traces_page *p, const struct stage_sum *sum, const struct axis *axis)
+static void write_ns(struct buf *out, uint64_t ns, const char *class)
 {
+	buf_printf(out, "<td class=\"n%s\">", class);
+	page_write_duration(out, ns);
+	buf_write_str(out, "</td>");
+}
+
+static void write_sum(struct traces_page *p, const struct stage_sum *sum, const struct usual *usual,
+		      const struct axis *axis)
+{
+	bool is_unusual = usual->count >= USUAL_MIN &&
+			  sum->max_ns > usual->p99_ns + usual->p99_ns / 50;
 	struct buf *out = &p->out;
 
 	buf_write_str(out, "<tr><td><span class=\"quiet\">");
@@ -86,16 +104,46 @@ static void write_sum(struct traces_page *p, const struct stage_sum *sum, const 
 	stage_write_name(out, p->palette, sum->name);
 	buf_printf(out, "</td><td class=\"n\">%" PRIu32 "</td><td class=\"n%s\">%" PRIu32 "</td>",
 		   sum->count, sum->failed > 0 ? " bad" : " none", sum->failed);
-	buf_write_str(out, "<td class=\"n\">");
-	page_write_duration(out, sum->max_ns);
-	buf_write_str(out, "</td><td class=\"n\">");
-	page_write_duration(out, sum->ns);
+	write_ns(out, sum->max_ns, is_unusual ? " bad" : "");
+	write_ns(out, sum->ns, "");
+	if (trace_cpu(p->trace) != TRACE_CPU_OFF)
+		write_ns(out, sum->busy_ns, "");
 	buf_printf(out,
-		   "</td><td class=\"meter\"><svg class=\"stack\" aria-hidden=\"true\">"
+		   "<td class=\"meter\"><svg class=\"stack\" aria-hidden=\"true\">"
 		   "<rect class=\"c%u\"",
 		   palette_colour(p->palette, sum->name));
 	axis_write_percent(out, "width", axis, sum->ns);
-	buf_write_str(out, "/></svg></td></tr>\n");
+	buf_write_str(out, "/></svg></td>");
+	if (usual->count > 0) {
+		write_ns(out, usual->p50_ns, " quiet");
+		write_ns(out, usual->p99_ns, " quiet");
+	} else {
+		buf_write_str(out, "<td class=\"n none\">–</td><td class=\"n none\">–</td>");
+	}
+	buf_write_str(out, "</tr>\n");
+}
+
+/* What is usual for each sum. */
+static void find_usual(struct traces_page *p, struct usual ret[CATEGORY_SUMS_MAX])
+{
+	struct trace_stats stats[TRACE_STAGES_MAX];
+
+	for (size_t i = 0; i < p->sum_count; i++) {
+		const char *category = p->sums[i].category;
+		size_t count, before = 0;
+
+		while (p->sums[before].category != category)
+			before++;
+		if (before < i)
+			continue; /* done with the first of this category */
+		count = trace_stats_stages(p->trace, category, stats, ARRAY_SIZE(stats));
+		for (size_t k = i; k < p->sum_count; k++)
+			for (size_t n = 0; n < count && p->sums[k].category == category; n++)
+				if (strcmp(stats[n].stage, p->sums[k].name) == 0)
+					ret[k] = (struct usual){ stats[n].lifetime.succeeded,
+								 stats[n].lifetime.p50_ns,
+								 stats[n].lifetime.p99_ns };
+	}
 }
 
 void sums_write(struct traces_page *p)
@@ -104,6 +152,7 @@ void sums_write(struct traces_page *p)
 						 BY_TIME };
 	enum sums_order by = order_asked(p->r);
 	struct buf *out = &p->out;
+	struct usual usual[CATEGORY_SUMS_MAX] = { 0 };
 	struct axis axis = { 0, 0 };
 
 	if (p->sum_count == 0 || p->drawn < 2)
@@ -111,14 +160,21 @@ void sums_write(struct traces_page *p)
 	for (size_t i = 0; i < p->sum_count; i++)
 		axis.length_ns = MAX(axis.length_ns, p->sums[i].ns);
 	sort(p->sums, p->sum_count, by);
+	find_usual(p, usual);
 	buf_write_str(out,
 		      "<h2 id=\"stages\">Stages of all spans, added up</h2>\n<div class=\"scroll\" "
 		      "role=\"region\" tabindex=\"0\" aria-label=\"Stages of all spans\">\n"
 		      "<table class=\"sums\">\n<thead><tr>");
 	for (size_t i = 0; i < ARRAY_SIZE(shown); i++)
 		write_head(p, shown[i], by);
-	buf_write_str(out, "<th scope=\"col\"></th></tr></thead>\n<tbody>\n");
+	if (trace_cpu(p->trace) != TRACE_CPU_OFF)
+		write_head(p, BY_CPU, by);
+	buf_write_str(out, "<th scope=\"col\"></th><th scope=\"col\" class=\"n\">usual p50</th>"
+			   "<th scope=\"col\" class=\"n\">p99</th></tr></thead>\n<tbody>\n");
 	for (size_t i = 0; i < p->sum_count; i++)
-		write_sum(p, &p->sums[i], &axis);
-	buf_write_str(out, "</tbody>\n</table>\n</div>\n");
+		write_sum(p, &p->sums[i], &usual[i], &axis);
+	buf_write_str(out,
+		      "</tbody>\n</table>\n</div>\n<p class=\"hint\">Usual: spans that succeeded "
+		      "since the start, within 2 %. Red: slower than 99 % of them, or "
+		      "failed.</p>\n");
 }

@@ -166,17 +166,13 @@ static void reply_page(struct http_server *s, struct http_request *r, const stru
 	begin(p);
 }
 
-static void reply_whole(struct http_server *s, struct http_request *r, const struct trace_query *q)
+static void reply_text(struct http_server *s, struct http_request *r, const struct trace_query *q)
 {
-	bool json = http_request_format(r) == HTTP_JSON;
 	CLEANUP(buf_fini) struct buf out;
 
 	buf_init(&out, TRACES_TEXT_MAX);
-	if (json)
-		trace_render_json(s->shown_trace, q, &out);
-	else
-		trace_render_text(s->shown_trace, q, &out);
-	http_reply(r, 200, json ? "application/json" : "text/plain; charset=utf-8", &out);
+	trace_render_text(s->shown_trace, q, &out);
+	http_reply(r, 200, "text/plain; charset=utf-8", &out);
 }
 
 /* The finished root of the same category whose duration is the median of them, as a partner to
@@ -245,6 +241,10 @@ static void reply_compare(struct http_server *s, struct http_request *r,
 	struct root_ref one, other;
 	struct traces_page *p;
 
+	if (http_request_format(r) != HTTP_HTML) {
+		http_reply_error(r, 400, "Comparing is for HTML only: add &html.");
+		return;
+	}
 	if (find_roots(s->shown_trace, q, &one, 1) == 0 || !find_partner(s, r, with, &one, &other))
 		return;
 	p = new_page(s, r, q, &page_compare);
@@ -260,8 +260,8 @@ static void reply_compare(struct http_server *s, struct http_request *r,
 
 static bool is_own_param(const char *name)
 {
-	static const char *const names[] = { "json", "text", "html",	 "refresh",
-					     "by",   "with", "download", "stream" };
+	static const char *const names[] = { "json", "text",	 "html",   "refresh", "by",
+					     "with", "download", "stream", "format" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (strcmp(name, names[i]) == 0)
@@ -296,6 +296,7 @@ static void on_traces(void *data, struct http_request *r)
 {
 	struct http_server *s = data;
 	const char *with = http_request_param(r, "with");
+	const char *format = http_request_param(r, "format");
 	struct trace_query q = { 0 };
 	uint32_t root;
 
@@ -308,10 +309,14 @@ static void on_traces(void *data, struct http_request *r)
 				 "No trace with this id is kept. It may have been evicted, or "
 				 "belong to another "
 				 "daemon.");
-	else if (http_request_format(r) != HTTP_HTML)
-		reply_whole(s, r, &q);
+	else if (format != NULL)
+		export_reply(s, r, &q, format);
 	else if (q.has_id && with != NULL)
 		reply_compare(s, r, &q, with);
+	else if (http_request_format(r) == HTTP_JSON)
+		export_reply(s, r, &q, "json");
+	else if (http_request_format(r) == HTTP_TEXT)
+		reply_text(s, r, &q);
 	else
 		reply_page(s, r, &q);
 }

@@ -48,6 +48,7 @@ unsigned palette_colour(struct palette *p, const char *stage);
 struct stage_sum {
 	const char *category, *name;
 	uint64_t ns, max_ns;
+	uint64_t busy_ns; /* of CPU time */
 	uint32_t count, failed;
 };
 /** Most time first. */
@@ -229,6 +230,9 @@ void details_write_facts(struct traces_page *p, const struct trace_span_view *s)
 void details_write_marks(struct traces_page *p, const struct trace_span_view *s);
 
 /* export.c */
+/** The reply to ?format=`name`; takes over the request. */
+void export_reply(struct http_server *s, struct http_request *r, const struct trace_query *q,
+		  const char *name);
 /** The way back, and this trace in other forms. */
 void export_write_links(struct traces_page *p);
 /** The name under which a browser keeps the trace: a header of the reply. */

@@ -671,6 +671,117 @@ static void a_trace_is_kept_as_one_file(void **state)
 	client_close(&c);
 }
 
+/* ---- For other programs ---- */
+
+static void traces_are_exported_under_a_name_of_their_own(void **state)
+{
+	static const struct {
+		const char *query, *type, *disposition, *content;
+	} rows[] = {
+		{ "format=json", "application/json", NULL, "\"sync.discover\"" },
+		{ "format=chrome", "application/json", "s.chrome.json\"", "\"traceEvents\"" },
+		{ "format=jaeger", "application/json", "s.jaeger.json\"", "\"traceID\"" },
+		{ "format=otlp&n=1", "application/json", "s.otlp.json\"", "\"resourceSpans\"" },
+		{ "format=otlp-protobuf", "application/x-protobuf", "s.otlp.pb\"", "" },
+	};
+	char request[256], type[64];
+	struct client c;
+
+	(void)scene_fill(f.trace, &f.clock);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		(void)snprintf(request, sizeof(request),
+			       "GET /debug/traces?%s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+			       rows[i].query);
+		(void)snprintf(type, sizeof(type), "\r\nContent-Type: %s\r\n", rows[i].type);
+		client_ask(&c, &f, request);
+		assert_int_equal(200, client_status(&c));
+		assert_true(client_has(&c, type));
+		assert_true(rows[i].disposition == NULL || client_has(&c, rows[i].disposition));
+		assert_true(client_has(&c, rows[i].content));
+		client_close(&c);
+	}
+	mem_free(get_page("/debug/traces?format=xml", 400));
+}
+
+static unsigned count_in(const char *text, const char *what)
+{
+	unsigned count = 0;
+
+	while ((text = strstr(text, what)) != NULL) {
+		text += strlen(what);
+		count++;
+	}
+	return count;
+}
+
+static void a_slow_reader_gets_the_whole_of_a_large_export(void **state)
+{
+	struct span s = large_trace();
+	char request[256], id[TRACE_ID_HEX_SIZE];
+	struct client c;
+	char *body;
+
+	format_id(s, id);
+	(void)snprintf(request, sizeof(request),
+		       "GET /debug/traces?id=%s&json HTTP/1.1\r\nHost: localhost\r\n\r\n", id);
+	client_open(&c, &f);
+	client_send(&c, request);
+	for (int i = 0; i < PUMP_MAX && !c.eof && !answer_is_complete(&c, false); i++)
+		client_pump(&c, 50000);
+	body = unchunk(&c);
+	assert_int_equal(1900, count_in(body, "\"sync.peer\",\"title\""));
+	assert_string_equal("}\n", body + strlen(body) - 2);
+	mem_free(body);
+	client_close(&c);
+}
+
+static void an_export_survives_oom_at_every_allocation(void **state)
+{
+	(void)scene_slow_discovery(f.trace, &f.clock, "hm://slow");
+	FAULT_SWEEP({
+		char reply[65536];
+		struct client c;
+
+		client_open(&c, &f);
+		client_send(&c, "GET /debug/traces?format=otlp-protobuf HTTP/1.1\r\n"
+				"Host: localhost\r\nConnection: close\r\n\r\n");
+		for (int k = 0; k < 200 && recv(c.fd, reply, sizeof(reply), MSG_DONTWAIT) != 0; k++)
+			fixture_turn(&f);
+		client_close(&c);
+		fixture_turns(&f, 10);
+	});
+}
+
+static void a_trace_page_survives_oom_at_every_allocation(void **state)
+{
+	struct span s = scene_slow_discovery(f.trace, &f.clock, "hm://slow");
+	struct span again = trace_root(f.trace, "sync.discover", "again", 5, NULL);
+	char request[256], id[TRACE_ID_HEX_SIZE];
+
+	trace_link(again, s, "retry of");
+	format_id(again, id);
+	(void)snprintf(request, sizeof(request),
+		       "GET /debug/traces?id=%s&with=median HTTP/1.1\r\nHost: localhost\r\n"
+		       "Accept: text/html\r\nConnection: close\r\n\r\n",
+		       id);
+	for (int form = 0; form < 2; form++) {
+		if (form == 1)
+			memcpy(strstr(request, "&with=median"), "&by=longest&", 12);
+		FAULT_SWEEP({
+			char reply[65536];
+			struct client c;
+
+			client_open(&c, &f);
+			client_send(&c, request);
+			for (int k = 0;
+			     k < 200 && recv(c.fd, reply, sizeof(reply), MSG_DONTWAIT) != 0; k++)
+				fixture_turn(&f);
+			client_close(&c);
+			fixture_turns(&f, 10);
+		});
+	}
+}
+
 static void a_client_that_leaves_a_page_costs_nothing_more(void **state)
 {
 	struct http_server_stats stats;
@@ -754,6 +865,10 @@ int main(void)
 		T(two_traces_are_compared),
 		T(a_partner_that_cannot_be_had_is_said),
 		T(a_trace_is_kept_as_one_file),
+		T(traces_are_exported_under_a_name_of_their_own),
+		T(a_slow_reader_gets_the_whole_of_a_large_export),
+		T(an_export_survives_oom_at_every_allocation),
+		T(a_trace_page_survives_oom_at_every_allocation),
 		T(a_client_that_leaves_a_page_costs_nothing_more),
 		T(a_page_survives_oom_at_every_allocation),
 		T(assets_are_served_with_their_type),
