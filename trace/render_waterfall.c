@@ -8,22 +8,28 @@
  *     +12 ms  local peers: 3 found                                             marks
  *     sync.peer 12D3KooW…              timeout 1.20 s   17  |   ████          |
  *
- * Bars stand against the root. A span that goes on after its root has ended is drawn up to the
- * edge. */
+ * Bars stand against the root, full where the span is on the critical path. A span that goes on
+ * after its root has ended is drawn up to the edge. Several siblings of one category are a row that
+ * sums them up, and the longest of them; time of a span with children that none of them covers has
+ * a row when it is long. */
 #include <inttypes.h>
 
 #include "base/err.h"
+#include "trace/siblings.h"
 #include "trace/text.h"
+#include "trace/writer.h"
 
 enum {
 	COLUMNS_MIN = 72,
 	COLUMNS_MAX = 240,
+	TEXT_COLUMNS = 80,
 	OUTCOME_COLUMNS = 10,
 	TIME_COLUMNS = 8,
 	PERCENT_COLUMNS = 4,
 	INDENT_MAX = 8,	      /* levels drawn; deeper ones stay there */
 	MARKS_SHOWN_MAX = 40, /* half of them the first, half the last */
-	SPANS_SHOWN_MAX = 500
+	SPANS_SHOWN_MAX = 500,
+	GAP_PERCENT = 5 /* of the root, to have a row */
 };
 
 struct waterfall {
@@ -32,6 +38,9 @@ struct waterfall {
 	unsigned columns, label_columns, bar_columns;
 	struct trace_span_view root;
 	uint32_t shown, hidden;
+	uint32_t skip_depth; /* spans deeper than this are in one that is not drawn; 0 = none */
+	uint32_t depth;	     /* of the span before */
+	struct siblings level[TRACE_DEPTH_MAX + 2]; /* children of the span drawn at each depth */
 };
 
 /* ---- The sentence ---- */
@@ -184,11 +193,12 @@ static void write_bar(struct waterfall *w, const struct trace_span_view *s)
 	double end = start + (double)s->duration_ns / whole * columns;
 	unsigned from = (unsigned)MIN(start, columns - 1), to = (unsigned)MIN(end + 0.5, columns);
 
+	bool full = !s->analyzed || s->critical_until_ns != 0;
 	to = MAX(to, from + 1);
 	buf_write_str(w->out, " |");
 	text_pad(w->out, from);
 	for (unsigned i = from; i < to; i++)
-		buf_write_str(w->out, s->finished || i + 1 < to ? "█" : ">");
+		buf_write_str(w->out, !s->finished && i + 1 == to ? ">" : full ? "█" : "░");
 	text_pad(w->out, w->bar_columns - to);
 	buf_write_str(w->out, "|\n");
 }
@@ -250,6 +260,18 @@ static void write_attrs(struct waterfall *w, const struct trace_span_view *s, un
 	struct trace_link_view link;
 	char id[TRACE_ID_HEX_SIZE] = { 0 }, size[TEXT_DURATION_SIZE];
 
+	bool is_parent = s->analyzed && s->child_count > 0,
+	     measured = trace_cpu(w->t) != TRACE_CPU_OFF;
+	if (is_parent || measured) {
+		text_pad(w->out, indent);
+		text_duration(size, s->self_ns);
+		if (is_parent)
+			buf_printf(w->out, "self %s%s", size, measured ? ", " : "");
+		text_duration(size, s->busy_ns);
+		if (measured)
+			buf_printf(w->out, "CPU %s", size);
+		buf_write_u8(w->out, '\n');
+	}
 	if (s->items > 0 || s->bytes > 0) {
 		text_pad(w->out, indent);
 		text_bytes(size, s->bytes);
@@ -313,15 +335,94 @@ static void write_marks(struct waterfall *w, const struct trace_span_view *s, un
 	}
 }
 
+/* ---- Siblings ---- */
+
+static void write_gap(struct waterfall *w, uint32_t depth, uint64_t from_ns, uint64_t until_ns)
+{
+	char text[TEXT_DURATION_SIZE];
+
+	if (until_ns <= from_ns || (until_ns - from_ns) * 100 < w->root.duration_ns * GAP_PERCENT)
+		return;
+	text_pad(w->out, 2 * MIN(depth, (uint32_t)INDENT_MAX));
+	text_duration(text, from_ns - w->root.start_ns);
+	buf_printf(w->out, "· from +%s nothing nested for ", text);
+	text_duration(text, until_ns - from_ns);
+	buf_printf(w->out, "%s\n", text);
+}
+
+/* Spans deeper than this one have been left: what was not covered at their ends. */
+static void leave_levels(struct waterfall *w, uint32_t depth)
+{
+	for (uint32_t d = w->depth + 1; d-- > depth;) {
+		struct siblings *g = &w->level[d];
+		if (g->seen > 0)
+			write_gap(w, d + 1, g->covered_ns, g->end_ns);
+		g->seen = 0;
+	}
+}
+
+static void write_group(struct waterfall *w, const struct sibling_group *g, uint32_t depth)
+{
+	char p50[TEXT_DURATION_SIZE], max[TEXT_DURATION_SIZE];
+	unsigned indent = 2 * MIN(depth, (uint32_t)INDENT_MAX);
+	CLEANUP(buf_fini) struct buf row;
+
+	buf_init(&row, 512);
+	text_duration(p50, g->p50_ns);
+	text_duration(max, g->max_ns);
+	buf_printf(&row, "%s x%" PRIu32, g->category, g->count);
+	if (g->failed > 0)
+		buf_printf(&row, ", %" PRIu32 " failed", g->failed);
+	if (g->open > 0)
+		buf_printf(&row, ", %" PRIu32 " open", g->open);
+	buf_printf(&row, ", p50 %s, max %s", p50, max);
+	if (g->count > GROUP_SHOWN_MAX)
+		buf_printf(&row, " (%" PRIu32 " more spans)", g->count - GROUP_SHOWN_MAX);
+	text_pad(w->out, indent);
+	text_safe(w->out, row.data != NULL ? (const char *)row.data : "", row.len,
+		  w->columns - indent);
+	buf_write_u8(w->out, '\n');
+}
+
+/* Whether a nested span is drawn; what stands before it is written. */
+static bool enter_level(struct waterfall *w, const struct trace_span_view *s)
+{
+	struct siblings *g = &w->level[s->depth - 1];
+	struct sibling_group *group = siblings_group(g, s);
+
+	write_gap(w, s->depth, g->covered_ns, MIN(s->start_ns, g->end_ns));
+	g->covered_ns = MAX(g->covered_ns, s->start_ns + s->duration_ns);
+	g->seen++;
+	if (group == NULL)
+		return true;
+	if (!group->told)
+		write_group(w, group, s->depth);
+	group->told = true;
+	if (s->duration_ns < group->shown_from_ns || group->shown == GROUP_SHOWN_MAX)
+		return false;
+	group->shown++;
+	return true;
+}
+
 static bool write_span(void *data, const struct trace_span_view *s)
 {
 	struct waterfall *w = data;
 	unsigned indent = 2 * MIN(s->depth, (uint32_t)INDENT_MAX);
 
+	if (w->skip_depth != 0 && s->depth > w->skip_depth)
+		return true;
+	w->skip_depth = 0;
+	leave_levels(w, s->depth);
+	w->depth = s->depth;
 	if (w->shown == SPANS_SHOWN_MAX) {
 		w->hidden++;
 		return true;
 	}
+	if (s->depth > 0 && !enter_level(w, s)) {
+		w->skip_depth = s->depth;
+		return true;
+	}
+	siblings_init(&w->level[s->depth], w->t, s, w->root.start_ns + w->root.duration_ns);
 	w->shown++;
 	write_row(w, s, indent);
 	write_stages(w, s, indent + 2);
@@ -335,26 +436,91 @@ static bool write_span(void *data, const struct trace_span_view *s)
 	return buf_err(w->out) == 0;
 }
 
+static void waterfall_begin(struct waterfall *w, struct trace *t,
+			    const struct trace_span_view *root, unsigned columns, struct buf *out)
+{
+	*w = (struct waterfall){ .t = t, .out = out, .root = *root };
+	w->columns = MIN(MAX(columns, (unsigned)COLUMNS_MIN), (unsigned)COLUMNS_MAX);
+	unsigned rest = w->columns - OUTCOME_COLUMNS - TIME_COLUMNS - PERCENT_COLUMNS - 3;
+	w->label_columns = rest * 3 / 5;
+	w->bar_columns = rest - w->label_columns;
+	write_sentence(w);
+	write_head(w);
+}
+
+static void waterfall_end(struct waterfall *w)
+{
+	leave_levels(w, 0);
+	if (w->hidden > 0)
+		buf_printf(w->out, "(%" PRIu32 " more spans)\n", w->hidden);
+}
+
 static bool take_root(void *data, const struct trace_span_view *s)
 {
-	((struct waterfall *)data)->root = *s;
+	*(struct trace_span_view *)data = *s;
 	return false;
 }
 
-void trace_render_waterfall(struct trace *t, uint32_t root, unsigned columns, struct buf *out)
+void trace_render_waterfall(struct trace *t, uint32_t slot, unsigned columns, struct buf *out)
 {
-	struct waterfall w = { .t = t, .out = out };
+	struct trace_span_view root = { 0 };
+	struct waterfall w;
 
-	trace_walk(t, root, take_root, &w);
-	if (w.root.category == NULL)
+	while (!trace_analyze(t, slot))
+		;
+	trace_walk(t, slot, take_root, &root);
+	if (root.category == NULL)
 		return;
-	w.columns = MIN(MAX(columns, (unsigned)COLUMNS_MIN), (unsigned)COLUMNS_MAX);
-	unsigned rest = w.columns - OUTCOME_COLUMNS - TIME_COLUMNS - PERCENT_COLUMNS - 3;
-	w.label_columns = rest * 3 / 5;
-	w.bar_columns = rest - w.label_columns;
-	write_sentence(&w);
-	write_head(&w);
-	trace_walk(t, root, write_span, &w);
-	if (w.hidden > 0)
-		buf_printf(out, "(%" PRIu32 " more spans)\n", w.hidden);
+	waterfall_begin(&w, t, &root, columns, out);
+	trace_walk(t, slot, write_span, &w);
+	waterfall_end(&w);
 }
+
+/* ---- In pieces ---- */
+
+static void text_root_begin(struct trace_writer *w, struct buf *out)
+{
+	if (w->waterfall == NULL)
+		w->waterfall = mem_alloc(sizeof(*w->waterfall));
+	if (w->waterfall == NULL) {
+		w->err = UV_ENOMEM;
+		return;
+	}
+	if (w->written > 0)
+		buf_write_u8(out, '\n');
+	waterfall_begin(w->waterfall, w->t, &w->root_view, TEXT_COLUMNS, out);
+}
+
+static void text_span(struct trace_writer *w, const struct trace_span_view *s, struct buf *out)
+{
+	if (w->err != 0)
+		return;
+	w->waterfall->out = out;
+	(void)write_span(w->waterfall, s);
+}
+
+static void text_root_end(struct trace_writer *w, struct buf *out)
+{
+	w->waterfall->out = out;
+	if (w->cut)
+		buf_write_str(out, "(evicted while it was being written)\n");
+	else
+		waterfall_end(w->waterfall);
+}
+
+static void text_nothing(struct trace_writer *w, struct buf *out)
+{
+}
+
+static void text_tail(struct trace_writer *w, struct buf *out)
+{
+	if (w->written == 0)
+		buf_write_str(out, "no such trace is kept\n");
+}
+
+const struct format format_text = { .analyze = true,
+				    .head = text_nothing,
+				    .root_begin = text_root_begin,
+				    .span = text_span,
+				    .root_end = text_root_end,
+				    .tail = text_tail };

@@ -12,6 +12,7 @@ struct trace_writer *trace_writer_new(struct trace *t, enum trace_format format,
 		[TRACE_FORMAT_JAEGER] = &format_jaeger,
 		[TRACE_FORMAT_OTLP_JSON] = &format_otlp_json,
 		[TRACE_FORMAT_OTLP] = &format_otlp,
+		[TRACE_FORMAT_TEXT] = &format_text,
 	};
 	struct trace_writer *w = mem_alloc(sizeof(*w));
 
@@ -29,6 +30,7 @@ struct trace_writer *trace_writer_free(struct trace_writer *w)
 	if (w == NULL)
 		return NULL;
 	mem_free(w->lanes.heap);
+	mem_free(w->waterfall);
 	arena_fini(&w->arena);
 	return mem_free(w);
 }
@@ -104,6 +106,8 @@ static void write_spans(struct trace_writer *w, struct buf *out)
 	}
 	if (n == NULL)
 		end_root(w, out);
+	else if (w->format->analyze)
+		w->phase = WRITER_ANALYZE; /* another reader may have looked at another tree */
 }
 
 static void write_piece(struct trace_writer *w, struct buf *out)
@@ -128,6 +132,13 @@ static void write_piece(struct trace_writer *w, struct buf *out)
 	}
 }
 
+static bool is_large(const struct trace_writer *w)
+{
+	const struct node *root = node_find_kept(w->root);
+
+	return root != NULL && root->tree.node_count > PIECE_SPANS;
+}
+
 /* Small traces are gathered until a piece has some size. */
 int trace_writer_next(struct trace_writer *w, struct buf *out)
 {
@@ -135,9 +146,9 @@ int trace_writer_next(struct trace_writer *w, struct buf *out)
 
 	do {
 		bool slow = w->phase == WRITER_FIND || w->phase == WRITER_HEAD ||
-			    w->phase == WRITER_ANALYZE;
+			    (w->phase == WRITER_ANALYZE && is_large(w));
 		write_piece(w, out);
-		if (slow && w->phase != WRITER_ROOT && w->phase != WRITER_SPANS)
+		if (slow)
 			break;
 	} while (w->phase != WRITER_DONE && w->err == 0 && buf_err(out) == 0 && out->len < end);
 	if (w->err != 0 || buf_err(out) != 0)

@@ -54,6 +54,7 @@ struct trace_writer {
 	struct lanes lanes;
 	uint64_t flows;
 	struct arena arena;
+	struct waterfall *waterfall; /* owned */
 };
 
 struct format {
@@ -64,7 +65,8 @@ struct format {
 	void (*root_end)(struct trace_writer *w, struct buf *out);
 	void (*tail)(struct trace_writer *w, struct buf *out);
 };
-extern const struct format format_json, format_chrome, format_jaeger, format_otlp_json, format_otlp;
+extern const struct format format_json, format_chrome, format_jaeger, format_otlp_json, format_otlp,
+	format_text;
 
 /* lanes.c */
 

@@ -1,7 +1,7 @@
 /* JSON and text. */
 #include <jansson.h>
 
-#include "test_trace.h"
+#include "test_trace_random.h"
 
 /* What a peer might call itself. */
 static const char *const hostile[] = {
@@ -383,6 +383,158 @@ static void a_full_buffer_ends_the_rendering_with_an_error(void **state)
 	}
 }
 
+/* 40 peers at once, some of which fail, then a pause in which nothing runs. */
+static struct span many_peers(struct fixture *f)
+{
+	struct span s = root_span(f, "sync.discover", "hm://a"), peer[40];
+
+	for (int i = 0; i < 40; i++)
+		peer[i] = child_span(s, "sync.peer", i == 7 ? "the longest" : "p");
+	for (uint64_t i = 0; i < 40; i++)
+		if (i != 7) {
+			clock_manual_advance(&f->clock, 10 * NS_PER_MS);
+			trace_finish(peer[i], i % 4 == 0 ? UV_ETIMEDOUT : 0, NULL);
+		}
+	clock_manual_advance(&f->clock, 610 * NS_PER_MS);
+	trace_finish(peer[7], 0, NULL);
+	clock_manual_advance(&f->clock, 500 * NS_PER_MS);
+	trace_finish(child_span(s, "store.put", "x"), 0, NULL);
+	clock_manual_advance(&f->clock, 600 * NS_PER_MS);
+	trace_finish(s, 0, NULL);
+	return s;
+}
+
+static void similar_siblings_are_one_row_and_the_longest_of_them(void **state)
+{
+	struct fixture *f = *state;
+	const char *text = waterfall_of(f, many_peers(f));
+
+	check_contains(text,
+		       "  sync.peer x40, 10 failed, p50 200 ms, max 1.00 s (37 more spans)\n");
+	check_contains(text, "the longest");
+	check_contains(text, "store.put x");
+	check_lines(text, 80);
+}
+
+static void time_that_no_child_covers_has_a_row_when_it_is_long(void **state)
+{
+	struct fixture *f = *state;
+	const char *text = waterfall_of(f, many_peers(f));
+
+	check_contains(text, "  · from +1.00 s nothing nested for 500 ms\n  store.put x");
+	check_contains(text, "  · from +1.50 s nothing nested for 600 ms\n");
+	check_contains(text, "self 1.10 s\n");
+}
+
+static void bars_are_full_on_the_critical_path_only(void **state)
+{
+	struct fixture *f = *state;
+	struct span s = root_span(f, "a", "r"), quick = child_span(s, "b", "quick"),
+		    slow = child_span(s, "c", "slow");
+
+	clock_manual_advance(&f->clock, 500);
+	trace_finish(quick, 0, NULL);
+	clock_manual_advance(&f->clock, 500);
+	trace_finish(slow, 0, NULL);
+	trace_finish(s, 0, NULL);
+	const char *text = waterfall_of(f, s);
+	const char *quick_line = strstr(text, "  b quick"), *slow_line = strstr(text, "  c slow");
+	assert_non_null(quick_line);
+	assert_memory_equal(strchr(quick_line, '|') + 1, "░░", strlen("░░"));
+	assert_memory_equal(strchr(slow_line, '|') + 1, "██", strlen("██"));
+}
+
+static void waterfalls_in_pieces_are_the_same(void **state)
+{
+	struct fixture *f = *state;
+	struct trace_query q = { .has_id = true };
+	struct trace_context c;
+	struct buf out;
+	uint64_t seed = 4;
+
+	for (int i = 0; i < 20; i++) {
+		struct span s = i == 0 ? many_peers(f) : random_tree(f, &seed, 100);
+		trace_context_of(s, &c);
+		memcpy(q.id, c.trace_id, sizeof(q.id));
+		buf_init(&out, 1 << 20);
+		CHECK_STATUS(0, trace_render(f->t, TRACE_FORMAT_TEXT, &q, &out));
+		assert_string_equal((const char *)out.data, text_of(f, &q));
+		check_lines((const char *)out.data, 80);
+		buf_fini(&out);
+	}
+}
+
+static const char *diff_of(struct fixture *f, struct span a, struct span b, bool json)
+{
+	static char text[1 << 16];
+	struct buf out;
+
+	buf_init(&out, sizeof(text) - 1);
+	CHECK_STATUS(0, trace_render_diff(f->t, a.slot, b.slot, json, &out));
+	memcpy(text, out.data, out.len);
+	text[out.len] = '\0';
+	buf_fini(&out);
+	return text;
+}
+
+static struct span slower_discovery(struct fixture *f, uint64_t dial_ns)
+{
+	struct span s = root_span(f, "sync.discover", "hm://a"), peer;
+
+	trace_stage(s, "local_sync");
+	for (int i = 0; i < 2; i++) {
+		peer = child_span(s, "sync.peer", "p");
+		trace_stage(peer, "dial");
+		clock_manual_advance(&f->clock, dial_ns);
+		trace_finish(peer, 0, NULL);
+	}
+	trace_stage(s, "dht");
+	clock_manual_advance(&f->clock, NS_PER_SEC);
+	trace_finish(s, 0, NULL);
+	return s;
+}
+
+static void a_comparison_names_the_stage_that_changed_most(void **state)
+{
+	struct fixture *f = *state;
+	struct span a = slower_discovery(f, NS_PER_SEC), b = slower_discovery(f, 3 * NS_PER_SEC);
+	const char *text = diff_of(f, a, b, false);
+
+	check_contains(text, "sync.discover hm://a: 3.00 s, then 7.00 s (+4.00 s)\n"
+			     "changed most: local_sync, +4.00 s\n");
+	check_contains(text, "  sync.peer                          2.00 s x2      6.00 s x2      "
+			     "+4.00 s\n");
+	check_contains(text, "    dial                             2.00 s x2      6.00 s x2      "
+			     "+4.00 s\n");
+	check_contains(text,
+		       "  dht                                1.00 s         1.00 s              "
+		       " =\n");
+	check_lines(text, 80);
+}
+
+static void a_comparison_is_json_too_and_tells_what_only_one_did(void **state)
+{
+	struct fixture *f = *state;
+	struct span a = slower_discovery(f, NS_PER_SEC), b = root_span(f, "sync.discover", "\xff");
+	json_t *json = json_loads(diff_of(f, a, b, true), 0, NULL), *row;
+	struct buf out;
+
+	assert_non_null(json);
+	assert_int_equal(json_int(json, "delta_ns"), -3 * (json_int_t)NS_PER_SEC);
+	assert_string_equal(json_str(json_object_get(json, "then"), "title"), "\xef\xbf\xbd");
+	row = json_array_get(json_object_get(json, "rows"), 0);
+	assert_int_equal(json_int(row, "depth"), 0);
+	assert_int_equal(json_array_size(json_object_get(json, "rows")), 5);
+	row = json_array_get(json_object_get(json, "rows"), 4);
+	assert_string_equal(json_str(row, "category"), "sync.peer");
+	assert_int_equal(json_int(row, "then_count"), 0);
+	assert_int_equal(json_int(row, "first_count"), 2);
+	json_decref(json);
+	buf_init(&out, 100);
+	CHECK_STATUS(ERR_NOT_FOUND, trace_render_diff(f->t, a.slot, 0, true, &out));
+	buf_fini(&out);
+}
+
 static void rendering_survives_oom_at_every_allocation(void **state)
 {
 	struct fixture *f = *state;
@@ -410,6 +562,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		TEST(similar_siblings_are_one_row_and_the_longest_of_them),
+		TEST(time_that_no_child_covers_has_a_row_when_it_is_long),
+		TEST(bars_are_full_on_the_critical_path_only),
+		TEST(waterfalls_in_pieces_are_the_same),
+		TEST(a_comparison_names_the_stage_that_changed_most),
+		TEST(a_comparison_is_json_too_and_tells_what_only_one_did),
 		TEST(the_waterfall_begins_with_the_stage_that_took_longest),
 		TEST(the_sentence_names_the_child_that_took_longest_in_that_stage),
 		TEST(an_active_trace_says_what_it_is_doing),
