@@ -7,8 +7,8 @@
  *
  * What goes wrong: nodes that name thousands (KRPC_NODES_MAX, SEARCH_CANDIDATES_MAX), that crowd
  * the key from one network (one per /24 or /64, unless we knew it), that claim ids nearer than the
- * network's size explains, or ids that BEP 42 forbids (asked, a few, but not counted, once most of
- * our table keeps to BEP 42). */
+ * network's size explains, or ids that BEP 42 forbids (a few are taken and asked, but not counted,
+ * once most of our table keeps to BEP 42). */
 #include "discovery/dht/core.h"
 
 #include <string.h>
@@ -33,7 +33,7 @@ struct search *search_new(struct dht *d, unsigned family, const struct dht_id *t
 	s->target = s->blur = *target;
 	s->kind = kind;
 	s->radius = table_log2_radius(t);
-	s->enforce = table_fitting_count(t) * 2 > t->count && t->count >= DHT_K;
+	s->enforce = table_enforces(t);
 	dht_random(d, &s->blur, sizeof(s->blur));
 	list_init(&s->sibling);
 	list_push_back(&d->searches, &s->node);
@@ -73,6 +73,19 @@ static bool is_crowding(const struct search *s, const struct dht_address *addr, 
 			return true;
 	}
 	return false;
+}
+
+/* Ids that BEP 42 forbids, as many as may be asked. */
+static bool is_one_unfit_too_many(const struct search *s, const struct dht_id *id,
+				  const struct dht_address *addr)
+{
+	unsigned unfit = 0;
+
+	if (!s->enforce || id == NULL || id_fits(id, addr))
+		return false;
+	for (unsigned i = 0; i < s->count; i++)
+		unfit += s->slots[s->order[i]].has_id && !s->slots[s->order[i]].fits ? 1 : 0;
+	return unfit >= SEARCH_UNFIT_MAX;
 }
 
 /* A slot for one more, farther ones giving way; -1 = it is too far itself. */
@@ -116,7 +129,7 @@ void search_add(struct search *s, const struct dht_id *id, const struct dht_addr
 	int slot;
 
 	if (dht_is_no_node(s->dht, addr) || address_index(addr) != s->family ||
-	    is_crowding(s, addr, known))
+	    is_crowding(s, addr, known) || is_one_unfit_too_many(s, id, addr))
 		return;
 	if (id != NULL &&
 	    (is_made_up(s, id) || dht_id_eq(id, &s->dht->families[s->family].table.self)))
@@ -171,7 +184,7 @@ void search_seed(struct search *s)
 	struct dht *d = s->dht;
 	struct family *f = &d->families[s->family];
 	const struct table_node *near[SEED_NODES];
-	size_t n = table_closest(&f->table, &s->target, may_answer, NULL, near, SEED_NODES);
+	size_t n = table_best(&f->table, &s->target, may_answer, NULL, near, SEED_NODES);
 
 	for (size_t i = 0; i < n; i++)
 		search_add(s, &near[i]->id, &near[i]->addr, true, 1);

@@ -72,7 +72,7 @@ static void add_nodes(struct dht *d, struct answer *a, unsigned family,
 
 	if (!d->families[family].on)
 		return;
-	n = table_closest(&d->families[family].table, target, may_name, &scope, near, DHT_K);
+	n = table_best(&d->families[family].table, target, may_name, &scope, near, DHT_K);
 	n = a->room < 16 ? 0 : MIN(n, (a->room - 16) / size);
 	for (size_t i = 0; i < n; i++) {
 		a->nodes[family][i].id = near[i]->id;

@@ -125,10 +125,9 @@ static unsigned subprefix(const struct table_node *n)
 	unsigned v = 0;
 
 	for (unsigned bit = n->shared + 1u; bit <= n->shared + (unsigned)SUBPREFIX_BITS; bit++) {
-		unsigned one =
-			bit < DHT_ID_SIZE * 8 ? (n->id.bytes[bit / 8] >> (7 - bit % 8)) & 1u : 0;
+		unsigned byte = bit < DHT_ID_SIZE * 8 ? n->id.bytes[bit / 8] : 0;
 
-		v = v << 1 | one;
+		v = v << 1 | (byte >> (7 - bit % 8) & 1u);
 	}
 	return v;
 }
@@ -364,6 +363,32 @@ size_t table_closest(const struct table *t, const struct dht_id *target, table_f
 	return count;
 }
 
+struct by_fit {
+	table_filter_fn filter;
+	void *data;
+	bool fits;
+};
+
+static bool passes_by_fit(const struct table_node *n, void *data)
+{
+	const struct by_fit *f = data;
+
+	return n->fits == f->fits && f->filter(n, f->data);
+}
+
+size_t table_best(const struct table *t, const struct dht_id *target, table_filter_fn filter,
+		  void *data, const struct table_node **ret, size_t cap)
+{
+	struct by_fit by = { filter, data, true };
+	size_t n;
+
+	if (!table_enforces(t))
+		return table_closest(t, target, filter, data, ret, cap);
+	n = table_closest(t, target, passes_by_fit, &by, ret, cap);
+	by.fits = false;
+	return n + table_closest(t, target, passes_by_fit, &by, ret + n, cap - n);
+}
+
 struct dht_id table_id_in_bucket(const struct table *t, unsigned b, const struct dht_id *random)
 {
 	struct dht_id id = t->self;
@@ -487,4 +512,9 @@ size_t table_fitting_count(const struct table *t)
 	for (size_t i = 0; i < t->count; i++)
 		n += t->nodes[i].fits ? 1 : 0;
 	return n;
+}
+
+bool table_enforces(const struct table *t)
+{
+	return t->count >= DHT_K && table_fitting_count(t) * 2 > t->count;
 }

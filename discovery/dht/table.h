@@ -73,6 +73,11 @@ typedef bool (*table_filter_fn)(const struct table_node *n, void *data);
 size_t table_closest(const struct table *t, const struct dht_id *target, table_filter_fn filter,
 		     void *data, const struct table_node **ret, size_t cap);
 
+/** The same, but once the table enforces BEP 42 those that fit come first, and the others fill up
+ * what remains. So hostile ids that crowd a place do not hide the honest ones behind them. */
+size_t table_best(const struct table *t, const struct dht_id *target, table_filter_fn filter,
+		  void *data, const struct table_node **ret, size_t cap);
+
 /* Whom to ask next to keep the table alive. */
 struct table_chore {
 	struct dht_address addr;
@@ -92,3 +97,5 @@ size_t table_bucket_count(const struct table *t, unsigned b);
 double table_log2_radius(const struct table *t);
 size_t table_good_count(const struct table *t, uint64_t now_ms);
 size_t table_fitting_count(const struct table *t);
+/** Most nodes keep to BEP 42: then those that do not come second everywhere. */
+bool table_enforces(const struct table *t);

@@ -287,9 +287,9 @@ static void save(struct dht_udp *u)
 {
 	CLEANUP(buf_fini) struct buf state;
 
+	buf_init(&state, DHT_STATE_MAX);
 	if (u->config.save == NULL || !u->loaded)
 		return;
-	buf_init(&state, DHT_STATE_MAX);
 	dht_export(u->dht, &state);
 	if (buf_err(&state) == 0)
 		u->config.save(u->config.data, state.data, state.len);

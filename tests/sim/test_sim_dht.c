@@ -1,7 +1,7 @@
 /* Networks of nodes on a virtual clock: do they find what was announced? */
 #include "tests/unit/test_util.h"
 
-#include "tests/sim/dht_world.h"
+#include "tests/sim/dht_churn.h"
 
 static void spawn(struct dht_world *w, unsigned count, unsigned nat_percent)
 {
@@ -74,11 +74,140 @@ static void a_hundred_nodes_find_every_key(void **state)
 	dht_world_free(w);
 }
 
+static void equal_seeds_give_equal_runs(void **state)
+{
+	struct dht_churn_config config = { .seed = 3,
+					   .nodes = 60,
+					   .nat_percent = 30,
+					   .loss_permille = 10,
+					   .uptime_ms = 600000,
+					   .warm_ms = 60000,
+					   .keys = 5,
+					   .lookups = 20 };
+	struct dht_churn_result a, b;
+
+	dht_churn_run(&config, &a);
+	dht_churn_run(&config, &b);
+	assert_int_equal(a.found, b.found);
+	assert_true(a.packets_per_node_s == b.packets_per_node_s);
+	assert_int_equal(a.done_ms[1], b.done_ms[1]);
+}
+
+static void churn_loss_and_nats_do_not_hide_what_was_announced(void **state)
+{
+	struct dht_churn_config config = { .seed = 4,
+					   .nodes = 250,
+					   .nat_percent = 30,
+					   .loss_permille = 10,
+					   .uptime_ms = 3600000,
+					   .warm_ms = 900000,
+					   .keys = 20,
+					   .lookups = 100 };
+	struct dht_churn_result r;
+
+	dht_churn_run(&config, &r);
+	assert_int_equal(r.announced, 20);
+	assert_in_range(r.found, 99, 100);
+	assert_in_range(r.queries[0], DHT_K, 18);
+	assert_in_range(r.done_ms[1], 1, 800);
+	assert_true(r.packets_per_node_s < 2);
+}
+
+/* Ids right next to the key, in defiance of BEP 42, answering everybody with each other. */
+static void an_eclipse_by_ids_of_ones_choice_fails(void **state)
+{
+	struct dht_churn_config config = { .seed = 5,
+					   .nodes = 150,
+					   .warm_ms = 300000,
+					   .keys = 2,
+					   .lookups = 4,
+					   .sybils = 100,
+					   .sybil_nets = 100 };
+	struct dht_churn_result r;
+
+	dht_churn_run(&config, &r);
+	assert_in_range(r.sybil_found, 95, 100);
+	assert_true(r.sybil_share < 0.2);
+}
+
+static unsigned stored_at(struct dht_world_node *n)
+{
+	struct dht_stats s;
+
+	dht_stats(n->dht, &s);
+	return (unsigned)s.stored_peers;
+}
+
+static void an_announcement_is_renewed_before_it_is_forgotten(void **state)
+{
+	struct dht_world *w = dht_world_new(&(struct dht_world_config){
+		.seed = 6, .nodes_max = 9, .rtt_lo_ms = 20, .rtt_hi_ms = 180 });
+	struct dht_id key = dht_key_of("x", 1);
+	unsigned stored = 0;
+
+	spawn(w, 9, 0);
+	dht_world_run(w, 10000);
+	CHECK_STATUS(0, dht_announce(w->nodes[3]->dht, &key, 4001));
+	for (unsigned i = 0; i < 30; i++) {
+		dht_world_run(w, 300000);
+		stored = 0;
+		for (unsigned j = 0; j < w->count; j++)
+			stored += stored_at(w->nodes[j]);
+		assert_in_range(stored, DHT_K, 9);
+		assert_true(finds(w->nodes[5], &key, &w->nodes[3]->addr, 4001));
+	}
+	dht_unannounce(w->nodes[3]->dht, &key);
+	assert_int_equal(dht_announcement_count(w->nodes[3]->dht), 0);
+	dht_world_run(w, 3600000);
+	assert_false(finds(w->nodes[5], &key, &w->nodes[3]->addr, 4001));
+	dht_world_free(w);
+}
+
+static void a_net_of_private_addresses_grows_by_itself(void **state)
+{
+	struct dht_world *w = dht_world_new(
+		&(struct dht_world_config){ .seed = 7, .nodes_max = 6, .private_net = true });
+	struct dht_id key = dht_key_of("x", 1);
+	struct dht_world_lookup look = { 0 };
+
+	spawn(w, 6, 0);
+	dht_world_run(w, 20000);
+	dht_world_look(w->nodes[1], &key, 4001, &look);
+	assert_int_equal(look.lookup.stored, 5);
+	assert_true(finds(w->nodes[4], &key, &w->nodes[1]->addr, 4001));
+	dht_world_free(w);
+}
+
+static void a_network_that_was_away_is_found_again(void **state)
+{
+	struct dht_world *w = dht_world_new(&(struct dht_world_config){
+		.seed = 8, .nodes_max = 20, .rtt_lo_ms = 20, .rtt_hi_ms = 180 });
+	struct dht_id key = dht_key_of("x", 1);
+	struct dht_world_lookup look = { 0 };
+
+	spawn(w, 20, 0);
+	dht_world_run(w, 60000);
+	dht_world_look(w->nodes[1], &key, 4001, &look);
+	w->nodes[7]->mute = true; /* its link is down for an hour */
+	dht_world_run(w, 3600000);
+	assert_string_equal(dht_state(w->nodes[7]->dht), "no UDP");
+	w->nodes[7]->mute = false;
+	dht_world_run(w, 900000);
+	assert_null(dht_state(w->nodes[7]->dht));
+	dht_world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(two_nodes_find_what_the_other_announced),
 		cmocka_unit_test(a_hundred_nodes_find_every_key),
+		cmocka_unit_test(equal_seeds_give_equal_runs),
+		cmocka_unit_test(churn_loss_and_nats_do_not_hide_what_was_announced),
+		cmocka_unit_test(an_eclipse_by_ids_of_ones_choice_fails),
+		cmocka_unit_test(an_announcement_is_renewed_before_it_is_forgotten),
+		cmocka_unit_test(a_net_of_private_addresses_grows_by_itself),
+		cmocka_unit_test(a_network_that_was_away_is_found_again),
 	};
 
 	if (base_init() < 0)
