@@ -32,7 +32,11 @@ void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env
 
 	REQUIRE(runner_on_loop(copy.runner));
 	REQUIRE(kind->state_count > 0 && kind->state_count <= OP_STATES_MAX);
-	*op = (struct op){ .env = copy, .kind = kind, .since_ms = now_ms, .live = true };
+	*op = (struct op){ .env = copy,
+			   .kind = kind,
+			   .limit_ms = copy.deadline_ms,
+			   .since_ms = now_ms,
+			   .live = true };
 	op->env.deadline_ms = MIN(copy.deadline_ms, add_saturating(now_ms, timeout_ms));
 	op->task.run = on_task;
 	op->timer.run = on_deadline;
@@ -99,6 +103,23 @@ void op_stop(struct op *op, int status)
 	op->stopping = true;
 	op_result(op, status);
 	op_defer(op);
+}
+
+void op_prolong(struct op *op, uint64_t timeout_ms)
+{
+	struct runner *r = op->env.runner;
+	uint64_t deadline_ms;
+
+	if (!op->live || op->stopping)
+		return;
+	deadline_ms = MIN(op->limit_ms, add_saturating(runner_now_ms(r), timeout_ms));
+	if (deadline_ms <= op->env.deadline_ms)
+		return;
+	op->env.deadline_ms = deadline_ms;
+	if (deadline_ms == UINT64_MAX)
+		runner_timer_stop(r, &op->timer);
+	else
+		runner_timer_start(r, &op->timer, deadline_ms);
 }
 
 bool op_stopping(const struct op *op)

@@ -55,6 +55,7 @@ struct op {
 	bool has_result;
 	bool stopping;
 	bool owns_span;	   /* env.span is its own: its states are stages of it */
+	uint64_t limit_ms; /* the deadline that its starter gave */
 	uint64_t since_ms; /* when the state was entered */
 	struct runner_task task;
 	struct runner_timer timer;
@@ -88,6 +89,10 @@ int op_status(const struct op *op);
 void op_cancel(struct op *op);
 /** The same with a reason of one's own, e.g. UV_ETIMEDOUT. */
 void op_stop(struct op *op, int status);
+/** Progress earns time: the operation's own timeout begins anew, within the deadline that its
+ * starter gave. Does nothing when it is stopping. Children keep the deadline they were started
+ * with. */
+void op_prolong(struct op *op, uint64_t timeout_ms);
 /** True from op_cancel / the deadline on: state functions look at it first and go to their closing
  * state. */
 bool op_stopping(const struct op *op);

@@ -29,6 +29,7 @@ struct background {
 	size_t target_count;
 	struct store_wants wants;
 	struct sync_wave wave;
+	uint64_t seen_bytes;
 	bool looking, waving, cut_peers;
 };
 
@@ -59,7 +60,16 @@ static void on_settled(struct sync_wave *w, uint8_t priority)
 {
 }
 
-static const struct sync_wave_events wave_events = { on_peer, on_settled, NULL };
+static void on_progress(struct sync_wave *w)
+{
+	struct background *b = w->data;
+
+	if (w->progress.bytes_downloaded > b->seen_bytes)
+		op_prolong(&b->op, BACKGROUND_TIMEOUT_MS);
+	b->seen_bytes = w->progress.bytes_downloaded;
+}
+
+static const struct sync_wave_events wave_events = { on_peer, on_settled, on_progress };
 
 static void on_wave(struct sync_wave *w, int status)
 {
@@ -85,6 +95,8 @@ static void open_span(struct background *b)
 
 static enum op_step do_look(struct background *b)
 {
+	struct op_env env;
+
 	if (b->looking && !op_stopping(&b->op))
 		return OP_WAIT;
 	if (b->looking) {
@@ -99,7 +111,9 @@ static enum op_step do_look(struct background *b)
 	open_span(b);
 	b->waving = true;
 	op_hold(&b->op);
-	sync_wave_start(&b->wave, &b->op.env, b->service->sync, &b->scope, STORE_WANT_HISTORY,
+	env = b->op.env;
+	env.deadline_ms = UINT64_MAX; /* our own timeout ends it, and moves with progress */
+	sync_wave_start(&b->wave, &env, b->service->sync, &b->scope, STORE_WANT_HISTORY,
 			&wave_events, on_wave);
 	b->wave.data = b;
 	for (size_t i = 0; i < b->target_count; i++)
@@ -152,7 +166,7 @@ static void background_tick(struct op *op)
 void background_start(struct discovery_run *run, const struct sync_target *targets, size_t count)
 {
 	struct discovery *d = run->service;
-	struct op_env env = service_env(d, BACKGROUND_TIMEOUT_MS);
+	struct op_env env = { .runner = d->runner, .deadline_ms = UINT64_MAX };
 	struct background *b = NULL;
 
 	if (d->stats.background_active < DISCOVERY_BACKGROUND_MAX && !d->closing)

@@ -151,6 +151,7 @@ static enum op_step do_peers(struct discovery_run *run)
 		return OP_WAIT;
 	run_select_peers(run);
 	run->local_since_ms = runner_now_ms(run->op.env.runner);
+	run->local_until_ms = run->local_since_ms + run->service->local_timeout_ms;
 	run->tier = DISCOVERY_AUTHORITY;
 	run_watch(run);
 	op_move(&run->op, RUN_LOCAL_SYNC);
@@ -167,7 +168,7 @@ static bool next_tier(struct discovery_run *run)
 	if (!discovery_escalate(run->progress.peers_synced_ok, run->owed, run->resolved,
 				run->exhaustive))
 		return false;
-	if (now - run->local_since_ms >= run->service->local_timeout_ms)
+	if (now >= run->local_until_ms)
 		return false;
 	while (run->tier < DISCOVERY_COLD) {
 		run->tier++;
@@ -381,7 +382,7 @@ static struct span open_span(struct discovery_run *run)
 struct discovery_run *run_start(struct discovery *d, const struct iri *iri, enum scope_kind kind,
 				const struct discovery_trigger *trigger, int *ret_err)
 {
-	struct op_env env = service_env(d, d->timeout_ms);
+	struct op_env env = { .runner = d->runner, .deadline_ms = UINT64_MAX };
 	struct discovery_run *run;
 	struct span span;
 

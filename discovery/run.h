@@ -49,7 +49,7 @@ struct discovery_run {
 	struct sync_wave wave, dht_wave;
 	struct discovery_lookup lookup;
 	struct runner_timer watch;
-	uint64_t local_since_ms;
+	uint64_t local_since_ms, local_until_ms, dht_until_ms;
 	struct sync_target leftovers[DISCOVERY_WIDTH_FULL]; /* for the background: peers that were
 							       fine, or cut because resolved */
 	size_t leftover_count;

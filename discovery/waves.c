@@ -131,9 +131,24 @@ static void on_wave_settled(struct sync_wave *w, uint8_t priority)
 	ask_again(run);
 }
 
+/* The budgets bound waiting, not transfer: bytes that arrive earn time. */
+static void prolong(struct discovery_run *run)
+{
+	uint64_t until_ms = runner_now_ms(run->op.env.runner) + DISCOVERY_PATIENCE_MS;
+
+	run->local_until_ms = MAX(run->local_until_ms, until_ms);
+	run->dht_until_ms = MAX(run->dht_until_ms, until_ms);
+	op_prolong(&run->op, DISCOVERY_PATIENCE_MS);
+}
+
 static void on_wave_progress(struct sync_wave *w)
 {
-	tell_progress(w->data);
+	struct discovery_run *run = w->data;
+	uint64_t before = run->progress.bytes_downloaded;
+
+	tell_progress(run);
+	if (run->progress.bytes_downloaded > before)
+		prolong(run);
 }
 
 static const struct sync_wave_events wave_events = { on_wave_peer, on_wave_settled,
@@ -166,11 +181,12 @@ static void on_dht_wave(struct sync_wave *w, int status)
 	wave_ended(run, w, &run->dht_waving);
 }
 
-static struct op_env bounded_env(struct discovery_run *run, uint64_t since_ms, uint64_t budget_ms)
+/* Waves are ended by us (on_watch), whose budgets move with progress. */
+static struct op_env wave_env(const struct discovery_run *run)
 {
 	struct op_env env = run->op.env;
 
-	env.deadline_ms = MIN(env.deadline_ms, since_ms + budget_ms);
+	env.deadline_ms = UINT64_MAX;
 	return env;
 }
 
@@ -183,7 +199,7 @@ static uint8_t wanted_priority(const struct discovery_run *run)
 /* Start the wave over the present tier; false when it has nobody. */
 bool run_start_tier(struct discovery_run *run)
 {
-	struct op_env env = bounded_env(run, run->local_since_ms, run->service->local_timeout_ms);
+	struct op_env env = wave_env(run);
 
 	if (candidates_count(&run->candidates, run->tier) == 0)
 		return false;
@@ -223,8 +239,7 @@ static const char *dht_state(const struct discovery *d)
 static void on_provider(struct discovery_lookup *l, const struct sync_target *target)
 {
 	struct discovery_run *run = l->data;
-	struct op_env env =
-		bounded_env(run, runner_now_ms(run->op.env.runner), run->service->dht_timeout_ms);
+	struct op_env env = wave_env(run);
 
 	if (op_stopping(&run->op) || run->op.state >= RUN_EXIT)
 		return;
@@ -262,14 +277,16 @@ static const struct discovery_lookup_events lookup_events = { on_provider, on_lo
 
 void run_start_dht(struct discovery_run *run)
 {
-	struct op_env env =
-		bounded_env(run, runner_now_ms(run->op.env.runner), run->service->dht_timeout_ms);
+	uint64_t now_ms = runner_now_ms(run->op.env.runner);
+	struct op_env env = run->op.env;
 	struct discovery_source *source = lookup_source(run->service);
 	const char *state = dht_state(run->service);
 
 	if (run->dht_started)
 		return;
 	run->dht_started = true;
+	run->dht_until_ms = now_ms + run->service->dht_timeout_ms;
+	env.deadline_ms = MIN(env.deadline_ms, run->dht_until_ms);
 	if (state != NULL || run->has_announcer) {
 		trace_mark(run->op.env.span, "DHT: %s", state != NULL ? state : "not needed");
 		return;
@@ -292,6 +309,10 @@ static void on_watch(struct runner_timer *t)
 	    now - run->local_since_ms >= DISCOVERY_DHT_HEDGE_MS &&
 	    run->progress.peers_synced_ok == 0 && dht_state(run->service) == NULL)
 		run_start_dht(run);
+	if (run->waving && now >= run->local_until_ms)
+		sync_wave_cut(&run->wave, SYNC_CUT_DEADLINE);
+	if (run->dht_waving && now >= run->dht_until_ms)
+		sync_wave_cut(&run->dht_wave, SYNC_CUT_DEADLINE);
 	runner_timer_start(run->op.env.runner, t, now + WATCH_MS);
 	op_tick(&run->op);
 }

@@ -20,10 +20,10 @@
 #include "trace/trace.h"
 
 enum {
-	SYNC_PEERS_AT_ONCE_MAX = 20, /* per wave */
-	SYNC_WAVE_PEERS_MAX = 256,   /* targets of one wave */
-	SYNC_WANTS_MAX = 1000000,    /* of one wave */
-	SYNC_PEER_TIMEOUT_MS = 120000,
+	SYNC_PEERS_AT_ONCE_MAX = 20,	   /* per wave */
+	SYNC_WAVE_PEERS_MAX = 256,	   /* targets of one wave */
+	SYNC_WANTS_MAX = 1000000,	   /* of one wave */
+	SYNC_PEER_TIMEOUT_MS = 120000,	   /* a session may go without a blob stored by its wave */
 	SYNC_ROUND_TIMEOUT_MS = 15000,	   /* one reconcile round */
 	SYNC_FETCH_BATCH_MAX = 64,	   /* hashes of one Fetch message */
 	SYNC_FETCH_WINDOW_BLOBS = 256,	   /* in flight per session */

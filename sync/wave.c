@@ -40,13 +40,24 @@ void wave_kick(struct sync_wave *w)
 	op_defer(&w->op);
 }
 
+/* The budgets bound time without progress: who waits for others profits from theirs. */
+static void prolong(struct sync_wave *w)
+{
+	uint64_t patience_ms = w->sync->config.peer_timeout_ms;
+
+	w->last_progress_ms = runner_now_ms(w->op.env.runner);
+	op_prolong(&w->op, patience_ms);
+	list_for_each(node, &w->sessions)
+		op_prolong(&list_entry(node, struct session, node)->op, patience_ms);
+}
+
 void wave_stored(struct sync_wave *w, uint64_t blobs, uint64_t bytes)
 {
 	w->stored_blobs += blobs;
 	w->progress.blobs_downloaded += blobs;
 	w->progress.bytes_downloaded += bytes;
 	if (blobs > 0)
-		w->last_progress_ms = runner_now_ms(w->op.env.runner);
+		prolong(w);
 	wave_kick(w);
 }
 
@@ -55,7 +66,7 @@ static void arrived_elsewhere(struct sync_wave *w)
 {
 	w->reload = true;
 	w->stored_blobs++;
-	w->last_progress_ms = runner_now_ms(w->op.env.runner);
+	prolong(w);
 	wave_kick(w);
 }
 

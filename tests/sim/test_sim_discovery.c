@@ -376,6 +376,29 @@ static void a_slow_stage_owns_the_wall_clock(void **state)
 	world_fini(&w);		/* checks that the stages sum to it */
 }
 
+/* 700 kB at 20 kB/s take 35 s: longer than all that a silent peer would be given. */
+static void a_slow_line_that_delivers_is_given_time(void **state)
+{
+	struct world w;
+	struct node *a, *b;
+	struct discover d;
+	struct iri iri;
+
+	world_init(&w, 17);
+	w.timeout_ms = 15000;
+	w.peer_timeout_ms = 10000;
+	a = world_node(&w);
+	b = world_node(&w);
+	world_publish(a, "/notes", notes, ARRAY_SIZE(notes));
+	CHECK_STATUS(
+		0, simnet_set_path(w.simnet, a->ip, b->ip,
+				   &(struct simnet_path){ .latency_ms = 20, .bandwidth = 20000 }));
+	iri = world_iri(a, "/notes", true);
+	CHECK_STATUS(0, world_discover(b, &iri, SCOPE_EXACT, &d));
+	assert_true(world_resolves(b, &iri, SCOPE_EXACT));
+	world_fini(&w);
+}
+
 struct resolves {
 	struct node *node;
 	struct iri iri;
@@ -493,6 +516,7 @@ int main(void)
 		cmocka_unit_test(a_discovery_may_be_cancelled_at_any_time),
 		cmocka_unit_test(a_deadline_names_the_stage_it_struck_in),
 		cmocka_unit_test(a_slow_stage_owns_the_wall_clock),
+		cmocka_unit_test(a_slow_line_that_delivers_is_given_time),
 		cmocka_unit_test(a_subscription_hears_of_an_edit_without_polling),
 		cmocka_unit_test(a_node_that_hints_at_itself_does_not_dial_itself),
 		cmocka_unit_test(a_recursive_discovery_brings_all_objects_below),

@@ -45,14 +45,19 @@ static void start_layers(struct node *n)
 					       .secret_key = n->node_secret,
 					       .agent = "sim" });
 	assert_non_null(n->net);
-	n->sync = sync_new(&(struct sync_config){
-		.runner = r, .net = n->net, .store = n->store, .trace = n->trace });
+	n->sync = sync_new(&(struct sync_config){ .runner = r,
+						  .net = n->net,
+						  .store = n->store,
+						  .trace = n->trace,
+						  .peer_timeout_ms = n->world->peer_timeout_ms });
 	assert_non_null(n->sync);
-	n->discovery = discovery_new(&(struct discovery_config){ .runner = r,
-								 .net = n->net,
-								 .store = n->store,
-								 .sync = n->sync,
-								 .trace = n->trace });
+	n->discovery =
+		discovery_new(&(struct discovery_config){ .runner = r,
+							  .net = n->net,
+							  .store = n->store,
+							  .sync = n->sync,
+							  .trace = n->trace,
+							  .timeout_ms = n->world->timeout_ms });
 	assert_non_null(n->discovery);
 	sync_set_listener(n->sync, discovery_sync_listener(), n->discovery);
 }

@@ -28,6 +28,7 @@ struct node {
 struct world {
 	struct manual_loop loop;
 	struct simnet *simnet;
+	uint64_t timeout_ms, peer_timeout_ms; /* of nodes made from now on; 0 = the defaults */
 	struct node nodes[WORLD_NODES_MAX];
 	size_t count;
 };

@@ -553,6 +553,29 @@ static void misuse_aborts(void **state)
 	check_aborts(leave_it, NULL, "operation test.sample in state waiting");
 }
 
+static void progress_earns_time_and_never_costs_any(void **state)
+{
+	struct sample s;
+
+	start(&s, 5);
+	op_prolong(&s.op, 3); /* earlier than it has: stays */
+	assert_int_equal(op_left_ms(&s.op), 5);
+	op_prolong(&s.op, 50);
+	assert_int_equal(op_left_ms(&s.op), 50);
+	check_ends_with(0);
+	called = 0;
+	start(&s, 5);
+	s.op.limit_ms = runner_now_ms(&loop.runner) + 7; /* the starter's deadline is kept */
+	op_prolong(&s.op, 50);
+	assert_int_equal(op_left_ms(&s.op), 7);
+	check_ends_with(UV_ETIMEDOUT);
+	called = 0;
+	start(&s, 5);
+	op_cancel(&s.op);
+	op_prolong(&s.op, 50);
+	check_ends_with(UV_ECANCELED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -565,6 +588,7 @@ int main(void)
 		cmocka_unit_test_setup(the_deadline_ends_it_with_etimedout, setup),
 		cmocka_unit_test_setup(the_deadline_is_the_earlier_of_both_and_saturates, setup),
 		cmocka_unit_test_setup(a_deadline_in_the_past_is_known_to_the_first_tick, setup),
+		cmocka_unit_test_setup(progress_earns_time_and_never_costs_any, setup),
 		cmocka_unit_test_setup(the_first_result_wins, setup),
 		cmocka_unit_test_setup(the_callback_may_restart_it, setup),
 		cmocka_unit_test_setup(the_callback_may_free_it, setup),
