@@ -49,9 +49,9 @@ static inline void figures_add(struct figures *f, uint64_t end_ns, uint64_t ns,
 
 	s->end_ns = end_ns;
 	s->word = ns << 2 | class;
-	f->count[class]++;
-	f->sum_ns[class] += ns;
-	f->max_ns[class] = MAX(f->max_ns[class], ns);
+	f->of[class].count++;
+	f->of[class].sum_ns += ns;
+	f->of[class].max_ns = MAX(f->of[class].max_ns, ns);
 	if (class == SAMPLE_OK) {
 		uint32_t *count = &f->buckets[bucket_of(ns)];
 		*count += *count != UINT32_MAX;

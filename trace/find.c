@@ -17,7 +17,7 @@
 enum {
 	LIMIT_DEFAULT = 20,
 	/* What a step may cost, in units of about 10 ns. */
-	STEP_COST = 50000,
+	STEP_COST = 35000,
 	COST_ROOT = 1,
 	COST_SPAN = 8,
 	COST_PART = 3,

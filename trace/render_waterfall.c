@@ -47,22 +47,27 @@ struct waterfall {
 
 /* The child that was busy longest inside the root's longest stage: where to look next. */
 struct culprit {
-	struct trace *t;
 	uint64_t start_ns, end_ns, overlap_ns; /* the stage, absolute */
 	struct trace_span_view child;
 };
 
-static bool find_culprit(void *data, const struct trace_span_view *s)
+static void find_culprit(struct waterfall *w, struct culprit *c)
 {
-	struct culprit *c = data;
-	uint64_t start = MAX(s->start_ns, c->start_ns),
-		 end = MIN(s->start_ns + s->duration_ns, c->end_ns);
+	uint64_t now = w->root.start_ns + w->root.duration_ns;
+	const struct node *found = NULL;
 
-	if (s->depth == 1 && end > start && end - start > c->overlap_ns) {
-		c->overlap_ns = end - start;
-		c->child = *s;
+	for (uint32_t slot = node_at(w->t, w->root.slot)->first_child; slot != 0;) {
+		const struct node *n = node_at(w->t, slot);
+		uint64_t start = MAX(n->start_ns, c->start_ns),
+			 end = MIN(n->start_ns + node_duration_ns(n, now), c->end_ns);
+		if (end > start && end - start > c->overlap_ns) {
+			c->overlap_ns = end - start;
+			found = n;
+		}
+		slot = n->next_sibling;
 	}
-	return true;
+	if (found != NULL)
+		view_fill(w->t, found, now, &c->child);
 }
 
 /* The longest single stretch of a stage. */
@@ -82,15 +87,14 @@ static void stage_stretch(struct trace *t, const struct trace_span_view *s, cons
 
 static void write_culprit(struct waterfall *w, const char *stage)
 {
-	struct culprit c = { .t = w->t,
-			     .start_ns = w->root.start_ns,
+	struct culprit c = { .start_ns = w->root.start_ns,
 			     .end_ns = w->root.start_ns + w->root.duration_ns };
 	struct stage_total totals[TOTALS_MAX];
 	char duration[TEXT_DURATION_SIZE];
 
 	if (stage != NULL)
 		stage_stretch(w->t, &w->root, stage, &c);
-	trace_walk(w->t, w->root.slot, find_culprit, &c);
+	find_culprit(w, &c);
 	if (c.overlap_ns == 0)
 		return;
 	text_duration(duration, c.child.duration_ns);
@@ -147,31 +151,19 @@ static void write_sentence(struct waterfall *w)
 
 /* ---- The table ---- */
 
-struct tree_counts {
-	unsigned spans, open, failed;
-};
-
-static bool count_span(void *data, const struct trace_span_view *s)
-{
-	struct tree_counts *c = data;
-
-	c->spans++;
-	c->open += !s->finished;
-	c->failed += s->finished && s->status != 0;
-	return true;
-}
-
 static void write_head(struct waterfall *w)
 {
 	char id[TRACE_ID_HEX_SIZE] = { 0 }, time[TEXT_TIME_SIZE], size[TEXT_DURATION_SIZE];
-	struct tree_counts counts = { 0 };
+	const struct node *root = node_at(w->t, w->root.slot);
+	unsigned failed = 0;
 
 	hex_write(id, w->root.trace_id, sizeof(w->root.trace_id));
 	text_time(time, w->root.start_wall_ns);
-	trace_walk(w->t, w->root.slot, count_span, &counts);
+	for (const struct node *n = root; n != NULL; n = tree_next(w->t, n))
+		failed += n->status != 0;
 	buf_printf(w->out, "trace %s  %.23sZ\n", id, time);
-	buf_printf(w->out, "%u span%s, %u failed, %u open", counts.spans,
-		   counts.spans == 1 ? "" : "s", counts.failed, counts.open);
+	buf_printf(w->out, "%u span%s, %u failed, %u open", root->tree.node_count,
+		   root->tree.node_count == 1 ? "" : "s", failed, root->tree.open_count);
 	if (w->root.has_parent) {
 		hex_write(id, w->root.parent_id, sizeof(w->root.parent_id));
 		buf_printf(w->out, ", asked for by span %.16s elsewhere", id);

@@ -32,13 +32,13 @@ static void lifetime_quantiles(const struct figures *f, struct trace_lifetime *r
 		size_t rank = nearest_rank(total, percents[i]);
 		while (below + f->buckets[bucket] <= rank)
 			below += f->buckets[bucket++];
-		*result[i] = MIN(bucket_middle_ns(bucket), f->max_ns[SAMPLE_OK]);
+		*result[i] = MIN(bucket_middle_ns(bucket), f->of[SAMPLE_OK].max_ns);
 	}
-	ret->succeeded = f->count[SAMPLE_OK];
-	ret->errored = f->count[SAMPLE_ERRORED];
-	ret->cancelled = f->count[SAMPLE_CANCELLED];
-	ret->max_ns = f->max_ns[SAMPLE_OK];
-	ret->sum_ns = f->sum_ns[SAMPLE_OK];
+	ret->succeeded = f->of[SAMPLE_OK].count;
+	ret->errored = f->of[SAMPLE_ERRORED].count;
+	ret->cancelled = f->of[SAMPLE_CANCELLED].count;
+	ret->max_ns = f->of[SAMPLE_OK].max_ns;
+	ret->sum_ns = f->of[SAMPLE_OK].sum_ns;
 }
 
 /* The durations of those that failed, with one place for each at the end of the scratch words. */
@@ -172,7 +172,8 @@ size_t trace_stats_stages(struct trace *t, const char *category, struct trace_st
 		if (f == NULL)
 			continue;
 		size_t k = count++;
-		for (; k > 0 && f->sum_ns[SAMPLE_OK] > sorted[k - 1]->sum_ns[SAMPLE_OK]; k--) {
+		for (; k > 0 && f->of[SAMPLE_OK].sum_ns > sorted[k - 1]->of[SAMPLE_OK].sum_ns;
+		     k--) {
 			sorted[k] = sorted[k - 1];
 			stage[k] = stage[k - 1];
 		}

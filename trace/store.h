@@ -233,8 +233,10 @@ enum {
 struct figures {
 	uint32_t capacity; /* power of two */
 	uint32_t next;	   /* samples taken; the latest `capacity` are there */
-	uint64_t count[SAMPLE_CLASSES], sum_ns[SAMPLE_CLASSES], max_ns[SAMPLE_CLASSES];
 	uint32_t *buckets; /* of those that succeeded */
+	struct {
+		uint64_t count, sum_ns, max_ns;
+	} of[SAMPLE_CLASSES];
 	struct sample samples[];
 };
 

@@ -9,8 +9,8 @@
 #include "trace/store.h"
 
 enum {
-	PIECE_BYTES = 48 << 10, /* a piece ends when it has grown beyond; some 0.5 ms of work */
-	PIECE_SPANS = 400
+	PIECE_BYTES = 32 << 10, /* a piece ends when it has grown beyond; some 0.5 ms of work */
+	PIECE_SPANS = 250
 };
 
 /* Where an export draws spans so that they nest, one list per lane. */

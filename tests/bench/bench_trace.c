@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/mem.h"
 #include "trace/trace.h"
 
 enum { ROUNDS = 21, FILL = 200000 };
@@ -155,6 +156,111 @@ static void run_json(unsigned count)
 	}
 }
 
+/* ---- The longest a reader holds the loop, in µs of CPU time ---- */
+
+static void print_longest(const char *name, uint64_t longest_ns)
+{
+	printf("%-44s %9.1f µs\n", name, (double)longest_ns / 1000);
+}
+
+static void longest_step(const char *name, const struct trace_query *q)
+{
+	struct trace_find *f = mem_alloc(sizeof(*f));
+	uint64_t longest = 0;
+	bool done = false;
+
+	REQUIRE(f != NULL);
+	trace_find_begin(f, t, q);
+	while (!done) {
+		uint64_t start = cpu_ns();
+		done = trace_find_step(f);
+		longest = MAX(longest, cpu_ns() - start);
+	}
+	mem_free(f);
+	print_longest(name, longest);
+}
+
+static void longest_piece(const char *name, enum trace_format format)
+{
+	struct trace_writer *w = trace_writer_new(t, format, &(struct trace_query){ .limit = 250 });
+	uint64_t longest = 0;
+	struct buf out;
+
+	buf_init(&out, 64 << 20);
+	for (int rc = 1; rc > 0;) {
+		uint64_t start = cpu_ns();
+		rc = trace_writer_next(w, &out);
+		longest = MAX(longest, cpu_ns() - start);
+		buf_clear(&out);
+	}
+	buf_fini(&out);
+	trace_writer_free(w);
+	print_longest(name, longest);
+}
+
+static void fill_with_trees(void)
+{
+	for (int i = 0; i < 30000; i++) {
+		struct span s = trace_root(t, "bench.root", "hm://z6Mkabc/notes", 18, NULL);
+		trace_stage(s, "dial");
+		for (int k = 0; k < 3; k++)
+			trace_mark(s, "local peers: %u found, %d synced ok", 3u, k);
+		trace_finish(s, 0, NULL);
+	}
+	struct span root = trace_root(t, "bench.large", "large", 5, NULL);
+	for (int i = 1; i < TRACE_SPANS_PER_ROOT_MAX; i++) {
+		struct span s = trace_child(root, "bench.child", "c", 1);
+		trace_mark(s, "round %d", i);
+		trace_finish(s, 0, NULL);
+	}
+	trace_finish(root, 0, NULL);
+}
+
+static void bench_slices(void)
+{
+	t = trace_new(NULL, &clock_system);
+	fill_with_trees();
+	printf("\n%-44s\n", "longest turn of a reader, full store");
+	longest_step("search", &(struct trace_query){ 0 });
+	longest_step("text search", &(struct trace_query){ .text = "nowhere to be found" });
+	longest_step(
+		"search for a stage",
+		&(struct trace_query){ .stages = { { "dial", 4, NS_PER_SEC } }, .stage_count = 1 });
+	longest_piece("JSON", TRACE_FORMAT_JSON);
+	longest_piece("Chrome", TRACE_FORMAT_CHROME);
+	longest_piece("Jaeger", TRACE_FORMAT_JAEGER);
+	longest_piece("OTLP JSON", TRACE_FORMAT_OTLP_JSON);
+	longest_piece("OTLP protobuf", TRACE_FORMAT_OTLP);
+	longest_piece("text", TRACE_FORMAT_TEXT);
+	uint64_t longest = 0;
+	for (int i = 0; i < 200000; i++) {
+		uint64_t start = cpu_ns();
+		trace_finish(trace_root(t, "bench.root", "title", 5, NULL), 0, NULL);
+		longest = MAX(longest, cpu_ns() - start);
+	}
+	print_longest("writer, evicting 10,000 spans meanwhile", longest);
+	t = trace_free(t);
+}
+
+static struct span work_a, work_b;
+
+static void run_work(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		(void)trace_work(t, i % 2 ? work_a : work_b);
+}
+
+static void bench_cpu(void)
+{
+	t = trace_new(NULL, &clock_system);
+	work_a = trace_root(t, "a", "a", 1, NULL);
+	work_b = trace_root(t, "b", "b", 1, NULL);
+	measure("change of span, CPU off", 1000000, run_work);
+	if (trace_cpu_start(t) != TRACE_CPU_OFF)
+		measure("change of span, CPU exact", 1000000, run_work);
+	t = trace_free(t);
+}
+
 static void bench_writing(void)
 {
 	t = trace_new(NULL, &clock_system);
@@ -206,5 +312,8 @@ int main(int argc, char **argv)
 	printf("%-28s %10s %10s\n", "ns of CPU", "median", "least");
 	bench_writing();
 	bench_reading();
+	bench_cpu();
+	if (*wanted == '\0')
+		bench_slices();
 	return 0;
 }
