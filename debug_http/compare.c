@@ -237,6 +237,7 @@ static bool write_some(struct traces_page *p)
 				       "was written.</p>\n");
 		return true;
 	}
+	p->pause = true;
 	switch (p->next++) {
 	case 0: write_roots(p, sides); return false;
 	case 1: trace_walk(p->trace, p->roots[0].slot, add_span, &walk); return false;

@@ -92,6 +92,7 @@ static void write_slowest(struct traces_page *p)
 		buf_write_str(out, ", <b>");
 		(void)stage_write_longest(out, p->trace, p->palette, &s);
 		buf_write_str(out, "</b>");
+		verdict_write_inner(p, &s);
 	}
 	buf_write_str(out, ".</p>\n");
 }
@@ -152,11 +153,13 @@ static void write_most(struct traces_page *p, const struct trace_span_view *s)
 			buf_write_str(out, ", ");
 			axis_write_share(out, sums[0].ns, s->duration_ns);
 			buf_write_str(out, " of the time");
+			verdict_write_inner(p, s);
 			return;
 		}
 		buf_write_str(out, ", ");
 	}
-	(void)stage_write_longest(out, p->trace, p->palette, s);
+	if (stage_write_longest(out, p->trace, p->palette, s))
+		verdict_write_inner(p, s);
 }
 
 static void write_where(struct traces_page *p, const struct trace_span_view *s)
@@ -268,6 +271,7 @@ static void write_head(struct traces_page *p)
 
 static bool write_some(struct traces_page *p)
 {
+	p->pause = p->step != LIST_ROWS;
 	switch (p->step) {
 	case LIST_FIND_ACTIVE:
 		if (!find_active(p))

@@ -14,7 +14,6 @@ enum {
 	BOTTOM = 98,
 	COLUMNS = 250,
 	ROWS = 30,
-	LEFT = 5, /* percent, for the numbers */
 	TIME_TICKS_MAX = 6,
 	DECADES_MAX = 9,
 	DOTS_SMALL_MAX = 90 /* on a page that shows few traces */
@@ -42,7 +41,7 @@ static double height_of(const struct scatter *s, double log_ns)
 static void write_place(struct scatter *s, const char *attribute, uint64_t at_ns)
 {
 	buf_printf(&s->p->out, " %s=\"%.1f%%\"", attribute,
-		   LEFT + (double)at_ns * (99 - LEFT) / (double)s->axis.length_ns);
+		   (double)at_ns * 99.3 / (double)s->axis.length_ns);
 }
 
 /* Whole decades around what there is, and where time begins. */
@@ -70,8 +69,8 @@ static void write_decades(struct scatter *s)
 		double y = height_of(s, d);
 
 		buf_printf(out,
-			   "<line class=\"grid\" x1=\"5%%\" x2=\"100%%\" y1=\"%.0f\" y2=\"%.0f\"/>"
-			   "<text x=\"0\" y=\"%.0f\">",
+			   "<line class=\"grid\" x2=\"100%%\" y1=\"%.0f\" y2=\"%.0f\"/>"
+			   "<text x=\"-54\" y=\"%.0f\">",
 			   y, y, y + 4);
 		page_write_duration(out, (uint64_t)(pow(10, d) + 0.5));
 		buf_write_str(out, "</text>");
@@ -83,7 +82,7 @@ static void write_times(struct scatter *s)
 	uint64_t step = axis_step(s->axis.length_ns, TIME_TICKS_MAX);
 	struct buf *out = &s->p->out;
 
-	buf_write_str(out, "<text class=\"last\" x=\"99.5%\" y=\"112\">now</text>");
+	buf_write_str(out, "<text class=\"last\" x=\"100%\" y=\"112\">now</text>");
 	for (uint64_t ago = step; ago < s->axis.length_ns; ago += step) {
 		buf_write_str(out, "<text class=\"mid\" y=\"112\"");
 		write_place(s, "x", s->axis.length_ns - ago);

@@ -97,9 +97,11 @@ static void write_slice(struct traces_page *p)
 	bool done = false, wait;
 
 	p->now_ns = clock_now_ns(p->runner->clock);
+	p->pause = false;
 	do
 		done = write_piece(p);
-	while (!done && p->out.len < HTTP_WRITE_HIGH && clock_now_ns(&clock_system) < until_ns);
+	while (!done && !p->pause && p->out.len < HTTP_WRITE_HIGH / 4 &&
+	       clock_now_ns(&clock_system) < until_ns);
 	if (buf_err(&p->out) != 0) {
 		end(p, false);
 		return;
@@ -146,7 +148,7 @@ static void begin(struct traces_page *p)
 {
 	http_reply_begin(p->r, 200, "text/html; charset=utf-8");
 	http_request_on_drain(p->r, on_drain, p);
-	write_slice(p);
+	runner_defer(p->runner, &p->task); /* finding out what to show took its time already */
 }
 
 /* ---- Which page ---- */

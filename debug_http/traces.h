@@ -20,8 +20,8 @@
 
 enum {
 	TRACES_LIST_MAX = 250,
-	TRACES_ACTIVE_MAX = 10,	   /* listed before the others */
-	TRACES_SLICE_NS = 1000000, /* of work per loop turn */
+	TRACES_ACTIVE_MAX = 10,	  /* listed before the others */
+	TRACES_SLICE_NS = 500000, /* of work per loop turn; sending what came of it takes as long */
 	TRACES_ITEM_MAX = 4 << 20, /* bytes of HTML between two writes */
 	TRACES_SPANS_MAX = 2000,   /* drawn of one trace */
 	TRACES_MARKS_MAX = 200,	   /* listed of one span */
@@ -184,6 +184,7 @@ struct traces_page {
 	struct trace_stats stats[TRACE_CATEGORIES_MAX];
 	size_t stats_count;
 	enum traces_phase phase;
+	bool pause; /* what was done last was long: the loop has its turn first */
 	struct buf out;
 	/* waterfall.c, of the root that is being drawn */
 	struct trace_span_view root;
@@ -223,6 +224,9 @@ enum { TITLE_IN_SENTENCE = 40 /* bytes */ };
 void span_write_name(struct buf *out, const struct trace_span_view *s, size_t most);
 void span_write_href(struct buf *out, const uint8_t span_id[8]);
 void verdict_write(struct traces_page *p);
+/** " › sync.peer: 64 % in fetch (20.4 ms)": who was at work in a root's longest stage, if somebody
+ * was. */
+void verdict_write_inner(struct traces_page *p, const struct trace_span_view *root);
 
 /* details.c */
 void details_write_stages(struct traces_page *p, const struct trace_span_view *s);

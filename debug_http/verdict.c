@@ -26,54 +26,83 @@ void span_write_href(struct buf *out, const uint8_t span_id[8])
 	page_write_hex(out, span_id, 8);
 }
 
-/* The root's longest stretch in its longest stage. */
-static void longest_stretch(struct traces_page *p, struct stretch *ret)
+/* ---- Who was at work in the longest stage ---- */
+
+struct culprit {
+	struct stretch within;
+	uint64_t overlap_ns;
+	uint32_t seen;
+	struct trace_span_view child;
+};
+
+/* A root's longest stretch in its longest stage. */
+static struct stretch longest_stretch(struct trace *t, const struct trace_span_view *root)
 {
+	struct stretch ret = { 0, root->start_ns, root->start_ns + root->duration_ns };
 	struct stage_sum sums[STAGE_SUMS_MAX];
 	struct trace_stage_view stage;
 	uint64_t longest = 0;
 
-	*ret = (struct stretch){ 0, p->root.start_ns, p->root.start_ns + p->root.duration_ns };
-	if (stage_sums(p->trace, &p->root, sums) == 0)
-		return;
-	for (uint32_t i = 0; trace_stage_at(p->trace, &p->root, i, &stage); i++) {
+	if (stage_sums(t, root, sums) == 0)
+		return ret;
+	for (uint32_t i = 0; trace_stage_at(t, root, i, &stage); i++) {
 		if (stage.name == sums[0].name && stage.duration_ns > longest) {
 			longest = stage.duration_ns;
-			ret->start_ns = p->root.start_ns + stage.start_ns;
-			ret->end_ns = ret->start_ns + longest;
+			ret.start_ns = root->start_ns + stage.start_ns;
+			ret.end_ns = ret.start_ns + longest;
 		}
 	}
+	return ret;
 }
 
-/* The child that was at work longest within the stretch, or STORY_NONE. */
-static uint32_t find_culprit(const struct story *s, const struct stretch *within)
+static bool measure_overlap(void *data, const struct trace_span_view *s)
 {
-	uint32_t found = STORY_NONE;
-	uint64_t longest = 0;
+	struct culprit *c = data;
+	uint64_t start = MAX(s->start_ns, c->within.start_ns);
+	uint64_t end = MIN(s->start_ns + s->duration_ns, c->within.end_ns);
 
-	for (uint32_t i = s->spans[0].first_child; i != STORY_NONE; i = s->spans[i].next_sibling) {
-		uint64_t start = MAX(s->spans[i].start_ns, within->start_ns);
-		uint64_t end = MIN(s->spans[i].end_ns, within->end_ns);
-
-		if (end > start && end - start > longest) {
-			longest = end - start;
-			found = i;
-		}
+	if (s->depth == 1 && end > start && end - start > c->overlap_ns) {
+		c->overlap_ns = end - start;
+		c->child = *s;
 	}
-	return found;
+	return ++c->seen < TRACES_SPANS_MAX;
+}
+
+/* The child that was at work longest in the root's longest stage; false when there is none. */
+static bool find_culprit(struct trace *t, const struct trace_span_view *root,
+			 struct trace_span_view *ret)
+{
+	struct culprit c = { 0 };
+
+	if (root->child_count == 0)
+		return false;
+	c.within = longest_stretch(t, root);
+	trace_walk(t, root->slot, measure_overlap, &c);
+	*ret = c.child;
+	return c.overlap_ns > 0;
+}
+
+void verdict_write_inner(struct traces_page *p, const struct trace_span_view *root)
+{
+	struct trace_span_view child;
+	struct buf *out = &p->out;
+
+	if (!find_culprit(p->trace, root, &child))
+		return;
+	buf_write_str(out, " › ");
+	page_write_text(out, child.category);
+	if (child.stage_count == 0)
+		return;
+	buf_write_str(out, ": ");
+	(void)stage_write_longest(out, p->trace, p->palette, &child);
 }
 
 static void write_culprit(struct traces_page *p)
 {
-	const struct story *s = p->story;
 	struct trace_span_view child;
 	struct buf *out = &p->out;
-	struct stretch within;
-	uint32_t i;
 
-	longest_stretch(p, &within);
-	i = find_culprit(s, &within);
-	if (i == STORY_NONE || !trace_look(p->trace, s->spans[i].slot, s->spans[i].span_id, &child))
+	if (!find_culprit(p->trace, &p->root, &child))
 		return;
 	buf_write_str(out, "<br/>Longest in it: <a href=\"");
 	span_write_href(out, child.span_id);
@@ -87,6 +116,8 @@ static void write_culprit(struct traces_page *p)
 	}
 	buf_write_str(out, ".");
 }
+
+/* ---- The critical path ---- */
 
 /* How long each category is on the critical path. */
 static size_t path_sums(const struct story *s, struct stage_sum ret[PATH_CATEGORIES_MAX])

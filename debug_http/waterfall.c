@@ -375,6 +375,7 @@ static bool write_some(struct traces_page *p)
 			p->next++;
 			return false;
 		}
+		p->pause = true;
 		if (!begin_root(p))
 			p->next = p->count; /* out of memory: what is there is there */
 		return false;
@@ -384,6 +385,7 @@ static bool write_some(struct traces_page *p)
 		return false;
 	}
 	end_root(p);
+	p->pause = true;
 	p->next++;
 	return false;
 }

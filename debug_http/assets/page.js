@@ -471,7 +471,7 @@ Live.prototype.show = function (t) {
 	}
 	row.className = t.finished ? "" : "fresh";
 	row.replaceChildren(this.what(t), this.cell("", this.outcome(t)),
-		this.cell("n age", new Date(t.started_ms).toLocaleTimeString()),
+		this.cell("n", new Date(t.started_ms).toLocaleTimeString()),
 		this.cell("n took", duration(t.duration_ns)), this.where(t));
 	while (this.body.rows.length > Live.ROWS_MAX) {
 		delete this.seen[this.body.lastElementChild.dataset.span];

@@ -74,7 +74,7 @@ test("the list tells in words which stage took the time", async () => {
 	const page = await open(LIST);
 	const verdict = await page.locator(".verdict").innerText();
 
-	assert.match(verdict, /^Slowest of the last 15 minutes: sync\.discover .* took 6\.73 s, 66 % in\s*dht \(4\.42 s\)\.$/);
+	assert.match(verdict, /^Slowest of the last 15 minutes: sync\.discover .* took 6\.73 s, 66 % in\s*dht \(4\.42 s\) › dht\.lookup: 90 % in\s*lookup \(4\.00 s\)\.$/);
 	assert.match(await page.locator("#active + table .most").first().innerText(), /^now in\s*dht for /);
 	assert.match(await page.locator("#traces + table .most").first().innerText(), /66 % in\s*dht \(4\.42 s\)/);
 	await close(page);
