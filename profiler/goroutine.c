@@ -116,7 +116,7 @@ const char *thread_state(const struct dumped_thread *t)
 
 /* ---- Counting ---- */
 
-int goroutine_count(struct stacks *out, const struct dump *d, const struct tasks *t, int sign)
+int snapshot_count(struct stacks *out, const struct dump *d, const struct tasks *t, int sign)
 {
 	for (unsigned i = 0; i < d->count; i++) {
 		const struct dumped_thread *thread = &d->threads[i];

@@ -27,19 +27,22 @@ struct tasks {
 int tasks_snapshot(struct tasks *ret, const struct runner *r);
 void tasks_fini(struct tasks *t);
 
+/* No function of ours may have a name that starts with "goroutine": it would stand at the start of
+ * a line of the text, where readers take it for the header of a block. */
+
 /** Count all threads and tasks, times `sign`, into `out`. On a worker. */
-int goroutine_count(struct stacks *out, const struct dump *d, const struct tasks *t, int sign);
+int snapshot_count(struct stacks *out, const struct dump *d, const struct tasks *t, int sign);
 /** Where all threads so far were created, times `sign`. */
 void threadcreate_count(struct stacks *out, int sign);
 
 /** Blocks as Go's debug=2 prints them; with `notes`, lines for people in between (debug=3). Inside
  * a symbol session. */
-void goroutine_write_blocks(struct buf *out, const struct dump *d, const struct tasks *t,
-			    bool notes);
+void snapshot_write_blocks(struct buf *out, const struct dump *d, const struct tasks *t,
+			   bool notes);
 /** Two lines per frame, as in the blocks. Inside a symbol session. */
 void frames_write(struct buf *out, const uintptr_t *pcs, unsigned n);
 /** "goroutine 17 [IO wait]" lines behind a '#', for a comment of the binary form. */
-void goroutine_write_list(struct buf *out, const struct dump *d, const struct tasks *t);
+void snapshot_write_list(struct buf *out, const struct dump *d, const struct tasks *t);
 /** Go's debug=1: `name profile: total n`, records. Inside a symbol session. */
 void count_profile_write(struct buf *out, const char *name, const char *what_key,
 			 const struct stacks *stacks);

@@ -134,8 +134,7 @@ static void write_task(struct buf *out, const struct task *t, bool notes)
 	frames_write(out, &t->pc, 1);
 }
 
-void goroutine_write_blocks(struct buf *out, const struct dump *d, const struct tasks *t,
-			    bool notes)
+void snapshot_write_blocks(struct buf *out, const struct dump *d, const struct tasks *t, bool notes)
 {
 	for (unsigned i = 0; i < d->count; i++) {
 		if (i > 0)
@@ -148,7 +147,7 @@ void goroutine_write_blocks(struct buf *out, const struct dump *d, const struct 
 	}
 }
 
-void goroutine_write_list(struct buf *out, const struct dump *d, const struct tasks *t)
+void snapshot_write_list(struct buf *out, const struct dump *d, const struct tasks *t)
 {
 	unsigned left = LISTED_MAX;
 

@@ -164,7 +164,7 @@ static int count_now(struct capture_work *w, const struct dump *d, int sign)
 	struct goroutine_work *g = w->goroutine;
 
 	if (w->request.kind == PROFILER_GOROUTINE)
-		return goroutine_count(&g->stacks, d, &g->tasks, sign);
+		return snapshot_count(&g->stacks, d, &g->tasks, sign);
 	threadcreate_count(&g->stacks, sign);
 	return g->stacks.dropped > 0 ? UV_ENOMEM : 0;
 }
@@ -198,13 +198,13 @@ static void write_text(struct capture_work *w, const struct dump *d, struct buf 
 	bool goroutine = w->request.kind == PROFILER_GOROUTINE;
 
 	if (goroutine && w->request.debug >= 2) {
-		goroutine_write_blocks(out, d, &g->tasks, w->request.debug > 2);
+		snapshot_write_blocks(out, d, &g->tasks, w->request.debug > 2);
 		return;
 	}
 	count_profile_write(out, profile_name(w), "state", &g->stacks);
 	if (goroutine) {
 		buf_write_str(out, "--- goroutines ---\n");
-		goroutine_write_blocks(out, d, &g->tasks, false);
+		snapshot_write_blocks(out, d, &g->tasks, false);
 		buf_write_str(out, "\n");
 	}
 	memory_map_write(out);
@@ -247,7 +247,7 @@ static int write_count(struct capture_work *w, struct buf *out)
 			write_text(w, &d, out);
 		else if (rc == 0 && w->request.kind == PROFILER_GOROUTINE &&
 			 w->request.seconds == 0)
-			goroutine_write_list(&list, &d, &w->goroutine->tasks);
+			snapshot_write_list(&list, &d, &w->goroutine->tasks);
 		symbols_end();
 	}
 	if (rc == 0 && w->request.debug == 0)

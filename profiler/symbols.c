@@ -216,7 +216,7 @@ static Dwarf_Die *find_unit(Dwfl_Module *mod, uintptr_t pc, Dwarf_Addr *ret_bias
 
 static void read_dwarf(Dwfl_Module *mod, uintptr_t pc, struct found *f)
 {
-	Dwfl_Line *at = dwfl_module_getsrc(mod, pc);
+	Dwarf_Line *at;
 	Dwarf_Die *cu, *inner = NULL, *chain = NULL;
 	const char *file = NULL;
 	Dwarf_Addr bias;
@@ -225,8 +225,9 @@ static void read_dwarf(Dwfl_Module *mod, uintptr_t pc, struct found *f)
 	cu = find_unit(mod, pc, &bias);
 	if (cu == NULL)
 		return;
-	if (at != NULL)
-		file = dwfl_lineinfo(at, NULL, &line, NULL, NULL, NULL);
+	at = dwarf_getsrc_die(cu, pc - bias);
+	if (at != NULL && dwarf_lineno(at, &line) == 0)
+		file = dwarf_linesrc(at, NULL, NULL);
 	file = clean_path(comp_dir(cu), file);
 	n = dwarf_getscopes(cu, pc - bias, &inner);
 	if (n > 0)

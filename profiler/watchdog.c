@@ -204,7 +204,7 @@ static void print_stacks(void)
 	if (dump_threads(&d) == 0 && modules_add(&modules) == 0) {
 		symbols_begin(&modules);
 		buf_write_str(&out, "SIGQUIT: all threads\n\n");
-		goroutine_write_blocks(&out, &d, &none, true);
+		snapshot_write_blocks(&out, &d, &none, true);
 		symbols_end();
 		buf_write_str(&out, "\n");
 		write_all(out.data, out.len);
