@@ -179,6 +179,10 @@ static void a_large_tree_is_given_back_in_small_slices(void **state)
 	assert_false(trace_context_of(root, &c) || trace_context_of(inner[0], &c) ||
 		     trace_context_of(inner[1], &c));
 	assert_false(is_kept(f, "large"));
+	struct seen seen = { 0 };
+	trace_walk(f->t, root.slot, see_span, &seen);
+	assert_int_equal(seen.count, 0);
+	CHECK_STATUS(ERR_NOT_FOUND, trace_pin(f->t, root.slot));
 	/* What is written pays for it bit by bit, until all is gone. */
 	for (int i = 0; i < 200000 && f->t->dying != 0; i++) {
 		bool full = f->t->cell_free == 0 && f->t->cell_high == f->t->cell_count;
