@@ -48,7 +48,7 @@ static void chrome_head(struct trace_writer *w, struct buf *out)
 static void chrome_root_begin(struct trace_writer *w, struct buf *out)
 {
 	const struct trace_span_view *v = &w->root_view;
-	CLEANUP(buf_fini) struct buf name;
+	CLEANUP(buf_fini) struct buf name = { 0 };
 
 	lanes_reset(&w->lanes);
 	buf_init(&name, 1024);
@@ -122,7 +122,7 @@ static void write_marks(struct trace_writer *w, const struct trace_span_view *s,
 			uint32_t lane)
 {
 	struct trace_mark_view mark;
-	CLEANUP(buf_fini) struct buf text;
+	CLEANUP(buf_fini) struct buf text = { 0 };
 
 	buf_init(&text, MARK_FORMATTED_MAX);
 	for (uint32_t i = 0; trace_mark_at(w->t, s, i, &mark, &text); i++) {

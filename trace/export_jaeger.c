@@ -84,7 +84,7 @@ static void write_logs(struct trace_writer *w, const struct trace_span_view *s, 
 	struct trace_stage_view stage;
 	struct trace_mark_view mark;
 	const char *before = "";
-	CLEANUP(buf_fini) struct buf text;
+	CLEANUP(buf_fini) struct buf text = { 0 };
 
 	buf_init(&text, MARK_FORMATTED_MAX);
 	buf_write_str(out, ",\"logs\":[");

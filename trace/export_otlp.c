@@ -161,7 +161,7 @@ static void put_events(struct trace_writer *w, const struct trace_span_view *s, 
 	struct trace_stage_view stage;
 	struct trace_mark_view mark;
 	Otlp__Event *e;
-	CLEANUP(buf_fini) struct buf text;
+	CLEANUP(buf_fini) struct buf text = { 0 };
 
 	buf_init(&text, MARK_FORMATTED_MAX);
 	span->events = take(w, (s->stage_count + s->mark_count + 1) * sizeof(*span->events));

@@ -357,7 +357,7 @@ static void write_group(struct waterfall *w, const struct sibling_group *g, uint
 {
 	char p50[TEXT_DURATION_SIZE], max[TEXT_DURATION_SIZE];
 	unsigned indent = 2 * MIN(depth, (uint32_t)INDENT_MAX);
-	CLEANUP(buf_fini) struct buf row;
+	CLEANUP(buf_fini) struct buf row = { 0 };
 
 	buf_init(&row, 512);
 	text_duration(p50, g->p50_ns);

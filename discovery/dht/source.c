@@ -55,7 +55,7 @@ static const struct op_kind kind = { "dht.source", states, ARRAY_SIZE(states), s
 size_t dht_keys_of_iri(const struct iri *iri, struct dht_id ret[2])
 {
 	struct iri bare = { .space = iri->space };
-	CLEANUP(buf_fini) struct buf text;
+	CLEANUP(buf_fini) struct buf text = { 0 };
 
 	buf_init(&text, IRI_TEXT_MAX);
 	iri_format(&bare, &text);

@@ -285,7 +285,7 @@ static void take_routers(struct dht_udp *u)
 
 static void save(struct dht_udp *u)
 {
-	CLEANUP(buf_fini) struct buf state;
+	CLEANUP(buf_fini) struct buf state = { 0 };
 
 	buf_init(&state, DHT_STATE_MAX);
 	if (u->config.save == NULL || !u->loaded)

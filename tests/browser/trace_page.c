@@ -45,7 +45,7 @@ static void on_happen(void *data, struct http_request *r)
 	const char *kind = http_request_param(r, "kind");
 	static const char title[] = "hm://z6Mk/<b>live</b>\u202e";
 	struct span s = trace_root(data, "sync.discover", title, sizeof(title) - 1, NULL);
-	CLEANUP(buf_fini) struct buf out;
+	CLEANUP(buf_fini) struct buf out = { 0 };
 
 	trace_stage(s, "local");
 	trace_stage(s, "dht");

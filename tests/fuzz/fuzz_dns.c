@@ -17,7 +17,7 @@ static void check_rewrite(const struct dns_entry *e)
 	struct dns_writer w;
 	struct dns_walk walk;
 	struct dns_entry again;
-	CLEANUP(buf_fini) struct buf out;
+	CLEANUP(buf_fini) struct buf out = { 0 };
 
 	buf_init(&out, DNS_SEND_MAX);
 	if (e->target.len != 0) {
