@@ -56,6 +56,8 @@ static struct mdns_endpoint source_of(const struct lan_host *h, uint32_t link)
 	struct mdns_endpoint e = { .family = 4, .port = MDNS_PORT };
 
 	memcpy(e.ip, h->links[link - 1].addrs[0].ip, sizeof(e.ip));
+	if (h->links[link - 1].ask_only)
+		e.port = 40000;
 	return e;
 }
 
