@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "daemon/control.h"
 #include "daemon/json.h"
+#include "daemon/sources.h"
 
 struct publish_call {
 	struct control_call call;
@@ -37,8 +38,10 @@ static void on_published(struct store_publish *op, int status)
 					 .hash = op->hash,
 					 .time_s = op->time_s };
 
-	if (status == 0 && !op->unchanged)
+	if (status == 0 && !op->unchanged) {
 		sync_published(q->call.daemon->sync, &made, 1);
+		sources_changed(q->call.daemon->sources);
+	}
 	if (status == 0)
 		reply(q);
 	else if (status == ERR_MISSING)

@@ -7,14 +7,15 @@
 #include "base/mem.h"
 #include "daemon/control.h"
 #include "daemon/json.h"
+#include "daemon/sources.h"
 
-/* Every folder hands out its figures as a struct of 64-bit counters; a table names them. */
+/* Every folder hands out its figures as a struct of unsigned counters; a table names them. */
 struct figure {
 	const char *name;
-	size_t offset;
+	size_t offset, size;
 };
 /* clang-format off */
-#define F(type, field) { #field, offsetof(struct type, field) }
+#define F(type, field) { #field, offsetof(struct type, field), sizeof(((struct type *)NULL)->field) }
 /* clang-format on */
 
 static const struct figure store_table[] = {
@@ -89,14 +90,82 @@ static const struct figure loop_table[] = {
 	F(loop_lag, p99_us), F(loop_lag, over_1ms), F(loop_lag, over_10ms), F(loop_lag, over_50ms),
 };
 
+static const struct figure lan_table[] = {
+	F(mdns_stats, peers),
+	F(mdns_stats, links),
+	F(mdns_stats, published),
+	F(mdns_stats, instances),
+	F(mdns_stats, packets_in),
+	F(mdns_stats, packets_out),
+	F(mdns_stats, send_failures),
+	F(mdns_stats, queries_in),
+	F(mdns_stats, responses_in),
+	F(mdns_stats, queries_out),
+	F(mdns_stats, responses_out),
+	F(mdns_stats, conflicts),
+	F(mdns_stats, dropped_malformed),
+	F(mdns_stats, dropped_rate),
+	F(mdns_stats, dropped_source),
+	F(mdns_stats, dropped_too_long),
+	F(mdns_stats, instances_dropped),
+	F(mdns_stats, instances_foreign),
+};
+
+static const struct figure dht_family_table[] = {
+	F(dht_family_stats, nodes), F(dht_family_stats, good),	    F(dht_family_stats, cached),
+	F(dht_family_stats, bep42), F(dht_family_stats, log2_size),
+};
+
+static const struct figure dht_table[] = {
+	F(dht_stats, announcements),	 F(dht_stats, announcements_due),
+	F(dht_stats, announces),	 F(dht_stats, lookups),
+	F(dht_stats, lookups_busy),	 F(dht_stats, open_queries),
+	F(dht_stats, packets_in),	 F(dht_stats, packets_out),
+	F(dht_stats, bytes_in),		 F(dht_stats, bytes_out),
+	F(dht_stats, queries_out),	 F(dht_stats, replies_in),
+	F(dht_stats, errors_in),	 F(dht_stats, timeouts),
+	F(dht_stats, unreachable),	 F(dht_stats, queries_in),
+	F(dht_stats, replies_out),	 F(dht_stats, errors_out),
+	F(dht_stats, queries_held),	 F(dht_stats, stored_keys),
+	F(dht_stats, stored_peers),	 F(dht_stats, store_refused),
+	F(dht_stats, dropped_malformed), F(dht_stats, dropped_stray),
+	F(dht_stats, dropped_limit),	 F(dht_stats, dropped_budget),
+	F(dht_stats, dropped_source),	 F(dht_stats, dropped_read_only),
+	F(dht_stats, dropped_send),	 F(dht_stats, id_changes),
+};
+
+static const struct figure profiler_table[] = {
+	F(profiler_stats, captures),
+	F(profiler_stats, failed),
+	F(profiler_stats, cpu_captures),
+	F(profiler_stats, timers),
+	F(profiler_stats, threads),
+	F(profiler_stats, threads_created),
+	F(profiler_stats, samples),
+	F(profiler_stats, overruns),
+	F(profiler_stats, lost),
+	F(profiler_stats, handler_ns),
+	F(profiler_stats, loop_turns),
+	F(profiler_stats, loop_busy_ns),
+	F(profiler_stats, loop_longest_ns),
+	F(profiler_stats, loop_stalls),
+};
+
 static json_t *figures(const void *from, const struct figure *table, size_t count)
 {
 	json_t *o = json_object();
 
 	for (size_t i = 0; i < count; i++) {
+		const char *at = (const char *)from + table[i].offset;
 		uint64_t value;
+		unsigned small;
 
-		memcpy(&value, (const char *)from + table[i].offset, sizeof(value));
+		if (table[i].size == sizeof(value)) {
+			memcpy(&value, at, sizeof(value));
+		} else {
+			memcpy(&small, at, sizeof(small));
+			value = small;
+		}
 		json_object_set_new(o, table[i].name, json_integer((json_int_t)value));
 	}
 	return o;
@@ -188,10 +257,59 @@ static json_t *listen_addresses(struct daemon *d)
 	return list;
 }
 
-static json_t *source(struct daemon *d, enum option_id id)
+static json_t *lan_figures(struct daemon *d)
 {
-	return json_pack("{s:s, s:s}", "wanted", options_text(d->options, id), "state",
-			 daemon_source_state(d, id));
+	const struct mdns *lan = sources_lan(d->sources);
+	json_t *o = json_pack("{s:s, s:s}", "wanted", options_text(d->options, OPT_LAN), "state",
+			      sources_lan_state(d->sources));
+	struct mdns_stats s;
+
+	if (lan == NULL)
+		return o;
+	mdns_stats(lan, &s);
+	(void)json_object_update_new(o, FIGURES(s, lan_table));
+	return o;
+}
+
+static json_t *dht_family(const struct dht_family_stats *f)
+{
+	json_t *o = FIGURES(*f, dht_family_table);
+	char text[DHT_ADDRESS_TEXT_SIZE] = "";
+
+	if (f->external.family != 0)
+		dht_address_format(&f->external, text);
+	json_object_set_new(o, "external", json_string(text));
+	return o;
+}
+
+static json_t *dht_figures(struct daemon *d)
+{
+	static const char *const names[DHT_FAMILIES] = { "ipv4", "ipv6" };
+	const struct dht *dht = sources_dht(d->sources);
+	json_t *o = json_pack("{s:s, s:s}", "wanted", options_text(d->options, OPT_DHT), "state",
+			      sources_dht_state(d->sources));
+	struct dht_stats s;
+
+	if (dht == NULL)
+		return o;
+	dht_stats(dht, &s);
+	(void)json_object_update_new(o, FIGURES(s, dht_table));
+	json_object_set_new(o, "port", json_integer(sources_dht_port(d->sources)));
+	json_object_set_new(o, "read_only", json_boolean(s.read_only));
+	json_object_set_new(o, "left_out", json_integer((json_int_t)sources_left_out(d->sources)));
+	for (unsigned i = 0; i < DHT_FAMILIES; i++) {
+		if (s.families[i].on)
+			json_object_set_new(o, names[i], dht_family(&s.families[i]));
+	}
+	return o;
+}
+
+static json_t *profiler_figures(struct daemon *d)
+{
+	struct profiler_stats s;
+
+	profiler_stats(d->profiler, &s);
+	return FIGURES(s, profiler_table);
 }
 
 static void on_status(void *data, struct http_request *r)
@@ -210,13 +328,14 @@ static void on_status(void *data, struct http_request *r)
 			    d->debug_url[0] == 'u' ? json_string(d->debug_url) :
 						     json_sprintf("%s/debug/", d->debug_url));
 	json_object_set_new(o, "log_level", json_string(options_text(d->options, OPT_LOG_LEVEL)));
-	json_object_set_new(o, "lan", source(d, OPT_LAN));
-	json_object_set_new(o, "dht", source(d, OPT_DHT));
+	json_object_set_new(o, "lan", lan_figures(d));
+	json_object_set_new(o, "dht", dht_figures(d));
 	json_object_set_new(o, "store", store_figures(d));
 	json_object_set_new(o, "net", net_figures(d));
 	json_object_set_new(o, "sync", sync_figures(d));
 	json_object_set_new(o, "discovery", discovery_figures(d));
 	json_object_set_new(o, "trace", trace_figures(d));
+	json_object_set_new(o, "profiler", profiler_figures(d));
 	json_object_set_new(o, "debug_http", http_figures(d->debug));
 	json_object_set_new(o, "control_http", http_figures(d->control_http));
 	json_object_set_new(o, "memory", memory_figures());

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "daemon/control.h"
 #include "daemon/json.h"
+#include "daemon/sources.h"
 
 struct list_call {
 	struct control_call call;
@@ -53,8 +54,10 @@ static void on_changed(struct store_subscription_set *op, int status)
 {
 	struct change_call *q = container_of(op, struct change_call, op);
 
-	if (status == 0 && op->changed)
+	if (status == 0 && op->changed) {
 		discovery_subscriptions_changed(q->call.daemon->discovery);
+		sources_changed(q->call.daemon->sources);
+	}
 	if (status == 0)
 		control_reply(q->call.request, json_pack("{s:b}", "changed", op->changed));
 	else

@@ -28,15 +28,11 @@
 #include "daemon/disk.h"
 #include "daemon/exit.h"
 #include "daemon/notify.h"
+#include "daemon/sources.h"
 
 static const char port_file[] = "listen.port";
 
 enum { PORT_TEXT_MAX = 16 };
-
-const char *daemon_source_state(const struct daemon *d, enum option_id id)
-{
-	return strcmp(options_text(d->options, id), "off") == 0 ? "off" : "off: not available yet";
-}
 
 /* ---- Going down ---- */
 
@@ -111,8 +107,15 @@ static void stop_next(struct daemon *d)
 				discovery_close(d->discovery, on_closed, d);
 			}
 			break;
-		case STEP_SYNC:
+		case STEP_SOURCES:
 			d->discovery = discovery_free(d->discovery);
+			if (d->sources != NULL) {
+				d->closing++;
+				sources_close(d->sources, on_closed, d);
+			}
+			break;
+		case STEP_SYNC:
+			d->sources = sources_free(d->sources);
 			if (d->sync != NULL) {
 				d->closing++;
 				sync_close(d->sync, on_closed, d);
@@ -147,11 +150,11 @@ static void stop_next(struct daemon *d)
 
 static void give_up(struct daemon *d, const char *why)
 {
-	static const char *const names[] = { "signals",	  "store", "net",  "sync",
-					     "discovery", "http",  "ready" };
+	static const char *const names[] = { "signals", "store",     "net",  "sync",
+					     "sources", "discovery", "http", "ready" };
 
 	log_error(LOG_DAEMON, "msg=\"%s\" waiting_for=%s", why,
-		  names[MIN((unsigned)d->step + 1, 6u)]);
+		  names[MIN((size_t)d->step + 1, ARRAY_SIZE(names) - 1)]);
 	op_print_all(&d->loop.runner, STDERR_FILENO);
 	_exit(EXIT_FAILED);
 }
@@ -232,7 +235,11 @@ static int start_profiler(struct daemon *d)
 					  .version = "peerscope " PEERSCOPE_VERSION };
 
 	d->profiler = profiler_new(&config);
-	return d->profiler != NULL ? 0 : daemon_fail(EXIT_FAILED, "out of memory");
+	if (d->profiler == NULL)
+		return daemon_fail(EXIT_FAILED, "out of memory");
+	if (profiler_watch_loop(d->profiler, PROFILER_STALL_MS, true) < 0)
+		log_warn(LOG_DAEMON, "msg=\"nobody watches the loop: no thread for it\"");
+	return 0;
 }
 
 static int start_store(struct daemon *d)
@@ -354,6 +361,18 @@ static int start_discovery(struct daemon *d)
 		return daemon_fail(EXIT_FAILED, "out of memory");
 	d->step = STEP_DISCOVERY;
 	sync_set_listener(d->sync, discovery_sync_listener(), d->discovery);
+	return 0;
+}
+
+/* Last, so that a daemon that does not come up has told nobody that it is there. */
+static int start_sources(struct daemon *d)
+{
+	int rc;
+
+	d->sources = sources_new(d);
+	rc = d->sources != NULL ? sources_start(d->sources) : UV_ENOMEM;
+	if (rc < 0)
+		return daemon_fail(EXIT_FAILED, "%s", err_str(rc));
 	discovery_start_subscriptions(d->discovery);
 	return 0;
 }
@@ -448,8 +467,8 @@ static int prepare(struct daemon *d)
 static void run_loop(struct daemon *d)
 {
 	static int (*const steps[])(struct daemon * d) = {
-		start_profiler,	 start_store,	    start_net,	  start_sync,
-		start_discovery, daemon_start_http, become_ready,
+		start_profiler,	 start_store,	    start_net,	   start_sync,
+		start_discovery, daemon_start_http, start_sources, become_ready,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && d->exit_code == 0; i++)

@@ -26,6 +26,7 @@ enum {
 #define DAEMON_SOCKET_FILE  "control.sock"
 
 struct control;
+struct sources;
 
 /* Steps of coming up; stopping walks them backwards. */
 enum daemon_step {
@@ -33,6 +34,7 @@ enum daemon_step {
 	STEP_STORE,
 	STEP_NET,
 	STEP_SYNC,
+	STEP_SOURCES,
 	STEP_DISCOVERY,
 	STEP_HTTP,
 	STEP_READY
@@ -51,6 +53,7 @@ struct daemon {
 	struct net *net;
 	struct sync *sync;
 	struct discovery *discovery;
+	struct sources *sources;
 	struct http_server *debug, *control_http;
 	struct control *control;
 	char debug_url[DAEMON_URL_MAX]; /* "http://127.0.0.1:56001", or "unix:/path" */
@@ -65,8 +68,6 @@ struct daemon {
 	unsigned closing;
 };
 
-/** Why nothing looks for peers there: "off", "off: not available yet". */
-const char *daemon_source_state(const struct daemon *d, enum option_id id);
 /** Says on stderr, and to the service manager, why it does not come up. Returns the code. */
 int daemon_fail(int code, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /** Make and open both servers; debug_url is set. 0 or an exit code, said already. */

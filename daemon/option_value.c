@@ -8,7 +8,7 @@
 #include "base/multiformats.h"
 #include "daemon/options.h"
 
-enum { WORD_MAX = 64 };
+enum { WORD_MAX = 64, HOST_PORT_MAX = 260 };
 
 struct unit {
 	const char *name;
@@ -137,6 +137,35 @@ static int check_levels(const char *text, char *ret_why, size_t why_size)
 	return ERR_MALFORMED;
 }
 
+static bool is_host_port(const char *s, size_t len)
+{
+	const char *colon = memrchr(s, ':', len);
+	char *end;
+	long port;
+
+	if (colon == NULL || colon == s || len > HOST_PORT_MAX || s[len - 1] == ':' ||
+	    colon[1] < '0' || colon[1] > '9')
+		return false;
+	port = strtol(colon + 1, &end, 10);
+	return end == s + len && port > 0 && port < 65536 && memchr(s, ' ', len) == NULL;
+}
+
+static int check_hosts(const char *text, char *ret_why, size_t why_size)
+{
+	while (*text != '\0') {
+		size_t len = strcspn(text, ",");
+
+		if (!is_host_port(text, len)) {
+			snprintf(ret_why, why_size,
+				 "\"%.128s\" is not HOST:PORT, or several with commas between them",
+				 text);
+			return ERR_MALFORMED;
+		}
+		text += len + (text[len] == ',' ? 1 : 0);
+	}
+	return 0;
+}
+
 int option_check(const struct option_def *d, const char *text, uint64_t *ret_number, char *ret_why,
 		 size_t why_size)
 {
@@ -153,6 +182,7 @@ int option_check(const struct option_def *d, const char *text, uint64_t *ret_num
 				    ret_why, why_size);
 	case OPTION_CHOICE: return check_choice(d->choices, text, ret_why, why_size);
 	case OPTION_ADDRESS: return check_address(d, text, ret_why, why_size);
+	case OPTION_HOSTS: return check_hosts(text, ret_why, why_size);
 	case OPTION_LEVELS: return check_levels(text, ret_why, why_size);
 	case OPTION_TEXT:
 	case OPTION_SWITCH: break;

@@ -57,6 +57,12 @@ static const struct option_def table[OPT_COUNT] = {
 		0, "debug pages; loopback or a unix socket only; port 0: any free one"),
 	[OPT_DHT] = SETTING("dht", OPTION_CHOICE, "on", "on|off|private", "on|off|private", 0, 0,
 			    "find peers in the DHT"),
+	[OPT_DHT_ROUTER] = SETTING(
+		"dht-router", OPTION_HOSTS,
+		"dht.libtorrent.org:25401,dht.transmissionbt.com:6881,router.bittorrent.com:6881",
+		NULL, "HOST:PORT,...", 0, 0,
+		"whom to ask while no node of the DHT is known; may be repeated. A private DHT has "
+		"only what is given here"),
 	[OPT_LAN] = SETTING("lan", OPTION_CHOICE, "on", "on|off", "on|off", 0, 0,
 			    "find peers in the local network"),
 	[OPT_LOG_LEVEL] = SETTING("log-level", OPTION_LEVELS, "info", NULL, "LEVEL[,PART=LEVEL]", 0,
@@ -164,7 +170,12 @@ int options_set(struct options *o, enum option_id id, const char *text, enum opt
 	}
 	if (v->text != NULL && v->origin > origin)
 		return 0;
-	fresh.text = mem_strdup(text);
+	/* Given several times in one place: all of them. */
+	if (table[id].type == OPTION_HOSTS && v->text != NULL && v->origin == origin &&
+	    v->text[0] != '\0' && text[0] != '\0')
+		fresh.text = mem_printf("%s,%s", v->text, text);
+	else
+		fresh.text = mem_strdup(text);
 	fresh.where = mem_strdup(where);
 	if (fresh.text == NULL || fresh.where == NULL) {
 		value_clear(&fresh);

@@ -36,6 +36,7 @@ enum option_id {
 	OPT_LISTEN,
 	OPT_DEBUG_LISTEN,
 	OPT_DHT,
+	OPT_DHT_ROUTER,
 	OPT_LAN,
 	OPT_LOG_LEVEL,
 	OPT_TRACE_BUDGET,
@@ -75,6 +76,7 @@ enum option_type {
 	OPTION_SIZE,   /* "4096", "16MiB"; number() is in bytes */
 	OPTION_NUMBER,
 	OPTION_ADDRESS, /* "127.0.0.1:80", "[::1]:0"; with `choices` "unix" also unix:PATH */
+	OPTION_HOSTS,	/* "HOST:PORT,HOST:PORT", or given several times; may be empty */
 	OPTION_LEVELS	/* "info", "info,store=debug" */
 };
 

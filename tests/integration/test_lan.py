@@ -368,6 +368,8 @@ class NamespaceDaemon(harness.Daemon):
 
 
 class Daemons(LanCase):
+    wait = harness.Case.wait
+
     def test_a_folder_travels_without_any_configuration(self):
         self.lan.up4()
         folder = pathlib.Path(tempfile.mkdtemp(prefix="pslan-"))
@@ -376,11 +378,11 @@ class Daemons(LanCase):
         source.mkdir()
         (source / "a file").write_text("over the LAN\n")
         a = NamespaceDaemon(folder / "a", self.lan, "a").start()
-        if "not available" in (a.json("status")["lan"]["state"] or ""):
-            a.stop()
-            self.skipTest("this daemon does not look at the LAN")
         b = NamespaceDaemon(folder / "b", self.lan, "b").start()
         iri, _ = a.publish(source)
+        for daemon in (a, b):
+            self.wait(lambda: daemon.json("status")["lan"]["peers"] == 1)
+            self.wait(lambda: daemon.json("status")["lan"]["state"] == "on")
         b.cli("get", iri, "-o", folder / "got")
         self.assertEqual(harness.tree_digest(source), harness.tree_digest(folder / "got"))
         for daemon in (a, b):

@@ -9,11 +9,13 @@
 #include "test_util.h"
 
 #include "base/base.h"
+#include "base/manual.h"
 #include "daemon/disk.h"
 #include "daemon/extract.h"
 #include "daemon/keys.h"
 #include "daemon/lock.h"
 #include "daemon/notify.h"
+#include "daemon/saver.h"
 
 enum { WHY = 1024 };
 
@@ -47,6 +49,66 @@ static mode_t mode_of(const char *dir, const char *name)
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	assert_int_equal(lstat(path, &st), 0);
 	return st.st_mode;
+}
+
+/* ---- A file written again and again ---- */
+
+static void note_closed(void *data)
+{
+	*(bool *)data = true;
+}
+
+static void assert_content(const char *dir, const char *text)
+{
+	struct buf out;
+
+	buf_init(&out, 64);
+	CHECK_STATUS(0, disk_read(dir, "saved", 64, &out, NULL, NULL));
+	assert_int_equal(out.len, strlen(text));
+	assert_memory_equal(out.data, text, out.len);
+	buf_fini(&out);
+}
+
+static void the_last_of_several_savings_stays(void **state)
+{
+	struct manual_loop loop;
+	struct saver s;
+	bool closed = false;
+
+	manual_loop_init(&loop, 1);
+	saver_init(&s, &loop.runner, *state, "saved", 64);
+	saver_write(&s, "one", 3);
+	saver_write(&s, "two", 3);
+	saver_write(&s, "three", 5);
+	saver_close(&s, note_closed, &closed);
+	assert_false(closed);
+	manual_loop_run(&loop, 1000);
+	assert_true(closed);
+	assert_int_equal(s.written, 2); /* the first, and the one that waited last */
+	assert_content(*state, "three");
+	saver_fini(&s);
+	manual_loop_fini(&loop);
+}
+
+static void savings_that_fail_are_counted_and_end(void **state)
+{
+	struct manual_loop loop;
+	struct saver s;
+	bool closed = false;
+
+	manual_loop_init(&loop, 1);
+	saver_init(&s, &loop.runner, "/nowhere", "saved", 4);
+	saver_write(&s, "one", 3);
+	manual_loop_run(&loop, 1000);
+	CHECK_STATUS(UV_ENOENT, s.last_status);
+	saver_write(&s, "too large", 9);
+	saver_close(&s, note_closed, &closed);
+	manual_loop_run(&loop, 2000);
+	CHECK_STATUS(ERR_LIMIT, s.last_status);
+	assert_int_equal(s.failed, 2);
+	assert_true(closed);
+	saver_fini(&s);
+	manual_loop_fini(&loop);
 }
 
 /* ---- Lock ---- */
@@ -258,6 +320,9 @@ static void the_watchdog_is_fed_twice_per_period(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(the_last_of_several_savings_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(savings_that_fail_are_counted_and_end, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(a_second_holder_hears_pid_time_and_advice, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_killed_holder_leaves_no_lock, setup, teardown),

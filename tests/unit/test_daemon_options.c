@@ -251,6 +251,19 @@ static void values_are_checked_by_type(void **state)
 	}
 }
 
+static void routers_given_several_times_are_all_taken(void **state)
+{
+	struct options *o = *state;
+	char why[WHY] = "";
+
+	set_env("PEERSCOPE_DHT_ROUTER", "weaker:1");
+	CHECK_STATUS(0, parse_flags(o, why, "--dht-router=a:1,b:2", "--dht-router=[::1]:3"));
+	CHECK_STATUS(0, options_parse_env(o, fake_env, why, WHY));
+	assert_string_equal(options_text(o, OPT_DHT_ROUTER), "a:1,b:2,[::1]:3");
+	CHECK_STATUS(ERR_MALFORMED, parse_flags(o, why, "--dht-router=a:1,:2", NULL));
+	assert_string_equal(options_text(o, OPT_DHT_ROUTER), "a:1,b:2,[::1]:3");
+}
+
 static void every_option_has_help_and_a_unique_name(void **state)
 {
 	struct buf out;
@@ -321,6 +334,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_data_folder_follows_systemd_then_xdg_then_home,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(values_are_checked_by_type, setup, teardown),
+		cmocka_unit_test_setup_teardown(routers_given_several_times_are_all_taken, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(every_option_has_help_and_a_unique_name, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(
