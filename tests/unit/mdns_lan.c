@@ -100,7 +100,8 @@ static int host_send(struct mdns_transport *t, uint32_t link, const struct mdns_
 		for (size_t k = 0; k < other->link_count; k++) {
 			struct mdns_endpoint at = source_of(other, (uint32_t)k + 1);
 
-			if (to == NULL || memcmp(at.ip, to->ip, sizeof(at.ip)) == 0)
+			if (to == NULL ? !other->links[k].ask_only :
+					 memcmp(at.ip, to->ip, sizeof(at.ip)) == 0)
 				fly(l, &from, other, (uint32_t)k + 1, to == NULL, data, len);
 		}
 	}
