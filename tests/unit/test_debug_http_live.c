@@ -181,7 +181,7 @@ static void a_client_that_does_not_read_holds_bounded_memory(void **state)
 
 	follow(&c, "", "");
 	mem_stats(&before);
-	for (unsigned round = 0; round < 400; round++) {
+	for (unsigned round = 0; round < 1200; round++) {
 		for (unsigned i = 0; i < 50; i++)
 			trace_finish(begin("a", "a title of some length for the socket to fill"), 0,
 				     NULL);

@@ -138,12 +138,16 @@ static void three_similar_children_become_a_group(void **state)
 
 static void a_long_time_without_children_is_a_gap(void **state)
 {
-	struct span root = trace_root(t, "r", "", 0, NULL), a;
+	struct span root = trace_root(t, "r", "", 0, NULL), a, b;
 	struct story *s;
 
 	wait_ms(30);
-	a = child(root, "a");
-	wait_ms(66);
+	a = child(root, "a"); /* 30-96 */
+	wait_ms(6);
+	b = child(root, "b"); /* 36-46, within a */
+	wait_ms(10);
+	trace_finish(b, 0, NULL);
+	wait_ms(50);
 	trace_finish(a, 0, NULL);
 	wait_ms(4); /* too short to tell */
 	trace_finish(root, 0, NULL);

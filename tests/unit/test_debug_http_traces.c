@@ -554,21 +554,25 @@ static void views_show_what_they_say(void **state)
 
 static void the_next_page_goes_on_where_this_one_ended(void **state)
 {
-	char *page, target[256];
+	char *page, target[256] = "/debug/traces?n=5&sort=slowest";
+	unsigned seen = 0, pages = 0;
 	const char *more;
 
 	(void)scene_fill(f.trace, &f.clock);
-	page = get_page("/debug/traces?n=10&sort=slowest", 200);
-	assert_true(has(page, "10 of 13 matching"));
-	more = strstr(page, "cursor=");
-	assert_non_null(more);
-	(void)snprintf(target, sizeof(target), "/debug/traces?n=10&sort=slowest&%.*s",
-		       (int)strcspn(more, "\""), more);
-	mem_free(page);
-	page = get_page(target, 200);
-	assert_true(has(page, "chapter-0<"));
-	assert_false(has(page, "More →"));
-	mem_free(page);
+	do {
+		page = get_page(target, 200);
+		seen |= has(page, ">6.73 s</td>") << 0 | has(page, "chapter-5<") << 1 |
+			has(page, "chapter-0<") << 2;
+		more = strstr(page, "cursor=");
+		if (more != NULL)
+			(void)snprintf(target, sizeof(target),
+				       "/debug/traces?n=5&sort=slowest&%.*s",
+				       (int)strcspn(more, "\""), more);
+		mem_free(page);
+		pages++;
+	} while (more != NULL && pages < 10);
+	assert_int_equal(3, pages);
+	assert_int_equal(7, seen);
 }
 
 /* ---- One trace, in other ways ---- */
