@@ -237,18 +237,31 @@ static bool find_partner(struct http_server *s, struct http_request *r, const ch
 	return false;
 }
 
+/* What was asked for is second, so that the figures tell by how much it is slower. */
+static void reply_diff(struct http_server *s, struct http_request *r, uint32_t one, uint32_t other)
+{
+	bool json = http_request_format(r) == HTTP_JSON;
+	CLEANUP(buf_fini) struct buf out;
+
+	buf_init(&out, TRACES_TEXT_MAX);
+	if (trace_render_diff(s->shown_trace, other, one, json, &out) == ERR_NOT_FOUND)
+		http_reply_error(r, 404, "One of the two was evicted just now.");
+	else
+		http_reply(r, 200, json ? "application/json" : "text/plain; charset=utf-8", &out);
+}
+
 static void reply_compare(struct http_server *s, struct http_request *r,
 			  const struct trace_query *q, const char *with)
 {
 	struct root_ref one, other;
 	struct traces_page *p;
 
-	if (http_request_format(r) != HTTP_HTML) {
-		http_reply_error(r, 400, "Comparing is for HTML only: add &html.");
-		return;
-	}
 	if (find_roots(s->shown_trace, q, &one, 1) == 0 || !find_partner(s, r, with, &one, &other))
 		return;
+	if (http_request_format(r) != HTTP_HTML) {
+		reply_diff(s, r, one.slot, other.slot);
+		return;
+	}
 	p = new_page(s, r, q, &page_compare);
 	if (p == NULL)
 		return;

@@ -608,6 +608,20 @@ static void sums_come_in_the_order_asked_for(void **state)
 	mem_free(page);
 }
 
+static void check_diff(const char *target, const char *form, const char *type, const char *content)
+{
+	char request[256];
+	struct client c;
+
+	(void)snprintf(request, sizeof(request), "GET %s%s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		       target, form);
+	client_ask(&c, &f, request);
+	assert_int_equal(200, client_status(&c));
+	assert_true(client_has(&c, type));
+	assert_true(client_has(&c, content));
+	client_close(&c);
+}
+
 static void two_traces_are_compared(void **state)
 {
 	char *page, target[128];
@@ -626,6 +640,8 @@ static void two_traces_are_compared(void **state)
 	assert_true(has(page, "</i>dht: <b>+4.42 s</b>."));
 	assert_true(has(page, "hm://usual"));
 	mem_free(page);
+	check_diff(target, "&text", "text/plain", "dht");
+	check_diff(target, "&json", "application/json", "\"dht\"");
 }
 
 static void a_partner_that_cannot_be_had_is_said(void **state)
