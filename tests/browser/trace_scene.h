@@ -171,7 +171,9 @@ static inline struct span scene_wide_discovery(struct trace *t, struct clock_man
 	return s;
 }
 
-#define SCENE_EVIL "\"'><script>window.pwned=1</script><img src=x onerror=window.pwned=1>\xc3(\xe2\x80\xae&amp;"
+#define SCENE_EVIL                                                                                 \
+	"\"'><script>window.pwned=1</script><img src=x "                                           \
+	"onerror=window.pwned=1>\xc3(\xe2\x80\xae&amp;"
 
 /* What peers and users can name, and what they cannot: nothing of it may become markup. */
 static inline void scene_hostile(struct trace *t, struct clock_manual *c)
