@@ -102,14 +102,15 @@ static void sybil_answers(struct dht_world_node *n, const struct dht_address *fr
 	buf_fini(&out);
 }
 
-/* As near to the key as may be: without regard to BEP 42, or the nearest of the eight ids that an
+/* As near to the key as may be: without regard to BEP 42 at 24 bits in common, which is just
+ * plausible in a network of 16 nodes or more; or the nearest of the eight ids that an
  * address allows, the rest of the bits being those of the key. */
 static struct dht_id sybil_id(const struct churn *c, const struct dht_address *addr, unsigned i)
 {
 	struct dht_id best = c->keys[0], id;
 
-	best.bytes[18] = (uint8_t)(best.bytes[18] ^ (i >> 8));
-	best.bytes[19] = (uint8_t)(best.bytes[19] ^ (i + 1));
+	best.bytes[3] = (uint8_t)(best.bytes[3] ^ (i >> 8) ^ 0x80);
+	best.bytes[4] = (uint8_t)(best.bytes[4] ^ i);
 	if (!c->config.sybils_fit)
 		return best;
 	for (unsigned random = 0; random < 8; random++) {

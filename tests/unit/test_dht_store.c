@@ -233,7 +233,7 @@ static void two_thirds_decide_on_our_address(void **state)
 	for (unsigned i = 0; i < 20; i++) { /* every second one lies */
 		struct dht_address voter = place(100 + i, 10);
 
-		assert_false(vote_count(&v, &voter, i % 2 == 0 ? &right : &wrong));
+		assert_false(vote_count(&v, &voter, i % 2 == 1 ? &right : &wrong));
 	}
 	assert_true(address_same_ip(&v.winner, &right));
 }
