@@ -8,7 +8,7 @@ PACKAGES = build-essential meson ninja-build pkg-config python3 libuv1-dev libso
 # A data folder of one's own: make run DATA=/some/folder
 DATA_FLAG = $(if $(DATA),--data $(DATA))
 
-.PHONY: all deps build run demo check sanitize bench fuzz install clean
+.PHONY: all deps build run demo check browser gates sanitize bench fuzz install clean
 
 all: build
 
@@ -43,9 +43,20 @@ run: build
 demo: build
 	@PEERSCOPE=$(PROGRAM) tests/integration/demo.sh
 
-check: deps $(BUILD)/build.ninja
+check: deps $(BUILD)/build.ninja browser
 	@ninja -C $(BUILD)
 	@meson test -C $(BUILD) --print-errorlogs; python3 .ci/summary.py $(BUILD)
+
+# The pages are tested in a real browser where node (20 or newer) and Chromium are; elsewhere those tests are skipped.
+browser: $(BUILD)/build.ninja
+	@if command -v npm >/dev/null && command -v chromium >/dev/null && \
+		! cmp -s tests/browser/package-lock.json $(BUILD)/browser/package-lock.json; then \
+		mkdir -p $(BUILD)/browser && cp tests/browser/package.json tests/browser/package-lock.json $(BUILD)/browser/ && \
+		(cd $(BUILD)/browser && npm ci --no-audit --no-fund --silent) || rm -f $(BUILD)/browser/package-lock.json; fi
+
+# Both compilers without a warning, and everything but the real daemons under the sanitizers.
+gates: deps
+	@.ci/gates
 
 # The same under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: deps
