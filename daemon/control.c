@@ -41,9 +41,9 @@ struct daemon *control_daemon(struct control *c)
 int control_attach(struct control *c, struct http_server *s)
 {
 	static int (*const routes[])(struct control * c, struct http_server * s) = {
-		control_status_routes,	     control_peer_routes, control_object_routes,
-		control_subscription_routes, control_blob_routes, control_publish_routes,
-		control_discover_routes,
+		control_status_routes,	     control_peer_routes,  control_object_routes,
+		control_subscription_routes, control_blob_routes,  control_publish_routes,
+		control_discover_routes,     control_trace_routes,
 	};
 	int rc = 0;
 
@@ -159,6 +159,11 @@ static void reply_json(struct http_request *r, int http_status, json_t *value)
 void control_reply(struct http_request *r, json_t *value)
 {
 	reply_json(r, 200, value);
+}
+
+void control_reply_list(struct daemon *d, struct http_request *r, json_t *list)
+{
+	control_reply(r, list);
 }
 
 void control_error(struct http_request *r, int status, const char *fmt, ...)

@@ -43,6 +43,13 @@ struct op_env control_env(struct daemon *d, uint64_t timeout_ms);
 
 /** Takes the value; 200. */
 void control_reply(struct http_request *r, json_t *value);
+/** What becomes of a list: takes the value, ends the request. */
+typedef void (*control_list_fn)(struct daemon *d, struct http_request *r, json_t *list);
+/** As control_reply. */
+void control_reply_list(struct daemon *d, struct http_request *r, json_t *list);
+/** {"peers": […]} and {"total", "objects": […]} of the store, as the query parameters want them. */
+void control_list_peers(struct control *c, struct http_request *r, control_list_fn reply);
+void control_list_objects(struct control *c, struct http_request *r, control_list_fn reply);
 /** {"error", "name", "status"} with the HTTP status that fits. */
 void control_error(struct http_request *r, int status, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /** The error of an operation, in its own words. */
@@ -64,4 +71,5 @@ int control_subscription_routes(struct control *c, struct http_server *s);
 int control_blob_routes(struct control *c, struct http_server *s);
 int control_publish_routes(struct control *c, struct http_server *s);
 int control_discover_routes(struct control *c, struct http_server *s);
+int control_trace_routes(struct control *c, struct http_server *s);
 struct daemon *control_daemon(struct control *c);

@@ -9,6 +9,7 @@
 struct objects_call {
 	struct control_call call;
 	struct store_objects op;
+	control_list_fn reply;
 };
 
 static void on_objects(struct store_objects *op, int status)
@@ -29,17 +30,17 @@ static void on_objects(struct store_objects *op, int status)
 		json_decref(list);
 		control_failed(q->call.request, status);
 	} else {
-		control_reply(q->call.request, json_pack("{s:I, s:o}", "total",
-							 (json_int_t)op->total, "objects", list));
+		q->reply(q->call.daemon, q->call.request,
+			 json_pack("{s:I, s:o}", "total", (json_int_t)op->total, "objects", list));
 	}
 	store_objects_fini(op);
 	control_call_free(&q->call);
 }
 
-static void get_objects(void *data, struct http_request *r)
+void control_list_objects(struct control *c, struct http_request *r, control_list_fn reply)
 {
 	struct objects_call *q;
-	struct op_env env = control_env(control_daemon(data), CONTROL_TIMEOUT_MS);
+	struct op_env env = control_env(control_daemon(c), CONTROL_TIMEOUT_MS);
 	const char *text = http_request_param(r, "iri");
 	enum scope_kind kind;
 	struct scope scope;
@@ -50,12 +51,18 @@ static void get_objects(void *data, struct http_request *r)
 		return;
 	if (text != NULL)
 		scope_of_iri(&iri, kind, &scope);
-	q = control_call_new(data, r, sizeof(*q));
+	q = control_call_new(c, r, sizeof(*q));
 	if (q == NULL)
 		return;
+	q->reply = reply;
 	q->call.op = &q->op.op;
 	store_objects_start(&q->op, &env, q->call.daemon->store, text != NULL ? &scope : NULL,
 			    control_limit(r), on_objects);
+}
+
+static void get_objects(void *data, struct http_request *r)
+{
+	control_list_objects(data, r, control_reply_list);
 }
 
 /* ---- Log ---- */

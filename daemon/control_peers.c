@@ -14,6 +14,7 @@ struct list_call {
 	struct control_call call;
 	struct store_peers op;
 	json_t *list;
+	control_list_fn reply;
 };
 
 static void add_connection(struct daemon *d, json_t *peer, struct net_conn *conn)
@@ -83,20 +84,21 @@ static void on_list(struct store_peers *op, int status)
 				q->list,
 				peer_json(q->call.daemon, &op->peers[i].key, &op->peers[i]));
 		net_each_conn(q->call.daemon->net, add_unknown, q);
-		control_reply(q->call.request, json_pack("{s:o}", "peers", q->list));
+		q->reply(q->call.daemon, q->call.request, json_pack("{s:o}", "peers", q->list));
 	}
 	store_peers_fini(op);
 	control_call_free(&q->call);
 }
 
-static void get_peers(void *data, struct http_request *r)
+void control_list_peers(struct control *c, struct http_request *r, control_list_fn reply)
 {
-	struct op_env env = control_env(control_daemon(data), CONTROL_TIMEOUT_MS);
+	struct op_env env = control_env(control_daemon(c), CONTROL_TIMEOUT_MS);
 	size_t limit = MIN(control_limit(r) * 10, (size_t)CONTROL_LIST_MAX);
-	struct list_call *q = control_call_new(data, r, sizeof(*q));
+	struct list_call *q = control_call_new(c, r, sizeof(*q));
 
 	if (q == NULL)
 		return;
+	q->reply = reply;
 	q->call.op = &q->op.op;
 	store_peers_start(&q->op, &env, q->call.daemon->store, NULL, limit, on_list);
 }
@@ -237,7 +239,7 @@ static void on_request(void *data, struct http_request *r)
 	else if (http_request_method(r) == HTTP_DELETE_)
 		delete_peer(data, r);
 	else
-		get_peers(data, r);
+		control_list_peers(data, r, control_reply_list);
 }
 
 int control_peer_routes(struct control *c, struct http_server *s)

@@ -12,6 +12,7 @@
 #include "daemon/control.h"
 #include "daemon/disk.h"
 #include "daemon/exit.h"
+#include "daemon/pages.h"
 
 enum { SOCKET_PATH_MAX = 100 };
 
@@ -78,7 +79,9 @@ static int attach_pages(struct daemon *d, struct http_server *s)
 
 	if (rc == 0)
 		rc = debug_http_traces(s, d->trace);
-	return rc == 0 ? debug_http_pprof(s, d->profiler) : rc;
+	if (rc == 0)
+		rc = debug_http_pprof(s, d->profiler);
+	return rc == 0 ? pages_attach(d->control, s) : rc;
 }
 
 int daemon_start_http(struct daemon *d)

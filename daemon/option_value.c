@@ -184,6 +184,7 @@ int option_check(const struct option_def *d, const char *text, uint64_t *ret_num
 	case OPTION_ADDRESS: return check_address(d, text, ret_why, why_size);
 	case OPTION_HOSTS: return check_hosts(text, ret_why, why_size);
 	case OPTION_LEVELS: return check_levels(text, ret_why, why_size);
+	case OPTION_DIRS:
 	case OPTION_TEXT:
 	case OPTION_SWITCH: break;
 	}

@@ -123,6 +123,14 @@ static const struct option_def table[OPT_COUNT] = {
 			.min = 1,
 			.max = 10000,
 			.help = "at most so many" },
+	[OPT_FORMAT] = { .name = "format",
+			 .type = OPTION_CHOICE,
+			 .choices = "chrome|jaeger|otlp|json|text",
+			 .arg = "chrome|jaeger|otlp|json|text",
+			 .verbs = B(TRACE),
+			 .help = "of an export: for Perfetto (default), Jaeger, OpenTelemetry" },
+	[OPT_FROM] = FLAG("from", 0, OPTION_DIRS, "DIR", B(TRACE),
+			  "add to an export what the daemon of this data folder recorded"),
 	[OPT_READY] = { .name = "ready",
 			.type = OPTION_TIME,
 			.arg = "TIME",
@@ -171,9 +179,10 @@ int options_set(struct options *o, enum option_id id, const char *text, enum opt
 	if (v->text != NULL && v->origin > origin)
 		return 0;
 	/* Given several times in one place: all of them. */
-	if (table[id].type == OPTION_HOSTS && v->text != NULL && v->origin == origin &&
-	    v->text[0] != '\0' && text[0] != '\0')
-		fresh.text = mem_printf("%s,%s", v->text, text);
+	if ((table[id].type == OPTION_HOSTS || table[id].type == OPTION_DIRS) && v->text != NULL &&
+	    v->origin == origin && v->text[0] != '\0' && text[0] != '\0')
+		fresh.text = mem_printf("%s%s%s", v->text,
+					table[id].type == OPTION_HOSTS ? "," : "\n", text);
 	else
 		fresh.text = mem_strdup(text);
 	fresh.where = mem_strdup(where);

@@ -63,6 +63,8 @@ enum option_id {
 	OPT_TIMEOUT,
 	OPT_TRACE,
 	OPT_LIMIT,
+	OPT_FORMAT,
+	OPT_FROM,
 	OPT_READY,
 	OPT_HELP,
 	OPT_COUNT
@@ -77,6 +79,7 @@ enum option_type {
 	OPTION_NUMBER,
 	OPTION_ADDRESS, /* "127.0.0.1:80", "[::1]:0"; with `choices` "unix" also unix:PATH */
 	OPTION_HOSTS,	/* "HOST:PORT,HOST:PORT", or given several times; may be empty */
+	OPTION_DIRS,	/* may be given several times; one per line */
 	OPTION_LEVELS	/* "info", "info,store=debug" */
 };
 

@@ -310,50 +310,6 @@ int cli_subscriptions(struct cli *c)
 	return EXIT_DONE;
 }
 
-/* ---- trace ---- */
-
-static int show_page(struct cli *c, const char *path)
-{
-	struct client_reply reply;
-	int rc = client_request(c->client, "GET", path, NULL, NULL, 0, &reply);
-
-	if (rc == 0 && reply.http_status == 200)
-		fwrite(reply.body.data, 1, reply.body.len, stdout);
-	else if (rc == 0 && reply.http_status == 404)
-		rc = cli_fail(EXIT_NOT_FOUND, "there is no such trace, or not any more: `peerscope "
-					      "trace list` shows those kept");
-	else if (rc == 0)
-		rc = cli_fail(EXIT_FAILED, "%.*s", (int)MIN(reply.body.len, (size_t)512),
-			      reply.body.data != NULL ? (char *)reply.body.data : "");
-	else
-		rc = cli_client_failed(c, rc);
-	buf_fini(&reply.body);
-	return rc;
-}
-
-int cli_trace(struct cli *c)
-{
-	CLEANUP(mem_freep) char *path = NULL, *escaped = NULL;
-	const char *format = c->json ? "json" : "text";
-
-	if (c->argc == 2 && strcmp(c->argv[0], "show") == 0) {
-		escaped = client_escape(c->argv[1]);
-		path = escaped != NULL ? mem_printf("/debug/traces?%s&id=%s", format, escaped) :
-					 NULL;
-	} else if (c->argc <= 2 && (c->argc == 0 || strcmp(c->argv[0], "list") == 0)) {
-		escaped = client_escape(c->argc == 2 ? c->argv[1] : "");
-		path = escaped == NULL ? NULL :
-					 mem_printf("/debug/traces?%s%s%s&n=%" PRIu64, format,
-						    c->argc == 2 ? "&q=" : "", escaped,
-						    options_text(c->options, OPT_LIMIT) != NULL ?
-							    options_number(c->options, OPT_LIMIT) :
-							    20);
-	} else {
-		return cli_usage("trace", "it is `trace list [TEXT]` or `trace show ID`");
-	}
-	return path != NULL ? show_page(c, path) : cli_fail(EXIT_FAILED, "out of memory");
-}
-
 /* ---- wait ---- */
 
 int cli_wait(struct cli *c)
