@@ -115,9 +115,11 @@ static int fill_in(struct store *s, struct store_publish *p, const struct presen
 	rc = newest_parent(&s->db, c, &newest_s);
 	if (rc < 0)
 		return rc;
+	/* A parent may claim the end of time: its children then share it, and stay publishable. */
 	if (c->time_s == 0)
-		c->time_s = c->parent_count > 0 ? MAX(p->request.wall_s, newest_s + 1) :
-						  p->request.wall_s;
+		c->time_s = c->parent_count > 0 ?
+				    MIN(MAX(p->request.wall_s, newest_s + 1), (uint64_t)INT64_MAX) :
+				    p->request.wall_s;
 	return c->time_s > INT64_MAX ? ERR_LIMIT : 0;
 }
 

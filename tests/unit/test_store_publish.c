@@ -78,6 +78,21 @@ static void a_new_version_names_the_old_one_and_is_later(void **state)
 	folder_fini(&two);
 }
 
+static void a_parent_at_the_end_of_time_does_not_end_publishing(void **state)
+{
+	struct fixture *f = *state;
+	struct folder d = folder_of("x");
+	struct blob last =
+		commit_of(&f->owner, &f->owner.pub, "/a", NULL, INT64_MAX, NULL, 0, NULL);
+
+	CHECK_STATUS(0, put_one(f, &last, &f->peer.pub));
+	folder_put(f, &d);
+	CHECK_STATUS(0, publish(f, "/a", &d.tree, NULL));
+	CHECK_STATUS(0, publish(f, "/a", NULL, NULL));
+	blob_fini(&last);
+	folder_fini(&d);
+}
+
 static void publishing_what_is_not_all_here_changes_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -206,6 +221,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_same_root_again_is_no_new_version),
 		TEST(a_new_version_names_the_old_one_and_is_later),
+		TEST(a_parent_at_the_end_of_time_does_not_end_publishing),
 		TEST(publishing_what_is_not_all_here_changes_nothing),
 		TEST(a_tombstone_ends_the_object),
 		TEST(only_who_may_write_can_publish),
