@@ -39,6 +39,24 @@ static void write_identity(struct buf *out, const json_t *s)
 	buf_printf(out, "debug      %s\n", json_get_text(s, "debug"));
 }
 
+static void write_sources(struct buf *out, const json_t *s)
+{
+	const json_t *lan = json_object_get(s, "lan"), *dht = json_object_get(s, "dht");
+
+	buf_printf(out, "lan        %s", json_get_text(lan, "state"));
+	if (json_object_get(lan, "peers") != NULL)
+		buf_printf(out, ", %" PRIu64 " peers", json_get_count(lan, "peers"));
+	buf_printf(out, "\ndht        %s", json_get_text(dht, "state"));
+	if (json_object_get(dht, "port") != NULL)
+		buf_printf(out,
+			   ", UDP port %" PRIu64 ", %" PRIu64 " nodes, %" PRIu64 " keys announced",
+			   json_get_count(dht, "port"),
+			   json_get_count(json_object_get(dht, "ipv4"), "good") +
+				   json_get_count(json_object_get(dht, "ipv6"), "good"),
+			   json_get_count(dht, "announcements"));
+	buf_write_u8(out, '\n');
+}
+
 static void write_figures(struct buf *out, const json_t *s)
 {
 	buf_printf(out, "store      %" PRIu64 " objects, %" PRIu64 " versions, %" PRIu64 " blobs (",
@@ -71,9 +89,8 @@ static void write_figures(struct buf *out, const json_t *s)
 	progress_write_bytes(out, figure(s, "trace", "used_bytes"));
 	buf_write_str(out, " of ");
 	progress_write_bytes(out, figure(s, "trace", "budget_bytes"));
-	buf_printf(out, "\nlan        %s\ndht        %s\n",
-		   json_get_text(json_object_get(s, "lan"), "state"),
-		   json_get_text(json_object_get(s, "dht"), "state"));
+	buf_write_u8(out, '\n');
+	write_sources(out, s);
 }
 
 int cli_status(struct cli *c)

@@ -1,4 +1,4 @@
-/* trace list, show, export, diff: the trace pages in the terminal, and as files.
+/* trace list, show, tail, export, diff: the trace pages in the terminal, and as files.
  *
  * A trace that spans daemons lies in halves with each of them, under one id. An export puts them
  * together: each format has a list of what it holds, and those lists are joined. In Jaeger's the
@@ -6,12 +6,21 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "daemon/cli.h"
 
-enum { LIST_DEFAULT = 20, EXPORT_DEFAULT = 250, DIRS_MAX = 64 };
+enum {
+	LIST_DEFAULT = 20,
+	EXPORT_DEFAULT = 250,
+	DIRS_MAX = 64,
+	TAIL_STEP_NS = 500000000,
+	TAIL_SEEN_MAX = 2048,
+	TAIL_LINE_MAX = 16384,
+	ID_MAX = 40
+};
 
 static int refused(struct cli *c, const struct client_reply *reply)
 {
@@ -221,6 +230,87 @@ static int trace_export(struct cli *c, const char *id)
 	return export_joined(c, path, format);
 }
 
+/* ---- Tail: what has finished is asked for again and again, for a span of time that overlaps the
+ * last one, and roots already printed are left out. ---- */
+
+struct tail {
+	char seen[TAIL_SEEN_MAX][ID_MAX]; /* a ring */
+	size_t next;
+	bool primed; /* what was there before is not printed */
+};
+
+static bool tail_is_new(struct tail *t, const char *root)
+{
+	for (size_t i = 0; i < TAIL_SEEN_MAX; i++) {
+		if (strncmp(t->seen[i], root, ID_MAX) == 0)
+			return false;
+	}
+	snprintf(t->seen[t->next], ID_MAX, "%s", root);
+	t->next = (t->next + 1) % TAIL_SEEN_MAX;
+	return true;
+}
+
+static void tail_print(const struct cli *c, const json_t *trace)
+{
+	struct buf line;
+
+	if (c->json) {
+		cli_print_json(json_deep_copy(trace));
+		return;
+	}
+	buf_init(&line, TAIL_LINE_MAX);
+	buf_printf(&line, "%s  %10.3f ms  ", json_get_text(trace, "start"),
+		   (double)json_get_count(trace, "duration_ns") / 1e6);
+	cli_write_safe(&line, json_get_text(trace, "category"));
+	buf_write_str(&line, "  ");
+	cli_write_safe(&line, json_get_text(trace, "outcome"));
+	buf_write_str(&line, "  ");
+	cli_write_safe(&line, json_get_text(trace, "title"));
+	buf_printf(&line, "  %.32s\n", json_get_text(trace, "trace_id"));
+	if (buf_err(&line) == 0)
+		fwrite(line.data, 1, line.len, stdout);
+	buf_fini(&line);
+}
+
+static int tail_once(struct cli *c, struct tail *t, const char *path)
+{
+	json_t *answer = NULL, *trace;
+	int rc = client_json(c->client, "GET", path, NULL, &answer);
+	size_t i;
+
+	if (rc < 0)
+		return rc;
+	json_array_foreach(json_object_get(answer, "traces"), i, trace)
+	{
+		if (tail_is_new(t, json_get_text(trace, "root")) && t->primed)
+			tail_print(c, trace);
+	}
+	t->primed = true;
+	json_decref(answer);
+	fflush(stdout);
+	return 0;
+}
+
+static int trace_tail(struct cli *c, const char *text)
+{
+	CLEANUP(mem_freep)
+	char *path = list_path(c, "json&finished&sort=oldest&since=5s", "q", text, EXPORT_DEFAULT);
+	CLEANUP(mem_freep) struct tail *t = mem_alloc(sizeof(*t));
+	const struct timespec step = { 0, TAIL_STEP_NS };
+	int rc = 0;
+
+	if (path == NULL || t == NULL)
+		return cli_fail(EXIT_FAILED, "out of memory");
+	client_catch_interrupt();
+	while (rc == 0 && !client_interrupted()) {
+		rc = tail_once(c, t, path);
+		if (rc == 0)
+			nanosleep(&step, NULL);
+	}
+	return client_interrupted() || rc == UV_ECANCELED ? EXIT_CANCELLED :
+							    cli_client_failed(c, rc);
+}
+
 /* ---- The others ---- */
 
 static int trace_diff(struct cli *c, const char *first, const char *then)
@@ -250,10 +340,13 @@ int cli_trace(struct cli *c)
 		return trace_page(c, "q", arg);
 	if (strcmp(what, "show") == 0 && c->argc == 2)
 		return trace_page(c, "id", arg);
+	if (strcmp(what, "tail") == 0 && c->argc <= 2)
+		return trace_tail(c, arg);
 	if (strcmp(what, "export") == 0 && c->argc <= 2)
 		return trace_export(c, arg);
 	if (strcmp(what, "diff") == 0 && c->argc == 3)
 		return trace_diff(c, arg, c->argv[2]);
-	return cli_usage("trace", "it is `trace list [TEXT]`, `trace show ID`, `trace export [ID]` "
-				  "or `trace diff ID ID`");
+	return cli_usage("trace",
+			 "it is `trace list [TEXT]`, `trace show ID`, `trace tail [TEXT]`, "
+			 "`trace export [ID]` or `trace diff ID ID`");
 }

@@ -2,10 +2,14 @@
 """Pages of the daemon's own: the same figures as HTML, as JSON and as text; and traces on the command line."""
 import html.parser
 import json
+import select
+import signal
+import subprocess
 import unittest
 
-from harness import NOT_FOUND, USAGE, Case
+from harness import NOT_FOUND, PROGRAM, USAGE, Case
 
+SPACE = "z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
 PAGES = ("/debug/peers", "/debug/store", "/debug/vars")
 
 
@@ -114,6 +118,21 @@ class Traces(Case):
         self.assertTrue(b.json("trace", "diff", first, then))
         b.cli("trace", "diff", first, "0" * 31 + "1", expect=NOT_FOUND)
         b.cli("trace", "diff", first, "nonsense", expect=USAGE)
+
+    def test_tail_prints_what_ends_from_now_on(self):
+        a = self.lab.daemon()
+        a.http("/debug/?before")
+        tail = subprocess.Popen([PROGRAM, "trace", "tail", "--data", a.data], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(tail.stdout.close)
+        self.addCleanup(tail.kill)
+
+        def one_line():
+            a.cli("discover", f"hm://{SPACE}/tail", expect=NOT_FOUND)
+            return select.select([tail.stdout], [], [], 0)[0]
+        self.wait(one_line)
+        self.assertIn(f"notfound  hm://{SPACE}/tail", tail.stdout.readline())
+        tail.send_signal(signal.SIGINT)
+        self.assertEqual(tail.wait(30), 130)
 
     def test_a_trace_that_nobody_keeps_is_not_found(self):
         a = self.lab.daemon()
