@@ -3,7 +3,7 @@ BUILD ?= build
 PROGRAM = $(BUILD)/daemon/peerscope
 FUZZ_SECONDS ?= 60
 PACKAGES = build-essential meson ninja-build pkg-config python3 libuv1-dev libsodium-dev libsqlite3-dev zlib1g-dev \
-	libprotobuf-c-dev protobuf-c-compiler libjansson-dev libconfuse-dev libcurl4-openssl-dev uthash-dev libdw-dev libunwind-dev node-llhttp \
+	libprotobuf-c-dev protobuf-c-compiler libjansson-dev libconfuse-dev libcurl4-openssl-dev uthash-dev libdw-dev libssl-dev libunwind-dev node-llhttp \
 	libcmocka-dev
 # A data folder of one's own: make run DATA=/some/folder
 DATA_FLAG = $(if $(DATA),--data $(DATA))

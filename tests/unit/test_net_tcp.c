@@ -117,7 +117,7 @@ static void the_ipv6_wildcard_takes_both_families(void **state)
 	pair_init(&p, "127.0.0.1:0");
 	if (net_listen(p.b.net, &any6) != 0) { /* no IPv6 here */
 		pair_fini(&p);
-		skip();
+		SKIP_TEST("no IPv6 here");
 	}
 	count = net_addrs(p.b.net, addrs, NET_ADDRS_MAX);
 	any4.port = addrs[count - 1].port;
@@ -145,7 +145,7 @@ static void both_wildcards_share_a_port(void **state)
 		CHECK_STATUS(UV_EADDRINUSE, net_listen(p.b.net, &any));
 	pair_fini(&p);
 	if (err == UV_EAFNOSUPPORT)
-		skip();
+		SKIP_TEST("no IPv6 here");
 	CHECK_STATUS(0, err);
 }
 

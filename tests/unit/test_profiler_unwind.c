@@ -12,7 +12,7 @@
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
 
-#if HAVE_LIBCRYPTO
+#ifdef HAVE_LIBCRYPTO
 #include <openssl/evp.h>
 #endif
 
@@ -184,7 +184,7 @@ static uint64_t work_zlib(void)
 	return len;
 }
 
-#if HAVE_LIBCRYPTO
+#ifdef HAVE_LIBCRYPTO
 static uint64_t work_libcrypto(void)
 {
 	static uint8_t in[20000], out[20100], digest[64];
@@ -246,10 +246,10 @@ static void stacks_are_whole_in_assembly_without_frame_information(void **state)
 
 static void stacks_are_whole_in_libcrypto(void **state)
 {
-#if HAVE_LIBCRYPTO
+#ifdef HAVE_LIBCRYPTO
 	check_workload(work_libcrypto);
 #else
-	skip();
+	SKIP_TEST("built without libcrypto");
 #endif
 }
 
