@@ -403,24 +403,34 @@ struct dht_id table_id_in_bucket(const struct table *t, unsigned b, const struct
 	return id;
 }
 
-/* A place for it: room in its bucket, or somebody there who may be gone. */
-static bool is_wanted(const struct table *t, const struct table_candidate *c)
+/* Which buckets have a place: room, or somebody who may be gone. The last one is split instead. */
+static void find_places(const struct table *t, bool ret_places[TABLE_DEPTH_MAX])
 {
-	unsigned bucket = bucket_of(t, c->shared);
+	unsigned counts[TABLE_DEPTH_MAX] = { 0 };
+	bool silent[TABLE_DEPTH_MAX] = { false };
 
 	for (size_t i = 0; i < t->count; i++) {
-		if (t->nodes[i].fails > 0 && bucket_of(t, t->nodes[i].shared) == bucket)
-			return true;
+		unsigned bucket = bucket_of(t, t->nodes[i].shared);
+
+		counts[bucket]++;
+		silent[bucket] = silent[bucket] || t->nodes[i].fails > 0;
 	}
-	return bucket == t->depth - 1 || table_bucket_count(t, bucket) < table_bucket_limit(bucket);
+	for (unsigned b = 0; b < t->depth; b++)
+		ret_places[b] = b == t->depth - 1 || silent[b] || counts[b] < table_bucket_limit(b);
 }
 
 static bool try_candidate(struct table *t, uint64_t now_ms, struct table_chore *ret)
 {
+	bool places[TABLE_DEPTH_MAX];
+
+	if (t->cache_count == 0)
+		return false;
+	find_places(t, places);
 	for (size_t i = t->cache_count; i-- > 0;) {
 		struct table_candidate *c = &t->cache[i];
 
-		if ((c->asked_ms != 0 && now_ms - c->asked_ms < CHORE_AGAIN_MS) || !is_wanted(t, c))
+		if ((c->asked_ms != 0 && now_ms - c->asked_ms < CHORE_AGAIN_MS) ||
+		    !places[bucket_of(t, c->shared)])
 			continue;
 		c->asked_ms = now_ms;
 		c->tries++;

@@ -1,6 +1,7 @@
 /* Networks of nodes on a virtual clock: do they find what was announced? */
 #include "tests/unit/test_util.h"
 
+#include "discovery/dht/krpc.h"
 #include "tests/sim/dht_churn.h"
 
 static void spawn(struct dht_world *w, unsigned count, unsigned nat_percent)
@@ -130,6 +131,69 @@ static void an_eclipse_by_ids_of_ones_choice_fails(void **state)
 	assert_true(r.sybil_share < 0.2);
 }
 
+enum { HONEST = 12, CONSPIRATORS = 9 }; /* most of a table keeps to BEP 42 */
+
+struct conspiracy {
+	struct krpc_node members[CONSPIRATORS];
+};
+
+/* Names the others, whatever is asked. */
+static void conspires(struct dht_world_node *n, const struct dht_address *from, const uint8_t *data,
+		      size_t len)
+{
+	const struct conspiracy *c = n->evil_data;
+	struct krpc_message m;
+	struct krpc_reply r;
+	struct buf out;
+
+	if (krpc_parse(data, len, &m) < 0 || m.type != KRPC_QUERY)
+		return;
+	r = (struct krpc_reply){ .tid = m.tid,
+				 .to = from,
+				 .nodes = { c->members },
+				 .node_count = { CONSPIRATORS },
+				 .has_nodes = { true } };
+	for (unsigned i = 0; i < CONSPIRATORS; i++) {
+		if (dht_address_eq(&c->members[i].addr, &n->addr))
+			r.id = &c->members[i].id;
+	}
+	buf_init(&out, 2048);
+	krpc_write_reply(&out, &r);
+	dht_world_send(n, from, out.data, out.len);
+	buf_fini(&out);
+}
+
+/* One that keeps to BEP 42 names many that do not, all nearer to the key than anybody else. */
+static void misfits_are_no_nodes_of_a_key(void **state)
+{
+	struct dht_world *w = dht_world_new(&(struct dht_world_config){
+		.seed = 9, .nodes_max = HONEST + CONSPIRATORS, .rtt_lo_ms = 20, .rtt_hi_ms = 180 });
+	struct dht_id key = dht_key_of("x", 1);
+	struct dht_world_lookup look = { 0 };
+	struct conspiracy c;
+
+	spawn(w, HONEST, 0);
+	dht_world_run(w, 20000);
+	for (uint8_t i = 0; i < CONSPIRATORS; i++) {
+		struct dht_world_node *n = dht_world_add_evil(w, NULL);
+
+		n->evil = conspires;
+		n->evil_data = &c;
+		c.members[i] = (struct krpc_node){ key, n->addr };
+		c.members[i].id.bytes[2] ^= i;
+		if (i == 0)
+			id_bind(&c.members[i].id, &n->addr);
+	}
+	dht_add_node(w->nodes[0]->dht, &c.members[0].addr);
+	dht_world_run(w, 5000);
+	dht_world_look(w->nodes[0], &key, 0, &look);
+	assert_int_equal(look.lookup.nearest_count, DHT_K);
+	for (unsigned i = 0; i < DHT_K; i++)
+		assert_true(id_fits(&look.lookup.nearest_ids[i], &look.lookup.nearest[i]));
+	assert_true(look.lookup.queries > HONEST); /* they were asked, though */
+	dht_world_free(w);
+}
+
 static unsigned stored_at(struct dht_world_node *n)
 {
 	struct dht_stats s;
@@ -205,6 +269,7 @@ int main(void)
 		cmocka_unit_test(equal_seeds_give_equal_runs),
 		cmocka_unit_test(churn_loss_and_nats_do_not_hide_what_was_announced),
 		cmocka_unit_test(an_eclipse_by_ids_of_ones_choice_fails),
+		cmocka_unit_test(misfits_are_no_nodes_of_a_key),
 		cmocka_unit_test(an_announcement_is_renewed_before_it_is_forgotten),
 		cmocka_unit_test(a_net_of_private_addresses_grows_by_itself),
 		cmocka_unit_test(a_network_that_was_away_is_found_again),
