@@ -1,8 +1,7 @@
-/* SQLite in WAL mode. Durable transactions commit with synchronous=FULL, so that they survive power
- * loss with all that went before; repeatable ones with NORMAL, without waiting for the disk. The
- * lock is exclusive for as long as the store is open, which keeps a second daemon out and the
- * wal-index out of shared memory. The log is checkpointed here and not by SQLite, between requests,
- * so that no request pays for it.
+/* SQLite in WAL mode with synchronous=FULL: a commit that returned survives power loss. The lock is
+ * exclusive for as long as the store is open, which keeps a second daemon out and the wal-index out
+ * of shared memory. The log is checkpointed here and not by SQLite, between requests, so that no
+ * request pays for it.
  *
  * After SQLITE_FULL, IOERR, NOMEM SQLite may have rolled back by itself; db_rollback copes with
  * both. */
@@ -201,32 +200,9 @@ static int totals_write(struct db *db)
 	return rc;
 }
 
-static int exec(struct db *db, const char *sql)
+int db_begin(struct db *db)
 {
-	int rc = sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL);
-
-	return rc == SQLITE_OK ? 0 : db_fail(db, rc);
-}
-
-static int set_durability(struct db *db, enum db_durability durability)
-{
-	int rc;
-
-	if (db->durability == durability)
-		return 0;
-	rc = exec(db, durability == DB_DURABLE ? "PRAGMA synchronous = FULL" :
-						 "PRAGMA synchronous = NORMAL");
-	if (rc == 0)
-		db->durability = durability;
-	return rc;
-}
-
-int db_begin(struct db *db, enum db_durability durability)
-{
-	int rc = set_durability(db, durability);
-
-	if (rc == 0)
-		rc = db_run(db, SQL_BEGIN, NULL, 0);
+	int rc = db_run(db, SQL_BEGIN, NULL, 0);
 
 	db->in_transaction = rc == 0;
 	return rc;
@@ -331,6 +307,13 @@ uint64_t db_file_bytes(struct db *db)
 }
 
 /* ---- Open, close ---- */
+
+static int exec(struct db *db, const char *sql)
+{
+	int rc = sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL);
+
+	return rc == SQLITE_OK ? 0 : db_fail(db, rc);
+}
 
 /* Nothing here writes to the file: whose it is has not been looked at yet. */
 static int configure(struct db *db)

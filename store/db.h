@@ -40,18 +40,11 @@ struct db_totals {
 	int64_t v[TOTAL_COUNT];
 };
 
-/* What a commit outlives. Both outlive the death of the process; a durable one outlives power loss,
- * and so does all that was committed before it. Repeatable is for what can be had again: blobs of
- * peers, which are wanted again after a loss, and uploads, which count only once they are
- * published. */
-enum db_durability { DB_DURABLE, DB_REPEATABLE };
-
 struct db {
 	sqlite3 *sqlite;
 	sqlite3_stmt *stmts[SQL_COUNT];
 	struct db_totals totals, written;
-	bool in_transaction;	       /* begun by us, not ended by us */
-	enum db_durability durability; /* of the present or last transaction */
+	bool in_transaction; /* begun by us, not ended by us */
 	uint64_t wal_bytes;
 	uint64_t checkpoint_at_bytes;
 	int error; /* the last failure, for statistics; never cleared */
@@ -122,7 +115,7 @@ static inline int db_status(int rc)
 int db_column_hash(struct db *db, sqlite3_stmt *q, int column, struct hash *ret);
 int db_column_key(struct db *db, sqlite3_stmt *q, int column, struct public_key *ret);
 
-int db_begin(struct db *db, enum db_durability durability) MUST_USE;
+int db_begin(struct db *db) MUST_USE;
 /** Writes the totals and commits. On failure everything is rolled back. */
 int db_commit(struct db *db) MUST_USE;
 /** Ends in autocommit whatever happened before. */

@@ -79,7 +79,7 @@ bool request_tick(struct op *op, struct store_request *r);
 bool request_abandoned(struct store *s, const struct store_request *r);
 
 /* Transactions with a stop-watch. */
-int tx_begin(struct store *s, enum db_durability durability) MUST_USE;
+int tx_begin(struct store *s) MUST_USE;
 int tx_commit(struct store *s) MUST_USE;
 void tx_rollback(struct store *s);
 

@@ -196,7 +196,7 @@ static int change_peer(struct store *s, const struct store_peer_set *p)
 static int run_peer_set(struct store *s, struct store_request *r)
 {
 	struct store_peer_set *p = container_of(r, struct store_peer_set, request);
-	int rc = tx_begin(s, DB_DURABLE);
+	int rc = tx_begin(s);
 
 	if (rc < 0)
 		return rc;

@@ -184,7 +184,7 @@ static int run_publish(struct store *s, struct store_request *r)
 {
 	struct store_publish *p = container_of(r, struct store_publish, request);
 	struct write w;
-	int rc = tx_begin(s, DB_DURABLE);
+	int rc = tx_begin(s);
 
 	if (rc < 0)
 		return rc;

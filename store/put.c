@@ -313,7 +313,7 @@ static int put_slice(struct store *s, struct store_put *p, struct slice *t)
 	struct store_put_progress *g = p->progress;
 	size_t wanted = g->wanted.count, dropped = g->wants_dropped;
 	struct write w;
-	int rc = tx_begin(s, DB_REPEATABLE);
+	int rc = tx_begin(s);
 
 	if (rc < 0)
 		return rc;

@@ -58,10 +58,10 @@ void store_stats(struct store *s, struct store_stats *ret)
 	pthread_mutex_unlock(&s->mutex);
 }
 
-int tx_begin(struct store *s, enum db_durability durability)
+int tx_begin(struct store *s)
 {
 	s->tx_begun_ns = clock_now_ns(s->clock);
-	return db_begin(&s->db, durability);
+	return db_begin(&s->db);
 }
 
 int tx_commit(struct store *s)

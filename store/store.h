@@ -1,9 +1,7 @@
 /* What this daemon keeps: SQLite behind one door.
  *
  * One database file, WAL, one thread of its own; the loop hands it requests and gets results back
- * through the operations below. What a callback reports as stored survives kill -9; a publication,
- * with every blob put before it, also power loss. (After a power loss, what peers sent last may be
- * wanted again.)
+ * through the operations below. What a callback reports as stored survives kill -9 and power loss.
  *
  *   blob     bytes by hash. Public once a commit reaches it; only public blobs are given to peers:
  * the one access check link     blob → blob, from decoding commits, trees and files wanted

@@ -100,7 +100,7 @@ static int change(struct db *db, struct store_subscription_set *p)
 static int run_subscription_set(struct store *s, struct store_request *r)
 {
 	struct store_subscription_set *p = container_of(r, struct store_subscription_set, request);
-	int rc = tx_begin(s, DB_DURABLE);
+	int rc = tx_begin(s);
 
 	if (rc < 0)
 		return rc;
