@@ -16,6 +16,7 @@ struct work {
 	uv_work_t req;
 	struct runner_job *job;
 	struct loop *loop;
+	struct op_label label; /* of who submitted it */
 };
 
 static void on_idle(uv_idle_t *idle);
@@ -78,7 +79,9 @@ static void on_work(uv_work_t *req)
 {
 	struct work *w = container_of(req, struct work, req);
 
+	op_label_set(w->label.task, w->label.span, w->label.id);
 	w->job->run(w->job);
+	op_label_set(NULL, (struct span){ 0 }, 0);
 }
 
 static void on_worked(uv_work_t *req, int status)
@@ -102,6 +105,7 @@ static int submit(struct runner *r, struct runner_job *job)
 		return UV_ENOMEM;
 	w->job = job;
 	w->loop = l;
+	w->label = *op_label();
 	rc = uv_queue_work(&l->uv, &w->req, on_work, on_worked);
 	if (rc < 0) {
 		mem_free(w);

@@ -5,7 +5,40 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Who started an operation is kept as return addresses, found by the frame pointers that the build
+ * asks for: a few loads, always on. Libraries have none, so a frame's link may be any value; only
+ * what lies between the frame and the one in which the runner was made is followed, which is this
+ * thread's stack and mapped. An address that is no code is for the reader to leave out. */
+
+enum { ID_FIRST = 2, ID_BLOCK = 64 /* taken from all threads' counter at once */ };
+
 static _Thread_local volatile struct op_label label;
+static _Thread_local uint64_t id_next, id_end;
+static _Atomic uint64_t id_blocks = ID_FIRST;
+
+uint64_t op_next_id(void)
+{
+	if (id_next == id_end) {
+		id_next = atomic_fetch_add_explicit(&id_blocks, ID_BLOCK, memory_order_relaxed);
+		id_end = id_next + ID_BLOCK;
+	}
+	return id_next++;
+}
+
+__attribute__((no_sanitize("address"))) static inline void note_creation(struct op *op,
+									 const uintptr_t *frame)
+{
+	uintptr_t top = op->env.runner->stack_top;
+
+	for (unsigned i = 0; i < OP_CREATED_FRAMES; i++) {
+		uintptr_t next = frame[0];
+
+		op->created_by[i] = frame[1];
+		if (next <= (uintptr_t)frame || next >= top || next % sizeof(*frame) != 0)
+			return;
+		frame = (const uintptr_t *)next;
+	}
+}
 
 static uint64_t add_saturating(uint64_t a, uint64_t b)
 {
@@ -36,7 +69,10 @@ void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env
 			   .kind = kind,
 			   .limit_ms = copy.deadline_ms,
 			   .since_ms = now_ms,
+			   .id = op_next_id(),
+			   .parent_id = label.id,
 			   .live = true };
+	note_creation(op, __builtin_frame_address(0));
 	op->env.deadline_ms = MIN(copy.deadline_ms, add_saturating(now_ms, timeout_ms));
 	op->task.run = on_task;
 	op->timer.run = on_deadline;
@@ -128,13 +164,14 @@ bool op_stopping(const struct op *op)
 }
 
 /* The signal handler may come between any two stores: while the task is NULL it reads no span. */
-static void set_label(const char *task, struct span span)
+void op_label_set(const char *task, struct span span, uint64_t id)
 {
 	label.task = NULL;
 	atomic_signal_fence(memory_order_release);
 	label.span.trace = span.trace;
 	label.span.slot = span.slot;
 	label.span.generation = span.generation;
+	label.id = id;
 	atomic_signal_fence(memory_order_release);
 	label.task = task;
 }
@@ -151,16 +188,16 @@ void op_tick(struct op *op)
 {
 	const char *task = label.task;
 	struct span span = { label.span.trace, label.span.slot, label.span.generation };
-
 	struct runner *runner = op->env.runner;
+	uint64_t id = label.id;
 
 	REQUIRE(op->live);
 	REQUIRE(runner_on_loop(runner));
-	set_label(op->kind->name, op->env.span);
+	op_label_set(op->kind->name, op->env.span, op->id);
 	tell_work(runner, op->env.span);
 	op->kind->tick(op);
 	tell_work(runner, span);
-	set_label(task, span);
+	op_label_set(task, span, id);
 }
 
 void op_defer(struct op *op)

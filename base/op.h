@@ -19,7 +19,10 @@
 #include "base/runner.h"
 #include "base/span.h"
 
-enum { OP_STATES_MAX = 32 };
+enum {
+	OP_STATES_MAX = 32,
+	OP_CREATED_FRAMES = 6 /* return addresses kept of who started an operation */
+};
 
 /* What a state function returns: run the next state at once, or wait to be ticked again. */
 enum op_step { OP_NEXT, OP_WAIT };
@@ -54,9 +57,13 @@ struct op {
 	bool live; /* between op_init and op_finish */
 	bool has_result;
 	bool stopping;
-	bool owns_span;	   /* env.span is its own: its states are stages of it */
-	uint64_t limit_ms; /* the deadline that its starter gave */
-	uint64_t since_ms; /* when the state was entered */
+	bool owns_span;	    /* env.span is its own: its states are stages of it */
+	uint64_t limit_ms;  /* the deadline that its starter gave */
+	uint64_t since_ms;  /* when the state was entered */
+	uint64_t id;	    /* op_next_id() */
+	uint64_t parent_id; /* of the operation whose tick started this one; 0 = none */
+	/* Return addresses, 0 = no more: into the _start function, into its caller, and so on. */
+	uintptr_t created_by[OP_CREATED_FRAMES];
 	struct runner_task task;
 	struct runner_timer timer;
 	struct list node; /* in runner->ops */
@@ -132,12 +139,19 @@ static inline const char *op_state_name(const struct op *op, unsigned state)
 /** Time left until the deadline, in ms; 0 when it has passed. */
 uint64_t op_left_ms(const struct op *op);
 
+/** A number that no operation or thread had before; 1 is the main thread's. Never 0. */
+uint64_t op_next_id(void);
+
 /* What the running thread is doing, for the profiler's signal handler alone. */
 struct op_label {
 	const char *task; /* static string, NULL outside operations */
 	struct span span;
+	uint64_t id; /* of the operation */
 };
 const volatile struct op_label *op_label(void);
+/** The calling thread works for an operation of the loop from now on: for jobs on other threads.
+ * Copies; `task` NULL: for none. */
+void op_label_set(const char *task, struct span span, uint64_t id);
 
 /** One line for every operation in flight: kind, state, how long it is there. For what finds them
  * where none should be. */

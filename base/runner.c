@@ -14,7 +14,10 @@
 void runner_init(struct runner *r, const struct clock *clock, const struct runner_driver *driver,
 		 uint64_t seed)
 {
-	*r = (struct runner){ .clock = clock, .driver = driver, .owner = pthread_self() };
+	*r = (struct runner){ .clock = clock,
+			      .driver = driver,
+			      .owner = pthread_self(),
+			      .stack_top = (uintptr_t)__builtin_frame_address(0) };
 	list_init(&r->ops);
 	list_init(&r->tasks);
 	/* splitmix64, as the generator's authors advise: close seeds give unrelated states, never

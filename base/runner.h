@@ -72,6 +72,7 @@ struct runner {
 	uint64_t timer_seq;
 	uint64_t random_state[4];
 	pthread_t owner;
+	uintptr_t stack_top; /* of the owner: mapped up to here (base/op.c) */
 };
 
 /** Borrows clock and driver. `seed` feeds runner_random(); the calling thread becomes the owner. */

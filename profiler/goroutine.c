@@ -37,7 +37,7 @@ int tasks_snapshot(struct tasks *ret, const struct runner *r)
 			.pending = op->pending,
 			.queued = op->task.run != NULL && op->task.node.next != NULL &&
 				  list_linked(&op->task.node),
-			.id = thread_next_id(),
+			.id = op->id,
 		};
 	}
 	*ret = t;

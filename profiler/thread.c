@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/op.h"
 
 /* The stack's end is known from the trampoline's own frame: asking libc (pthread_getattr_np) would
  * take a lock and allocate. Above that frame glibc keeps its frames and the thread's descriptor,
@@ -53,7 +54,7 @@ struct origin {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list all = LIST_INIT(all), origins = LIST_INIT(origins);
 static unsigned listed, foreign_count, origin_count;
-static _Atomic uint64_t created, unlisted, next_id = MAIN_ID + 1;
+static _Atomic uint64_t created, unlisted;
 static const struct thread_hooks *hooks;
 static struct thread main_thread;
 static pthread_key_t exit_key;
@@ -72,11 +73,6 @@ struct thread *thread_self(void)
 uintptr_t thread_stack_end(void)
 {
 	return self_stack_hi;
-}
-
-uint64_t thread_next_id(void)
-{
-	return atomic_fetch_add(&next_id, 1);
 }
 
 unsigned threads_count(void)
@@ -181,7 +177,7 @@ static void add_foreign(pid_t tid)
 		return;
 	}
 	t->tid = tid;
-	t->id = thread_next_id();
+	t->id = op_next_id();
 	t->foreign = t->seen = true;
 	t->started_ns = clock_now_ns(&clock_system);
 	foreign_count++;
@@ -454,7 +450,7 @@ pthread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*run)(v
 		return rc;
 	}
 	*birth = (struct birth){ run, arg, t };
-	t->id = thread_next_id();
+	t->id = op_next_id();
 	note_origin(t);
 	rc = real_create()(ret_thread, attr, thread_main, birth);
 	atomic_fetch_add(&created, rc == 0);

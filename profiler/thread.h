@@ -43,8 +43,6 @@ uintptr_t thread_stack_end(void);
 void thread_hide_self(void);
 /** A stack without the frames below the thread's start routine: the new n. */
 unsigned thread_trim(const uintptr_t *pcs, unsigned n);
-/** A fresh id. */
-uint64_t thread_next_id(void);
 
 void threads_lock(void);
 void threads_unlock(void);

@@ -502,6 +502,70 @@ static void the_label_is_restored_after_a_nested_tick(void **state)
 	manual_loop_fini(&loop);
 }
 
+enum { FUNCTION_MAX = 256 };
+
+static struct op_env child_env;
+static struct op child;
+
+static void never_tick(struct op *op)
+{
+	if (op_finish(op))
+		called++;
+}
+
+static const struct op_state one_state[] = { { "only", 0 } };
+static const struct op_kind never = { "test.never", one_state, 1, never_tick };
+
+__attribute__((noinline)) static void child_start(struct op *op, const struct op_env *e)
+{
+	op_init(op, &never, e, 1000);
+	__asm__ volatile("");
+}
+
+__attribute__((noinline)) static void spawning_tick(struct op *op)
+{
+	child_start(&child, &child_env);
+	if (op_finish(op))
+		called++;
+}
+
+static void an_operation_knows_where_and_by_whom_it_was_started(void **state)
+{
+	static const struct op_kind spawning = { "test.spawning", one_state, 1, spawning_tick };
+	struct op op;
+
+	child_env = env();
+	op_init(&op, &spawning, &child_env, 1000);
+	assert_int_equal(op.parent_id, 0);
+	manual_loop_turn(&loop);
+	assert_int_equal(child.parent_id, op.id);
+	assert_true(child.id > op.id);
+	assert_true(child.created_by[0] - (uintptr_t)child_start < FUNCTION_MAX);
+	assert_true(child.created_by[1] - (uintptr_t)spawning_tick < FUNCTION_MAX);
+	manual_loop_turn(&loop);
+	assert_int_equal(called, 2);
+	manual_loop_fini(&loop);
+}
+
+/* As a callback out of a library that uses the frame pointer for something else. */
+static void a_broken_chain_of_frames_is_not_followed(void **state)
+{
+	uintptr_t *frame = __builtin_frame_address(0), saved = frame[0];
+	const uintptr_t links[] = { 0, 8, saved + 1, UINTPTR_MAX - 7, loop.runner.stack_top + 64 };
+	struct op_env e = env();
+
+	loop.runner.stack_top = (uintptr_t)frame + 4096;
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+		frame[0] = links[i];
+		child_start(&child, &e);
+		frame[0] = saved;
+		assert_true(child.created_by[1] != 0);
+		assert_int_equal(child.created_by[3], 0);
+		assert_true(op_finish(&child));
+	}
+	manual_loop_fini(&loop);
+}
+
 static void cancelling_what_was_never_started_does_nothing(void **state)
 {
 	struct op op = { 0 };
@@ -599,6 +663,8 @@ int main(void)
 		cmocka_unit_test_setup(every_move_is_reported_after_it_was_made, setup),
 		cmocka_unit_test_setup(it_does_not_finish_while_something_is_pending, setup),
 		cmocka_unit_test_setup(the_label_is_restored_after_a_nested_tick, setup),
+		cmocka_unit_test_setup(an_operation_knows_where_and_by_whom_it_was_started, setup),
+		cmocka_unit_test_setup(a_broken_chain_of_frames_is_not_followed, setup),
 		cmocka_unit_test_setup(cancelling_what_was_never_started_does_nothing, setup),
 		cmocka_unit_test_setup(misuse_aborts, setup),
 	};
