@@ -129,6 +129,11 @@ enum trace_cpu trace_cpu(const struct trace *t);
  *  time is not measured. */
 struct span trace_work(struct trace *t, struct span now);
 
+/** The category of a span: a static string, as it was given to trace_root or trace_child; NULL when
+ *  the span is gone or none. For a profiler's signal handler: takes no lock, changes nothing, and
+ * may come at any instant on any thread, as long as the trace exists. */
+const char *trace_span_category(struct span s);
+
 /* ---- Reading ---- */
 
 /* What to look for. Zero-initialised = the 20 newest roots of everything. Every field narrows.
@@ -199,6 +204,7 @@ struct trace_span_view {
 	uint64_t start_wall_ns; /* since 1970 */
 	uint64_t duration_ns;	/* until now for an active span */
 	bool finished;
+	bool pinned; /* a root that trace_pin() keeps */
 	int status;
 	const char *outcome; /* "" while active */
 	uint64_t items, bytes;

@@ -15,6 +15,7 @@ void view_fill(struct trace *t, const struct node *n, uint64_t now_ns, struct tr
 		.start_wall_ns = node_wall_ns(t, n),
 		.duration_ns = node_duration_ns(n, now_ns),
 		.finished = !(n->flags & NODE_OPEN),
+		.pinned = n->flags & NODE_PINNED,
 		.status = n->status,
 		.outcome = n->outcome,
 		.items = n->items,
