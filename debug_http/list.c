@@ -133,7 +133,7 @@ static void write_title(struct traces_page *p, const struct trace_span_view *s)
 	page_write_hex(out, s->trace_id, sizeof(s->trace_id));
 	buf_write_str(out, "\"><b>");
 	page_write_text(out, s->category);
-	buf_write_str(out, "</b> <span>");
+	buf_write_str(out, s->pinned ? " <i class=\"kept\">kept</i></b> <span>" : "</b> <span>");
 	page_write_foreign(out, s->title, s->title_len);
 	buf_write_str(out, "</span></a></td><td>");
 	span_write_outcome(out, s);

@@ -338,8 +338,11 @@ static void on_traces(void *data, struct http_request *r)
 
 int debug_http_traces(struct http_server *s, struct trace *trace)
 {
+	int rc;
+
 	s->shown_trace = trace;
-	return http_route(s, HTTP_GET_, "/debug/traces",
-			  "something was slow: which stage of which operation took the time",
-			  on_traces, s);
+	rc = http_route(s, HTTP_GET_, "/debug/traces",
+			"something was slow: which stage of which operation took the time",
+			on_traces, s);
+	return rc == 0 ? pin_routes(s) : rc;
 }

@@ -12,6 +12,7 @@
  *   sums.c        stages of one trace, added up
  *   compare.c     two traces side by side
  *   stages.c      colours, sums and bars of stages
+ *   pin.c         keeping a trace
  *   live.c        the stream of server-sent events */
 #pragma once
 
@@ -241,6 +242,11 @@ void export_reply(struct http_server *s, struct http_request *r, const struct tr
 void export_write_links(struct traces_page *p);
 /** The name under which a browser keeps the trace: a header of the reply. */
 void export_name_file(struct traces_page *p, const char *suffix);
+
+/* pin.c */
+int pin_routes(struct http_server *s);
+/** A button that keeps the trace, or lets it go. */
+void pin_write_button(struct traces_page *p, bool pinned);
 
 /* sums.c */
 void sums_write(struct traces_page *p);

@@ -322,6 +322,8 @@ static bool begin_root(struct traces_page *p)
 	buf_write_u8(out, ' ');
 	span_write_outcome(out, s);
 	buf_write_str(out, "</h1>\n");
+	if (!p->is_file && p->next == 0)
+		pin_write_button(p, s->pinned);
 	verdict_write(p);
 	buf_write_str(out, "<svg class=\"stack big\" aria-hidden=\"true\">");
 	stage_write_bar(out, p->trace, p->palette, s,
