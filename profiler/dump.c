@@ -141,8 +141,8 @@ static bool signal_blocked(const struct dumped_thread *t)
 	return strtoull(at + 7, NULL, 16) >> (dump_signal() - 1) & 1;
 }
 
-/* "nr a b c d e f sp pc", or "running". */
-static void read_syscall(struct dumped_thread *t, uintptr_t *ret_sp, uintptr_t *ret_pc)
+/* "nr a b c d e f sp pc", or "running". Returns the first argument. */
+static uintptr_t read_syscall(struct dumped_thread *t, uintptr_t *ret_sp, uintptr_t *ret_pc)
 {
 	char text[PROC_TEXT_MAX], *p = text;
 	uintptr_t args[8];
@@ -151,22 +151,29 @@ static void read_syscall(struct dumped_thread *t, uintptr_t *ret_sp, uintptr_t *
 	*ret_sp = *ret_pc = 0;
 	if (!read_proc(t->tid, "syscall", text) ||
 	    (text[0] != '-' && (text[0] < '0' || text[0] > '9')))
-		return;
+		return 0;
 	t->syscall = strtol(p, &p, 10);
 	if (t->syscall < 0)
-		return;
+		return 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(args); i++)
 		args[i] = strtoull(p, &p, 16);
 	*ret_sp = args[6];
 	*ret_pc = args[7];
+	return args[0];
 }
 
-static void read_cpu(struct dumped_thread *t)
+/* glibc's pthread_mutex_t: the word that is waited for, a count, the owner's tid. That it is one,
+ * the stack will tell. */
+static void read_owner(struct dumped_thread *t, uintptr_t futex)
 {
-	struct timespec used;
+	struct iovec local = { &t->owner, sizeof(t->owner) };
+	struct iovec remote = { (void *)(futex + offsetof(pthread_mutex_t, __data.__owner)),
+				sizeof(t->owner) };
 
-	if (clock_gettime((clockid_t)((~(unsigned)t->tid << 3) | 6), &used) == 0)
-		t->cpu_ns = (uint64_t)used.tv_sec * NS_PER_SEC + (uint64_t)used.tv_nsec;
+	t->owner = 0;
+	if (t->syscall == SYS_futex &&
+	    process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != sizeof(t->owner))
+		t->owner = 0;
 }
 
 /* ---- From outside ---- */
@@ -269,6 +276,7 @@ static void walk_self(struct dumped_thread *t)
 	t->answered = true;
 	t->run_state = 'R';
 	t->syscall = -1;
+	t->owner = 0;
 }
 
 /* /proc first, for the signal takes a thread out of its system call. */
@@ -279,9 +287,9 @@ static void run_batch(struct asked *batch, unsigned count)
 	atomic_store(&pending, 0);
 	for (unsigned i = 0; i < count; i++) {
 		read_name(batch[i].t);
-		read_cpu(batch[i].t);
+		batch[i].t->cpu_ns = thread_cpu_ns(batch[i].t->tid);
 		read_run_state(batch[i].t);
-		read_syscall(batch[i].t, &batch[i].sp, &batch[i].pc);
+		read_owner(batch[i].t, read_syscall(batch[i].t, &batch[i].sp, &batch[i].pc));
 	}
 	for (unsigned i = 0; i < count; i++)
 		batch[i].sent = batch[i].t->tid != gettid() && ask(&batch[i], i, generation);
@@ -298,6 +306,7 @@ static void run_batch(struct asked *batch, unsigned count)
 
 static int list_threads(struct dump *d, uintptr_t **ret_stack_hi)
 {
+	uint64_t now_ns = clock_now_ns(&clock_system);
 	unsigned room;
 
 	threads_lock();
@@ -308,7 +317,7 @@ static int list_threads(struct dump *d, uintptr_t **ret_stack_hi)
 	d->threads = mem_alloc_array(MAX(room, 1u), sizeof(*d->threads));
 	*ret_stack_hi = mem_alloc_array(MAX(room, 1u), sizeof(**ret_stack_hi));
 	list_for_each(node, threads_all()) {
-		const struct thread *t = list_entry(node, struct thread, node);
+		struct thread *t = list_entry(node, struct thread, node);
 		struct dumped_thread *out;
 
 		if (d->threads == NULL || *ret_stack_hi == NULL || t->hidden)
@@ -318,6 +327,7 @@ static int list_threads(struct dump *d, uintptr_t **ret_stack_hi)
 		out->id = t->id;
 		out->tid = t->tid;
 		out->started_ns = t->started_ns;
+		out->still_ms = thread_still_ms(t, now_ns, thread_cpu_ns(t->tid));
 		out->created_count = t->created_count;
 		memcpy(out->created_by, t->created_by, sizeof(out->created_by));
 	}

@@ -10,10 +10,12 @@ struct dumped_thread {
 	uint64_t id;
 	pid_t tid;
 	char name[THREAD_NAME_SIZE];
-	char run_state;	  /* of /proc: R, S, D… ; '?' */
-	long syscall;	  /* number; -1 = in none, or not known */
-	const char *task; /* the operation that it runs; static; NULL = none, or not known */
-	bool answered;	  /* it walked its own stack; else what could be had from outside */
+	char run_state;	   /* of /proc: R, S, D… ; '?' */
+	long syscall;	   /* number; -1 = in none, or not known */
+	const char *task;  /* the operation that it runs; static; NULL = none, or not known */
+	bool answered;	   /* it walked its own stack; else what could be had from outside */
+	pid_t owner;	   /* of the mutex, if it is one that the thread waits for; 0 = not known */
+	uint64_t still_ms; /* since when it has used no CPU time, as far as was watched */
 	uint64_t cpu_ns;
 	uint64_t started_ns; /* monotonic */
 	unsigned n;	     /* at least 1 */

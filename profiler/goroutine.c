@@ -14,6 +14,27 @@ enum { NAMED_FRAMES = 8 /* how deep a wait's name is looked for */ };
 
 /* ---- Tasks ---- */
 
+static struct task look_at(const struct op *op, uint64_t now_ms)
+{
+	struct task t = {
+		.kind = op->kind->name,
+		.state = op_state_name(op, op->state),
+		.pc = (uintptr_t)op->kind->tick,
+		.waiting_ms = now_ms - MIN(op->since_ms, now_ms),
+		.left_ms = op_left_ms(op),
+		.pending = op->pending,
+		.queued = op->task.run != NULL && op->task.node.next != NULL &&
+			  list_linked(&op->task.node),
+		.id = op->id,
+		.parent_id = op->parent_id,
+	};
+
+	for (; t.created_count < OP_CREATED_FRAMES && op->created_by[t.created_count] != 0;
+	     t.created_count++)
+		t.created_by[t.created_count] = op->created_by[t.created_count] - 1;
+	return t;
+}
+
 int tasks_snapshot(struct tasks *ret, const struct runner *r)
 {
 	unsigned room = MIN(r->op_count, (unsigned)TASKS_MAX);
@@ -28,17 +49,7 @@ int tasks_snapshot(struct tasks *ret, const struct runner *r)
 
 		if (t.count == room)
 			break;
-		t.list[t.count++] = (struct task){
-			.kind = op->kind->name,
-			.state = op_state_name(op, op->state),
-			.pc = (uintptr_t)op->kind->tick,
-			.waiting_ms = now_ms - MIN(op->since_ms, now_ms),
-			.left_ms = op_left_ms(op),
-			.pending = op->pending,
-			.queued = op->task.run != NULL && op->task.node.next != NULL &&
-				  list_linked(&op->task.node),
-			.id = op->id,
-		};
+		t.list[t.count++] = look_at(op, now_ms);
 	}
 	*ret = t;
 	return 0;
@@ -48,6 +59,21 @@ void tasks_fini(struct tasks *t)
 {
 	t->list = mem_free(t->list);
 	t->count = 0;
+}
+
+/* The frames above an operation's tick are the loop's, the same for all; what is no code was no
+ * return address. */
+void tasks_trim(struct tasks *t, const struct modules *m)
+{
+	for (unsigned i = 0; i < t->count; i++) {
+		struct task *task = &t->list[i];
+		unsigned n = 0;
+
+		while (n < task->created_count && modules_find(m, task->created_by[n]) != NULL &&
+		       cfi_function_start(task->created_by[n]) != (uintptr_t)op_tick)
+			n++;
+		task->created_count = n;
+	}
 }
 
 const char *task_state(const struct task *t)
@@ -114,6 +140,23 @@ const char *thread_state(const struct dumped_thread *t)
 	}
 }
 
+uint64_t thread_waits_ms(const struct dumped_thread *t)
+{
+	return strcmp(thread_state(t), "running") != 0 ? t->still_ms : 0;
+}
+
+const struct dumped_thread *thread_holder(const struct dump *d, const struct dumped_thread *t)
+{
+	if (t->owner == 0 || t->owner == t->tid ||
+	    !(waits_in(t, NAMED_FRAMES, "mutex_lock") ||
+	      waits_in(t, NAMED_FRAMES, "mutex_cond_lock")))
+		return NULL;
+	for (unsigned i = 0; i < d->count; i++)
+		if (d->threads[i].tid == t->owner)
+			return &d->threads[i];
+	return NULL;
+}
+
 /* ---- Counting ---- */
 
 int snapshot_count(struct stacks *out, const struct dump *d, const struct tasks *t, int sign)
@@ -124,8 +167,13 @@ int snapshot_count(struct stacks *out, const struct dump *d, const struct tasks 
 		stacks_add(out, thread->pcs, thread->n, thread->task, thread_state(thread),
 			   thread->name, sign);
 	}
-	for (unsigned i = 0; i < t->count; i++)
-		stacks_add(out, &t->list[i].pc, 1, t->list[i].kind, t->list[i].state, "", sign);
+	for (unsigned i = 0; i < t->count; i++) {
+		const struct task *task = &t->list[i];
+		uintptr_t pcs[1 + OP_CREATED_FRAMES] = { task->pc };
+
+		memcpy(pcs + 1, task->created_by, task->created_count * sizeof(*pcs));
+		stacks_add(out, pcs, 1 + task->created_count, task->kind, task->state, "", sign);
+	}
 	return out->dropped > 0 ? UV_ENOMEM : 0;
 }
 

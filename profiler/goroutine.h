@@ -15,6 +15,9 @@ struct task {
 	unsigned pending;
 	bool queued; /* its tick is due */
 	uint64_t id;
+	uint64_t parent_id; /* of the operation that started it; 0 = none */
+	unsigned created_count;
+	uintptr_t created_by[OP_CREATED_FRAMES]; /* from the _start function on */
 };
 
 struct tasks {
@@ -25,6 +28,8 @@ struct tasks {
 
 /** On the loop: a few nanoseconds per operation. 0 or UV_ENOMEM. */
 int tasks_snapshot(struct tasks *ret, const struct runner *r);
+/** On a worker: leave of each task's creation stack what is one. */
+void tasks_trim(struct tasks *t, const struct modules *m);
 void tasks_fini(struct tasks *t);
 
 /* No function of ours may have a name that starts with "goroutine": it would stand at the start of
@@ -52,3 +57,8 @@ void memory_map_write(struct buf *out);
 /** Go's word for what a thread waits for; looks at names, so inside a symbol session. */
 const char *thread_state(const struct dumped_thread *t);
 const char *task_state(const struct task *t);
+/** How long it has waited, as far as is known; 0 when it runs. */
+uint64_t thread_waits_ms(const struct dumped_thread *t);
+/** Who has the mutex that the thread waits for, NULL when it waits for none or that is not known.
+ * Looks at names too. */
+const struct dumped_thread *thread_holder(const struct dump *d, const struct dumped_thread *t);

@@ -23,15 +23,19 @@
 enum { FRAMES_SHOWN = 100, LISTED_MAX = 10000, NAME_MAX_TEXT = 256 };
 enum { TAB = 8, MAPS_MAX = 8 << 20, MAPS_READ = 16 << 10 };
 
-static const char *frame_name(const struct symbol_line *l, char buf[NAME_MAX_TEXT])
+static const char *plain_name(const char *name, char buf[NAME_MAX_TEXT])
 {
-	const char *name = l->name[0] == '[' ? l->system_name : l->name;
 	size_t n = strnlen(name, NAME_MAX_TEXT - 1);
 
 	for (size_t i = 0; i < n; i++)
 		buf[i] = strchr("%()[]{}<>,:/ \t\n", name[i]) != NULL ? '_' : name[i];
 	buf[n] = '\0';
 	return buf;
+}
+
+static const char *frame_name(const struct symbol_line *l, char buf[NAME_MAX_TEXT])
+{
+	return plain_name(l->name[0] == '[' ? l->system_name : l->name, buf);
 }
 
 static bool ends_with(const char *s, const char *end)
@@ -81,16 +85,38 @@ void frames_write(struct buf *out, const uintptr_t *pcs, unsigned n)
 	}
 }
 
+static void write_creator(struct buf *out, const struct symbol *s, const struct symbol_line *l,
+			  uintptr_t pc)
+{
+	char name[NAME_MAX_TEXT];
+
+	buf_printf(out, "created by %s\n\t%s:%d +0x%" PRIxPTR "\n", frame_name(l, name),
+		   frame_file(l), l->line, offset_in(s, pc + 1));
+}
+
 static void write_created_by(struct buf *out, const uintptr_t *pcs, unsigned n)
 {
 	const struct symbol *s;
-	char name[NAME_MAX_TEXT];
 
 	if (n == 0)
 		return;
 	s = symbols_get(pcs[0]);
-	buf_printf(out, "created by %s\n\t%s:%d +0x%" PRIxPTR "\n", frame_name(&s->lines[0], name),
-		   frame_file(&s->lines[0]), s->lines[0].line, offset_in(s, pcs[0] + 1));
+	write_creator(out, s, &s->lines[0], pcs[0]);
+}
+
+/* The innermost function is the operation's own _start; who called it is asked for. */
+static void write_task_creator(struct buf *out, const struct task *t)
+{
+	for (unsigned i = 0, seen = 0; i < t->created_count; i++) {
+		const struct symbol *s = symbols_get(t->created_by[i]);
+
+		for (unsigned k = 0; k < s->n; k++)
+			if (seen++ == 1) {
+				write_creator(out, s, &s->lines[k], t->created_by[i]);
+				return;
+			}
+	}
+	write_created_by(out, t->created_by, t->created_count);
 }
 
 static void write_head(struct buf *out, uint64_t id, const char *state, uint64_t waiting_ms)
@@ -101,9 +127,25 @@ static void write_head(struct buf *out, uint64_t id, const char *state, uint64_t
 	buf_write_str(out, "]:\n");
 }
 
-static void write_thread(struct buf *out, const struct dumped_thread *t, bool notes)
+/* The holder stands as a frame, for nothing else may stand in a block. */
+static void write_holder(struct buf *out, const struct dump *d, const struct dumped_thread *t,
+			 bool notes)
 {
-	write_head(out, t->id, thread_state(t), 0);
+	const struct dumped_thread *holder = thread_holder(d, t);
+
+	if (holder == NULL)
+		return;
+	if (notes)
+		buf_printf(out,
+			   "# waits for a mutex held by goroutine %" PRIu64 ", thread %d \"%s\"\n",
+			   holder->id, (int)holder->tid, holder->name);
+	buf_printf(out, "mutex.held_by_goroutine_%" PRIu64 "(...)\n\t??:0\n", holder->id);
+}
+
+static void write_thread(struct buf *out, const struct dump *d, const struct dumped_thread *t,
+			 bool notes)
+{
+	write_head(out, t->id, thread_state(t), thread_waits_ms(t));
 	if (notes)
 		buf_printf(out, "# thread %d \"%s\", %.3f s of CPU in %.1f s%s\n", (int)t->tid,
 			   t->name, (double)t->cpu_ns / 1e9,
@@ -111,27 +153,56 @@ static void write_thread(struct buf *out, const struct dumped_thread *t, bool no
 			   t->answered ? "" : ", did not answer: seen from outside");
 	if (notes && t->task != NULL)
 		buf_printf(out, "# runs operation %s\n", t->task);
+	write_holder(out, d, t, notes);
 	frames_write(out, t->pcs, t->n);
 	write_created_by(out, t->created_by, t->created_count);
 }
 
+static int by_id(const void *key, const void *task)
+{
+	uint64_t id = *(const uint64_t *)key, other = ((const struct task *)task)->id;
+
+	return id < other ? -1 : id > other;
+}
+
+/* Ids rise with age, as the list does. */
+static void write_parent(struct buf *out, const struct tasks *all, const struct task *t)
+{
+	const struct task *parent =
+		bsearch(&t->parent_id, all->list, all->count, sizeof(*all->list), by_id);
+
+	if (t->parent_id != 0)
+		buf_printf(out, "# started by operation %" PRIu64 "%s%s\n", t->parent_id,
+			   parent != NULL ? ", " : ", which has ended",
+			   parent != NULL ? parent->kind : "");
+}
+
+static void write_task_notes(struct buf *out, const struct tasks *all, const struct task *t)
+{
+	buf_printf(out, "# operation %s in state %s for %.1f s, %u pending, ", t->kind, t->state,
+		   (double)t->waiting_ms / 1e3, t->pending);
+	if (t->left_ms != UINT64_MAX)
+		buf_printf(out, "%.1f s left\n", (double)t->left_ms / 1e3);
+	else
+		buf_write_str(out, "no deadline\n");
+	write_parent(out, all, t);
+}
+
 /* The state as a frame of its own: what the operation is at, where the code has just one function.
  */
-static void write_task(struct buf *out, const struct task *t, bool notes)
+static void write_task(struct buf *out, const struct tasks *all, const struct task *t, bool notes)
 {
 	const struct symbol *s = symbols_get(t->pc);
 	const struct symbol_line *l = &s->lines[s->n - 1];
+	char text[NAME_MAX_TEXT];
 
 	write_head(out, t->id, task_state(t), t->waiting_ms);
-	if (notes && t->left_ms != UINT64_MAX)
-		buf_printf(out, "# operation %s in state %s for %.1f s, %u pending, %.1f s left\n",
-			   t->kind, t->state, (double)t->waiting_ms / 1e3, t->pending,
-			   (double)t->left_ms / 1e3);
-	else if (notes)
-		buf_printf(out, "# operation %s in state %s for %.1f s, %u pending, no deadline\n",
-			   t->kind, t->state, (double)t->waiting_ms / 1e3, t->pending);
-	buf_printf(out, "%s.%s(...)\n\t%s:%d\n", t->kind, t->state, frame_file(l), l->line);
+	if (notes)
+		write_task_notes(out, all, t);
+	buf_printf(out, "%s.%s(...)\n\t%s:%d\n", t->kind, plain_name(t->state, text), frame_file(l),
+		   l->line);
 	frames_write(out, &t->pc, 1);
+	write_task_creator(out, t);
 }
 
 void snapshot_write_blocks(struct buf *out, const struct dump *d, const struct tasks *t, bool notes)
@@ -139,11 +210,11 @@ void snapshot_write_blocks(struct buf *out, const struct dump *d, const struct t
 	for (unsigned i = 0; i < d->count; i++) {
 		if (i > 0)
 			buf_write_str(out, "\n");
-		write_thread(out, &d->threads[i], notes);
+		write_thread(out, d, &d->threads[i], notes);
 	}
 	for (unsigned i = 0; i < t->count; i++) {
 		buf_write_str(out, "\n");
-		write_task(out, &t->list[i], notes);
+		write_task(out, t, &t->list[i], notes);
 	}
 }
 

@@ -178,6 +178,7 @@ int capture_first(struct capture_work *w)
 	if (rc == 0)
 		rc = modules_add(&modules);
 	if (rc == 0) {
+		tasks_trim(&w->goroutine->tasks, &modules);
 		symbols_begin(&modules);
 		rc = count_now(w, &d, -1);
 		symbols_end();
@@ -241,6 +242,7 @@ static int write_count(struct capture_work *w, struct buf *out)
 	if (rc == 0)
 		rc = modules_add(&modules);
 	if (rc == 0) {
+		tasks_trim(&w->goroutine->tasks, &modules);
 		symbols_begin(&modules);
 		rc = count_now(w, &d, 1);
 		if (rc == 0 && w->request.debug > 0)

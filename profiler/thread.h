@@ -21,10 +21,11 @@ struct thread {
 	pid_t tid;
 	uintptr_t stack_hi; /* 0: not known */
 	uint64_t started_ns;
-	bool hidden;  /* the profiler's own */
-	bool foreign; /* found by the scan */
-	bool seen;    /* by the scan that runs */
-	int timer;    /* the kernel's id; THREAD_NO_TIMER */
+	bool hidden;			       /* the profiler's own */
+	bool foreign;			       /* found by the scan */
+	bool seen;			       /* by the scan that runs */
+	int timer;			       /* the kernel's id; THREAD_NO_TIMER */
+	uint64_t still_cpu_ns, still_since_ns; /* stillness.c */
 	unsigned created_count;
 	uintptr_t created_by[THREAD_CREATE_FRAMES]; /* stack of pthread_create's caller */
 };
@@ -50,6 +51,16 @@ void threads_unlock(void);
 struct list *threads_all(void);
 /** Bring the list up to date with /proc/self/task. Under threads_lock. */
 void threads_scan(void);
+
+enum { THREADS_WATCH_MS = 10000, THREAD_STILL_CPU_NS = 50000 };
+
+/** Look which threads have used CPU time since the last look; every THREADS_WATCH_MS. Fewer than
+ *  THREAD_STILL_CPU_NS do not count: answering a dump takes some. */
+void threads_watch_stillness(uint64_t now_ns);
+/** How long the thread has been still, of which it has used cpu_ns in all. Under threads_lock. */
+uint64_t thread_still_ms(struct thread *t, uint64_t now_ns, uint64_t cpu_ns);
+/** CPU time used by a thread of this process, 0 when it is gone. */
+uint64_t thread_cpu_ns(pid_t tid);
 
 /** Listed now. */
 unsigned threads_count(void);

@@ -230,6 +230,8 @@ static void nap(void)
 
 static void *watch(void *arg)
 {
+	uint64_t watched_ns = 0, now_ns;
+
 	pthread_setname_np(pthread_self(), "watchdog");
 	thread_hide_self();
 	while (!atomic_load(&stopping)) {
@@ -237,6 +239,11 @@ static void *watch(void *arg)
 		if (atomic_exchange(&asked, false))
 			print_stacks();
 		look();
+		now_ns = clock_now_ns(&clock_system);
+		if (now_ns - watched_ns >= THREADS_WATCH_MS * NS_PER_MS) {
+			threads_watch_stillness(now_ns);
+			watched_ns = now_ns;
+		}
 	}
 	return NULL;
 }

@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "profiler/thread.h"
+
 /* Threads that wait in known ways and operations in known states, as the goroutine profile shows
  * them, held against what readers of Go's texts expect. */
 
@@ -297,6 +299,86 @@ static void a_thread_that_blocks_signals_is_walked_from_outside(void **state)
 	check_block(text, "block_in_recv(...)", "t_deaf", "created by spawn_waiters");
 }
 
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+
+WHOLE static void *hold(void *arg)
+{
+	pthread_mutex_lock(&held);
+	arrive("t_hold");
+	sem_wait(&sem);
+	pthread_mutex_unlock(&held);
+	return arg;
+}
+
+WHOLE static void *want(void *arg)
+{
+	arrive("t_want");
+	pthread_mutex_lock(&held);
+	pthread_mutex_unlock(&held);
+	return arg;
+}
+
+/* The thread counts as waiting when it is in the kernel for it. */
+static void a_waiter_for_a_mutex_is_shown_with_its_holder(void **state)
+{
+	struct fixture *f = *state;
+	const char *text, *block;
+	pthread_t holder, waiter;
+	unsigned long id = 0;
+
+	sem_init(&sem, 0, 0);
+	atomic_store(&ready, 0);
+	assert_int_equal(pthread_create(&holder, NULL, hold, NULL), 0);
+	while (atomic_load(&ready) < 1)
+		sched_yield();
+	assert_int_equal(pthread_create(&waiter, NULL, want, NULL), 0);
+	do {
+		text = text_of(fixture_capture(
+			f, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 2 }));
+		block = strstr(text, "mutex.held_by_goroutine_");
+	} while (block == NULL);
+	sem_post(&sem);
+	pthread_join(holder, NULL);
+	pthread_join(waiter, NULL);
+	check_blocks(text);
+	check_block(text, "mutex.held_by", "[semacquire]", "want(...)");
+	assert_int_equal(sscanf(block, "mutex.held_by_goroutine_%lu(...)", &id), 1);
+	block = strstr(text, "hold(...)");
+	while (!starts(block, "goroutine "))
+		block--;
+	assert_int_equal(strtoul(block + strlen("goroutine "), NULL, 10), id);
+}
+
+static void set_still_since(uint64_t since_ns)
+{
+	threads_lock();
+	list_for_each(node, threads_all()) {
+		struct thread *t = list_entry(node, struct thread, node);
+
+		t->still_since_ns = since_ns;
+	}
+	threads_unlock();
+}
+
+static void a_thread_that_stands_still_is_shown_with_the_minutes(void **state)
+{
+	const struct profiler_request request = { .kind = PROFILER_GOROUTINE, .debug = 2 };
+	uint64_t now_ns = clock_now_ns(&clock_system);
+	struct fixture *f = *state;
+	const char *text;
+
+	if (now_ns < 300 * NS_PER_SEC)
+		SKIP_TEST("the machine has just come up");
+	spawn_waiters();
+	threads_watch_stillness(now_ns);
+	set_still_since(now_ns - 200 * NS_PER_SEC);
+	text = text_of(fixture_capture(f, &request));
+	join_waiters();
+	check_blocks(text);
+	check_block(text, "wait_sem(...)", "[semacquire, 3 minutes]", "wait_sem");
+	check_block(text, "wait_busy(...)", "[running]", "wait_busy");
+}
+
 static void operations_are_shown_with_kind_and_state(void **state)
 {
 	struct fixture *f = *state;
@@ -309,6 +391,49 @@ static void operations_are_shown_with_kind_and_state(void **state)
 	check_block(text, "sync.peer.handshake(...)", "[", "peer_tick(...)");
 	assert_true(check_blocks(text) >= TASKS + 1);
 	end_tasks(f, ops, TASKS);
+}
+
+WHOLE static void peer_start(struct op *op, const struct op_env *env)
+{
+	op_init(op, &peer_kind, env, UINT64_MAX);
+	sink++;
+}
+
+static struct op serving, served;
+
+WHOLE static void serve_tick(struct op *op)
+{
+	if (!op_stopping(op)) {
+		peer_start(&served, &op->env);
+		sink++;
+		return;
+	}
+	op_move(op, DONE);
+	(void)op_finish(op);
+}
+
+static void operations_are_shown_with_who_started_them(void **state)
+{
+	static const struct op_kind starter = { "sync.serve", states, ARRAY_SIZE(states),
+						serve_tick };
+	struct fixture *f = *state;
+	struct op_env env = { .runner = &f->loop.runner, .deadline_ms = UINT64_MAX };
+	char parent[64];
+	const char *text;
+
+	op_init(&serving, &starter, &env, UINT64_MAX);
+	while (f->loop.runner.op_count < 2)
+		uv_run(&f->loop.uv, UV_RUN_ONCE);
+	serving.state = ACTIVE;
+	text = text_of(fixture_capture(
+		f, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 3 }));
+	snprintf(parent, sizeof(parent), "# started by operation %llu, sync.serve\n",
+		 (unsigned long long)serving.id);
+	check_block(text, "sync.peer.handshake(...)", "created by serve_tick", parent);
+	assert_null(strstr(text, "op_tick"));
+	op_cancel(&serving);
+	op_cancel(&served);
+	end_tasks(f, NULL, 0);
 }
 
 static unsigned count_lines(const char *text, const char *with)
@@ -484,7 +609,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		profiler_test(threads_are_shown_with_state_stack_and_origin),
 		profiler_test(a_thread_that_blocks_signals_is_walked_from_outside),
+		profiler_test(a_waiter_for_a_mutex_is_shown_with_its_holder),
+		profiler_test(a_thread_that_stands_still_is_shown_with_the_minutes),
 		profiler_test(operations_are_shown_with_kind_and_state),
+		profiler_test(operations_are_shown_with_who_started_them),
 		profiler_test(the_text_with_counts_has_a_header_records_blocks_and_a_map),
 		profiler_test(the_binary_form_lists_the_same),
 		profiler_test(a_difference_holds_only_what_changed),
