@@ -232,7 +232,8 @@ static int start_loop(struct daemon *d)
 static int start_profiler(struct daemon *d)
 {
 	struct profiler_config config = { .runner = &d->loop.runner,
-					  .version = "peerscope " PEERSCOPE_VERSION };
+					  .version = "peerscope " PEERSCOPE_VERSION,
+					  .span_category = trace_span_category };
 
 	d->profiler = profiler_new(&config);
 	if (d->profiler == NULL)

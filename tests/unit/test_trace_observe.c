@@ -115,9 +115,33 @@ static void an_untraced_operation_runs_as_well(void **state)
 	manual_loop_fini(&loop);
 }
 
+static void a_handle_tells_its_category_as_long_as_the_span_is_kept(void **state)
+{
+	static const char category[] = "sync.peer";
+	struct manual_loop loop;
+	struct span s, stale;
+
+	manual_loop_init(&loop, 1);
+	struct fixture f = { .t = trace_new(NULL, &loop.clock.clock) };
+	s = root_span(&f, category, "p");
+	assert_ptr_equal(trace_span_category(s), category);
+	trace_finish(s, 0, NULL);
+	assert_ptr_equal(trace_span_category(s), category);
+	assert_null(trace_span_category((struct span){ 0 }));
+	stale = s;
+	stale.generation += 2;
+	assert_null(trace_span_category(stale));
+	stale = s;
+	stale.slot = UINT32_MAX;
+	assert_null(trace_span_category(stale));
+	trace_free(f.t);
+	manual_loop_fini(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_handle_tells_its_category_as_long_as_the_span_is_kept),
 		cmocka_unit_test(moves_of_an_operation_are_stages_of_its_span),
 		cmocka_unit_test(an_operation_without_a_span_of_its_own_leaves_its_parents_alone),
 		cmocka_unit_test(an_untraced_operation_runs_as_well),
