@@ -122,6 +122,8 @@ void net_dial_conn_up(struct net *n, struct net_conn *c);
 void net_dial_conn_down(struct net *n, struct net_conn *c, int status);
 /** c has met a peer to which there is a conn already: the dial takes that one and forgets c. */
 void net_dial_settle(struct net_conn *c, struct net_conn *existing);
+/** c, of a probe, has met the peer: the dial forgets it. */
+void net_dial_probed(struct net_conn *c);
 
 /* net.c */
 void net_check_closed(struct net *n);

@@ -7,7 +7,9 @@
  * yet) and handshake (one has). Addresses are tried in order; the next one starts when one fails,
  * or has not led to a conn within STAGGER_MS. The first handshake that completes wins, the other
  * attempts are dropped. A conn that comes up by other means, the peer's own dial for one, is as
- * good. Attempts are conns: they outlive the dial by the time their link takes to close. */
+ * good. Attempts are conns: they outlive the dial by the time their link takes to close.
+ *
+ * A probe shares nothing with other dials, and its attempts never become conns that are up. */
 #include "net/conn.h"
 #include "trace/trace.h"
 
@@ -35,7 +37,8 @@ static struct net_dial *dial_of(struct list *node)
 
 static bool same_peer(const struct net_dial *d, const struct net_dial *other)
 {
-	return d != other && !d->any_peer && !other->any_peer && key_eq(&d->peer, &other->peer);
+	return d != other && !d->any_peer && !other->any_peer && !d->probe && !other->probe &&
+	       key_eq(&d->peer, &other->peer);
 }
 
 static bool under_way(const struct net_dial *d)
@@ -155,6 +158,16 @@ void net_dial_settle(struct net_conn *c, struct net_conn *existing)
 	op_defer(&d->op);
 }
 
+void net_dial_probed(struct net_conn *c)
+{
+	struct net_dial *d = c->dial;
+
+	list_remove(&c->attempt);
+	c->dial = NULL;
+	d->probed = true;
+	op_defer(&d->op);
+}
+
 void net_dial_conn_up(struct net *n, struct net_conn *c)
 {
 	struct net_dial *own = c->dial;
@@ -165,7 +178,8 @@ void net_dial_conn_up(struct net *n, struct net_conn *c)
 	list_for_each(node, &n->dials) {
 		struct net_dial *d = dial_of(node);
 
-		if (d->conn != NULL || (d != own && (d->any_peer || !key_eq(&d->peer, &c->peer))))
+		if (d->conn != NULL || d->probe ||
+		    (d != own && (d->any_peer || !key_eq(&d->peer, &c->peer))))
 			continue;
 		d->conn = best != NULL ? best : c;
 		d->reused = d != own || d->conn != c;
@@ -191,7 +205,7 @@ void net_dial_conn_down(struct net *n, struct net_conn *c, int status)
 
 static enum op_step look_for_conn(struct net_dial *d)
 {
-	if (d->any_peer || (d->conn = net_find(d->net, &d->peer)) == NULL)
+	if (d->any_peer || d->probe || (d->conn = net_find(d->net, &d->peer)) == NULL)
 		return OP_WAIT;
 	d->reused = true;
 	return end(d, 0);
@@ -238,7 +252,7 @@ static enum op_step do_attempts(struct net_dial *d)
 
 	if (op_stopping(&d->op))
 		return to(d, CLOSING);
-	if (d->conn != NULL)
+	if (d->conn != NULL || d->probed)
 		return end(d, 0);
 	while (d->addr_next < d->addr_count && (list_empty(&d->attempts) || d->next_due))
 		next_attempt(d);
@@ -323,7 +337,7 @@ void net_dial_start(struct net_dial *d, const struct op_env *env, struct net *n,
 	d->cb = cb;
 	d->net = n;
 	d->conn = NULL;
-	d->reused = d->connected = d->next_due = false;
+	d->reused = d->connected = d->next_due = d->probed = false;
 	d->any_peer = peer == NULL;
 	if (peer != NULL)
 		d->peer = *peer;

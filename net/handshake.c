@@ -121,6 +121,10 @@ static int handle_second(struct net_conn *c, const struct buf *payload)
 
 	if (err)
 		return err;
+	if (c->dial != NULL && c->dial->probe) {
+		net_dial_probed(c);
+		return UV_ECANCELED;
+	}
 	if (settle_for_existing(c))
 		return UV_ECANCELED;
 	err = write_message(c);

@@ -168,6 +168,7 @@ struct net_dial {
 	void (*on_connected)(struct net_dial *d); /* optional; set between init and start; must only
 						     record and defer */
 	void *data;
+	bool probe; /* set before start: see net_dial_start */
 	/* private */
 	net_dial_cb cb;
 	struct net *net;
@@ -178,14 +179,16 @@ struct net_dial {
 	struct list attempts; /* conns on their way */
 	struct list node;     /* of the net */
 	struct runner_timer stagger;
-	bool next_due;
+	bool next_due, probed;
 	int last_error;
 };
 /** peer NULL: whoever answers at the addresses. Copies. `on_connected` and `data` are the caller's
  *  to set before. Status: 0; UV_ECONNREFUSED, UV_EHOSTUNREACH, … of the last address; ERR_CLOSED
  *  (hung up in the handshake: not our protocol, or full); UV_ETIMEDOUT; ERR_PEER_MISMATCH;
  * ERR_SELF; ERR_PROTOCOL; ERR_VERSION; ERR_NOT_FOUND (no address); ERR_LIMIT (too many conns);
- * UV_ECANCELED; UV_ENOMEM. */
+ * UV_ECANCELED; UV_ENOMEM.
+ * With `probe`: does the peer answer there? Always dials; ends with 0, and without a conn, as soon
+ * as the second message of the handshake has proven the peer, which never learns who asked. */
 void net_dial_start(struct net_dial *d, const struct op_env *env, struct net *n,
 		    const struct public_key *peer, const struct multiaddr *addrs, size_t addr_count,
 		    net_dial_cb cb);

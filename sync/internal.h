@@ -19,6 +19,7 @@ enum {
 struct sync_peer {
 	struct public_key key;
 	uint64_t millitokens, filled_ms;
+	uint64_t dialed_ms; /* when it was last dialed back; 0 = never */
 	unsigned serving, subscribed, following;
 };
 
@@ -30,6 +31,12 @@ struct announcer {
 	struct runner_task task;
 };
 
+/* What dialing back may cost, for all peers together. */
+struct dialbacks {
+	unsigned active;
+	uint64_t millitokens, filled_ms;
+};
+
 struct sync {
 	struct sync_config config;
 	struct claims claims;
@@ -37,6 +44,7 @@ struct sync {
 	struct list waves;
 	struct list serves;
 	struct announcer announcer;
+	struct dialbacks dialbacks;
 	struct sync_stats stats;
 	bool closing;
 	struct runner_task closed_task;

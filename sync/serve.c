@@ -3,11 +3,12 @@
  *   request ─┬► load ─► reconcile ─────┐
  *            ├► idle ◄─► read ◄─► send ┼► closing ─► done
  *            ├► look up ───────────────┤
+ *            ├► dial ──────────────────┤
  *            └► subscribed ────────────┘
  *
  * Suspends: request (its first message), load (the scope's set), reconcile (the asker's next
  * message), idle (more hashes), read (the store), send (the asker takes what is queued), look up
- * (the peer table), subscribed, closing.
+ * (the peer table), dial (the asker, back), subscribed, closing.
  *
  * Everything a peer sends is checked in wire.c; what it may cost is bounded here: streams at once
  * in all and per peer, requests per second, rounds, hashes queued, bytes queued, and a deadline for
@@ -19,18 +20,20 @@
 
 #include "base/mem.h"
 
-enum { REQUEST, LOAD, RECONCILE, IDLE, READ, SEND, LOOK_UP, SUBSCRIBED, CLOSING, DONE };
+enum { REQUEST, LOAD, RECONCILE, IDLE, READ, SEND, LOOK_UP, DIAL, SUBSCRIBED, CLOSING, DONE };
 
 #define FETCHING (TO(IDLE) | TO(READ) | TO(SEND) | TO(CLOSING))
 
 static const struct op_state states[] = {
-	[REQUEST] = { "request", TO(LOAD) | TO(IDLE) | TO(LOOK_UP) | TO(SUBSCRIBED) | TO(CLOSING) },
+	[REQUEST] = { "request",
+		      TO(LOAD) | TO(IDLE) | TO(LOOK_UP) | TO(DIAL) | TO(SUBSCRIBED) | TO(CLOSING) },
 	[LOAD] = { "load", TO(RECONCILE) | TO(CLOSING) },
 	[RECONCILE] = { "reconcile", TO(CLOSING) },
 	[IDLE] = { "idle", FETCHING },
 	[READ] = { "read", FETCHING },
 	[SEND] = { "send", FETCHING },
 	[LOOK_UP] = { "look up", TO(CLOSING) },
+	[DIAL] = { "dial", TO(CLOSING) },
 	[SUBSCRIBED] = { "subscribed", TO(CLOSING) },
 	[CLOSING] = { "closing", TO(DONE) },
 	[DONE] = { "done", 0 },
@@ -65,8 +68,7 @@ void serve_wait(struct serve *v, uint64_t ms)
 	runner_timer_start(v->op.env.runner, &v->timer, v->due_ms);
 }
 
-/* Nothing more comes from us; what is queued still goes. */
-static void end(struct serve *v)
+void serve_end(struct serve *v)
 {
 	if (v->we_ended)
 		return;
@@ -91,7 +93,7 @@ void serve_refuse(struct serve *v, int code, uint32_t retry_after_ms, uint64_t c
 	trace_errorf(v->op.env.span, "refused: %s", text);
 	op_result(&v->op, code);
 	if (serve_send(v, &reply) == 0)
-		end(v);
+		serve_end(v);
 	op_defer(&v->op);
 }
 
@@ -117,11 +119,14 @@ static void open_span(struct serve *v, const struct wire_request *r)
 	char peer[PEER_ID_TEXT_SIZE];
 	struct span span;
 
-	if (v->sync->config.trace == NULL || (v->kind != WIRE_RECONCILE && v->kind != WIRE_FETCH))
+	bool scoped = v->kind == WIRE_RECONCILE || v->kind == WIRE_FETCH;
+
+	if (v->sync->config.trace == NULL || (!scoped && v->kind != WIRE_DIAL_BACK))
 		return;
 	buf_init(&title, IRI_TEXT_MAX);
-	scope_format(&v->scope, &title);
-	buf_printf(&title, " %s", wire_request_name(v->kind));
+	if (scoped)
+		scope_format(&v->scope, &title);
+	buf_printf(&title, "%s%s", scoped ? " " : "", wire_request_name(v->kind));
 	if (buf_err(&title) != 0)
 		buf_clear(&title);
 	span = trace_root(v->sync->config.trace, "sync.serve",
@@ -193,7 +198,7 @@ static void on_peers(struct store_peers *p, int status)
 	} else if (!op_stopping(&v->op)) {
 		peers_out(p, &reply, list);
 		if (serve_send(v, &reply) == 0)
-			end(v);
+			serve_end(v);
 	}
 	mem_free(list);
 	store_peers_fini(p);
@@ -221,10 +226,14 @@ static void begin_request(struct serve *v, const struct wire_request *r)
 	case WIRE_FETCH: op_move(&v->op, IDLE); break;
 	case WIRE_SUBSCRIBE: begin_subscription(v); break;
 	case WIRE_PEERS: begin_peers(v, r); break;
+	case WIRE_DIAL_BACK:
+		if (serve_dialback_begin(v, r->port))
+			op_move(&v->op, DIAL);
+		break;
 	case WIRE_PING:
 		if (serve_send(v, &(struct wire_reply){ .kind = WIRE_REPLY_PONG,
 							.bytes = r->bytes }) == 0)
-			end(v);
+			serve_end(v);
 		break;
 	}
 }
@@ -346,8 +355,9 @@ static void on_timer(struct runner_timer *timer)
 /* Nothing is left to answer and the asker has ended: so do we. */
 static void end_if_answered(struct serve *v)
 {
-	if (v->peer_ended && !v->reading && !v->loading && !v->looking && v->queue_count == 0)
-		end(v);
+	if (v->peer_ended && !v->reading && !v->loading && !v->looking && !v->dialing &&
+	    v->queue_count == 0)
+		serve_end(v);
 }
 
 static unsigned fetch_stage(const struct serve *v)
@@ -391,6 +401,8 @@ static void begin_closing(struct serve *v)
 		op_cancel(&v->get.op);
 	if (v->looking)
 		op_cancel(&v->peers.op);
+	if (v->dialing)
+		op_cancel(&v->dial.op);
 	if (v->open)
 		net_stream_reset(&v->stream, status == ERR_PROTOCOL || status == ERR_BUSY ?
 						     status :

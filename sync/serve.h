@@ -51,6 +51,11 @@ struct serve {
 	struct store_peers peers;
 	bool looking;
 
+	/* dial back */
+	struct net_dial dial;
+	struct multiaddr dial_addr;
+	bool dialing;
+
 	struct subscriber *subscriber;
 };
 
@@ -60,6 +65,8 @@ int serve_send(struct serve *v, const struct wire_reply *reply);
 /** Answer with a refusal, then end. */
 void serve_refuse(struct serve *v, int code, uint32_t retry_after_ms, uint64_t cap,
 		  const char *text);
+/** Nothing more comes from us; what is queued still goes. */
+void serve_end(struct serve *v);
 /** End abruptly with a reset. */
 void serve_abort(struct serve *v, int status);
 /** The peer broke the protocol. */
@@ -67,6 +74,10 @@ void serve_blame(struct serve *v, int status);
 
 /** Start a wait that ends the serve after so many ms; a new one replaces it. */
 void serve_wait(struct serve *v, uint64_t ms);
+
+/* serve_dialback.c */
+/** Dial the peer at the address it is connected from, answer, end. False: it was refused. */
+bool serve_dialback_begin(struct serve *v, uint16_t port);
 
 /* serve_reconcile.c */
 /** Keeps the first message and has the set read. */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "sync/internal.h"
+#include "sync/dialback.h"
 
 /* ---- What peers use of us ---- */
 
@@ -19,8 +19,8 @@ static void refill(struct sync *s, struct sync_peer *p)
 static bool is_forgettable(struct sync *s, struct sync_peer *p)
 {
 	refill(s, p);
-	return p->serving == 0 && p->subscribed == 0 && p->following == 0 &&
-	       p->millitokens == (uint64_t)SYNC_SERVE_BURST * 1000;
+	return p->serving == 0 && dialback_forgettable(s, p) && p->subscribed == 0 &&
+	       p->following == 0 && p->millitokens == (uint64_t)SYNC_SERVE_BURST * 1000;
 }
 
 static void forget_peers(struct sync *s)
@@ -129,6 +129,7 @@ struct sync *sync_new(const struct sync_config *config)
 	list_init(&s->waves);
 	list_init(&s->serves);
 	announcer_init(&s->announcer);
+	dialback_init(s);
 	net_set_service(config->net, &serve_service, s);
 	return s;
 }

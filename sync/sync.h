@@ -77,6 +77,8 @@ struct sync_stats {
 	uint64_t rounds, serves, active_serves, refusals_busy, refusals_other, claims, claim_waits;
 	uint64_t subscribers, follows, announced_out, announced_in, announce_dropped;
 	uint64_t charged; /* peers that lied or broke the protocol, each time */
+	/* peers that asked to be dialed back, were reached, were refused; what we asked */
+	uint64_t dialbacks_in, dialbacks_reached, dialbacks_refused, dialbacks_out;
 };
 void sync_stats(const struct sync *s, struct sync_stats *ret);
 
@@ -180,6 +182,32 @@ void sync_published(struct sync *s, const struct store_new_commit *commits, size
 void sync_follow(struct sync *s, const struct public_key *peer, const struct scope *scope);
 /** Stop following a scope everywhere. */
 void sync_unfollow(struct sync *s, const struct scope *scope);
+
+/* ---- Dial-back: do others reach us? ---- */
+
+struct sync_dialback;
+typedef void (*sync_dialback_cb)(struct sync_dialback *d, int status);
+struct sync_dialback {
+	struct op op;
+	void *data;
+	/* Results, when the status is 0 */
+	bool reached;	       /* at `seen`, and the handshake proved that it was us */
+	struct multiaddr seen; /* our address as the peer sees it, with the port we named */
+	/* private */
+	sync_dialback_cb cb;
+	struct sync *sync;
+	struct public_key peer;
+	uint16_t port;
+	struct net_stream stream;
+	bool open, closing;
+};
+/** Ask a connected peer whether it can open a connection to us, at the address from which it sees
+ * us and this port (1024 or more, or the one we listen on). All of it is the peer's word. Trace
+ * "sync.dialback". Status 0: it tried; ERR_NOT_FOUND: not connected; ERR_BUSY, ERR_REFUSED,
+ * ERR_UNSUPPORTED (an older peer); ERR_PROTOCOL; ERR_CLOSED; UV_ETIMEDOUT, UV_ECANCELED, UV_ENOMEM.
+ * Must have ended before sync_close. */
+void sync_dialback_start(struct sync_dialback *d, const struct op_env *env, struct sync *s,
+			 const struct public_key *peer, uint16_t port, sync_dialback_cb cb);
 
 /* ---- Backoff: when a peer that failed may be asked again. Pure. ---- */
 

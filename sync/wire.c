@@ -11,7 +11,8 @@
 
 const char *wire_request_name(enum wire_request_kind kind)
 {
-	static const char *const names[] = { "reconcile", "fetch", "subscribe", "ping", "peers" };
+	static const char *const names[] = { "reconcile", "fetch", "subscribe",
+					     "ping",	  "peers", "dial back" };
 
 	return names[kind];
 }
@@ -27,6 +28,7 @@ int wire_request_encode(const struct wire_request *r, struct buf *out)
 	Sync__Wire__Subscribe subscribe = SYNC__WIRE__SUBSCRIBE__INIT;
 	Sync__Wire__Ping ping = SYNC__WIRE__PING__INIT;
 	Sync__Wire__PeersOpen peers = SYNC__WIRE__PEERS_OPEN__INIT;
+	Sync__Wire__DialBack dial_back = SYNC__WIRE__DIAL_BACK__INIT;
 	char traceparent[TRACEPARENT_SIZE];
 
 	wire_scope_out(&r->scope, &scope);
@@ -62,6 +64,11 @@ int wire_request_encode(const struct wire_request *r, struct buf *out)
 		peers.space = wire_bytes_out(r->space.bytes, KEY_SIZE);
 		m.peers = &peers;
 		break;
+	case WIRE_DIAL_BACK:
+		m.kind_case = SYNC__WIRE__REQUEST__KIND_DIAL_BACK;
+		dial_back.port = r->port;
+		m.dial_back = &dial_back;
+		break;
 	}
 	return wire_pack(&m.base, out);
 }
@@ -87,6 +94,10 @@ static int request_kind_in(const Sync__Wire__Request *m, struct wire_request *r)
 	case SYNC__WIRE__REQUEST__KIND_PEERS:
 		r->kind = WIRE_PEERS;
 		return wire_key_in(&m->peers->space, &r->space);
+	case SYNC__WIRE__REQUEST__KIND_DIAL_BACK:
+		r->kind = WIRE_DIAL_BACK;
+		r->port = (uint16_t)m->dial_back->port;
+		return r->port == 0 || r->port != m->dial_back->port ? ERR_MALFORMED : 0;
 	default: return ERR_UNSUPPORTED;
 	}
 }

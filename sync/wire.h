@@ -25,7 +25,14 @@ struct wire_bytes {
 	size_t len;
 };
 
-enum wire_request_kind { WIRE_RECONCILE, WIRE_FETCH, WIRE_SUBSCRIBE, WIRE_PING, WIRE_PEERS };
+enum wire_request_kind {
+	WIRE_RECONCILE,
+	WIRE_FETCH,
+	WIRE_SUBSCRIBE,
+	WIRE_PING,
+	WIRE_PEERS,
+	WIRE_DIAL_BACK
+};
 const char *wire_request_name(enum wire_request_kind kind);
 
 struct wire_request {
@@ -36,6 +43,7 @@ struct wire_request {
 	struct scope scope;	 /* reconcile, fetch, subscribe */
 	struct wire_bytes bytes; /* reconcile: the first message; ping: what is sent back */
 	struct public_key space; /* peers */
+	uint16_t port;		 /* dial back */
 };
 /** Appends. UV_ENOMEM, ERR_LIMIT (the buffer's). So for all encoders. */
 int wire_request_encode(const struct wire_request *r, struct buf *out);
@@ -58,7 +66,8 @@ enum wire_reply_kind {
 	WIRE_REPLY_ANNOUNCE,
 	WIRE_REPLY_PONG,
 	WIRE_REPLY_PEERS,
-	WIRE_REPLY_SUBSCRIBED
+	WIRE_REPLY_SUBSCRIBED,
+	WIRE_REPLY_DIALED_BACK
 };
 struct wire_refusal {
 	int code; /* ERR_BUSY, ERR_TOO_BIG, ERR_NOT_FOUND, ERR_UNSUPPORTED, ERR_REFUSED */
@@ -87,6 +96,8 @@ struct wire_reply {
 	size_t commit_count;
 	struct wire_peer *peers;
 	size_t peer_count;
+	bool reached;		 /* dialed back */
+	struct multiaddr dialed; /* dialed back */
 };
 int wire_reply_encode(const struct wire_reply *r, struct buf *out);
 int wire_reply_decode(const void *msg, size_t len, struct arena *a, struct wire_reply *ret);

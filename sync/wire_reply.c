@@ -126,6 +126,22 @@ static int peers_out(const struct wire_reply *r, struct buf *out)
 	return err;
 }
 
+static int dialed_back_out(const struct wire_reply *r, struct buf *out)
+{
+	Sync__Wire__Reply reply = SYNC__WIRE__REPLY__INIT;
+	Sync__Wire__DialedBack dialed = SYNC__WIRE__DIALED_BACK__INIT;
+	struct multiaddr addr = r->dialed;
+	char text[MULTIADDR_TEXT_SIZE];
+
+	addr.has_peer = false;
+	multiaddr_format(&addr, text);
+	dialed.reached = r->reached;
+	dialed.address = wire_bytes_out(text, strlen(text));
+	reply.kind_case = SYNC__WIRE__REPLY__KIND_DIALED_BACK;
+	reply.dialed_back = &dialed;
+	return wire_pack(&reply.base, out);
+}
+
 int wire_reply_encode(const struct wire_reply *r, struct buf *out)
 {
 	Sync__Wire__Reply reply = SYNC__WIRE__REPLY__INIT;
@@ -138,6 +154,7 @@ int wire_reply_encode(const struct wire_reply *r, struct buf *out)
 	case WIRE_REPLY_BLOB: return blob_out(r, out);
 	case WIRE_REPLY_ANNOUNCE: return announce_out(r, out);
 	case WIRE_REPLY_PEERS: return peers_out(r, out);
+	case WIRE_REPLY_DIALED_BACK: return dialed_back_out(r, out);
 	case WIRE_REPLY_RECONCILE:
 		reconcile.message = wire_bytes_out(r->bytes.data, r->bytes.len);
 		reply.kind_case = SYNC__WIRE__REPLY__KIND_RECONCILE;
@@ -262,6 +279,13 @@ static int reply_in(const Sync__Wire__Reply *m, struct arena *a, struct wire_rep
 		r->kind = WIRE_REPLY_PONG;
 		return wire_bytes_in(&m->pong->data, WIRE_PING_MAX, &r->bytes);
 	case SYNC__WIRE__REPLY__KIND_PEERS: return peers_in(m->peers, a, r);
+	case SYNC__WIRE__REPLY__KIND_DIALED_BACK:
+		r->kind = WIRE_REPLY_DIALED_BACK;
+		r->reached = m->dialed_back->reached != 0;
+		return multiaddr_parse((const char *)m->dialed_back->address.data,
+				       m->dialed_back->address.len, &r->dialed) < 0 ?
+			       ERR_MALFORMED :
+			       0;
 	case SYNC__WIRE__REPLY__KIND_SUBSCRIBED: r->kind = WIRE_REPLY_SUBSCRIBED; return 0;
 	default: return ERR_MALFORMED;
 	}

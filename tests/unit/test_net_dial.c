@@ -110,6 +110,49 @@ static void whoever_answers_is_fine_without_a_key(void **state)
 	world_fini(&w);
 }
 
+/* Beside a conn that is up, which neither side gives up for it. */
+static void a_probe_proves_the_peer_and_leaves_no_conn(void **state)
+{
+	struct op_env env = { .deadline_ms = UINT64_MAX };
+	struct net_stats stats;
+	struct call first, c = { .status = 1 };
+	struct world w;
+
+	world_init(&w, 1, 3);
+	CHECK_STATUS(0, world_dial(&w, 0, 1, &first));
+	env.runner = runner(&w);
+	c.dial.data = &c;
+	c.dial.probe = true;
+	net_dial_start(&c.dial, &env, w.nodes[0].net, key_of(&w, 1), &w.nodes[1].addr, 1,
+		       call_done);
+	assert_true(run_until(&w.loop, call_is_done, &c, UINT64_MAX - 1));
+	CHECK_STATUS(0, c.status);
+	assert_null(c.dial.conn);
+	world_run(&w, 100);
+	net_stats(w.nodes[1].net, &stats);
+	assert_int_equal(stats.accepted, 2);
+	assert_int_equal(w.nodes[0].ups + w.nodes[1].ups, 2);
+	assert_ptr_equal(net_find(w.nodes[0].net, key_of(&w, 1)), first.dial.conn);
+	world_fini(&w);
+}
+
+static void a_probe_that_meets_another_peer_fails(void **state)
+{
+	struct op_env env = { .deadline_ms = UINT64_MAX };
+	struct call c = { .status = 1 };
+	struct world w;
+
+	world_init(&w, 1, 3);
+	env.runner = runner(&w);
+	c.dial.data = &c;
+	c.dial.probe = true;
+	net_dial_start(&c.dial, &env, w.nodes[0].net, key_of(&w, 2), &w.nodes[1].addr, 1,
+		       call_done);
+	assert_true(run_until(&w.loop, call_is_done, &c, UINT64_MAX - 1));
+	CHECK_STATUS(ERR_PEER_MISMATCH, c.status);
+	world_fini(&w);
+}
+
 static void the_next_address_is_tried_after_a_failure_at_once(void **state)
 {
 	struct multiaddr addrs[2];
@@ -351,6 +394,8 @@ int main(void)
 		cmocka_unit_test(failures_have_names),
 		cmocka_unit_test(a_peer_that_is_not_the_one_asked_for_learns_nothing),
 		cmocka_unit_test(whoever_answers_is_fine_without_a_key),
+		cmocka_unit_test(a_probe_proves_the_peer_and_leaves_no_conn),
+		cmocka_unit_test(a_probe_that_meets_another_peer_fails),
 		cmocka_unit_test(the_next_address_is_tried_after_a_failure_at_once),
 		cmocka_unit_test(the_next_address_is_tried_beside_a_silent_one),
 		cmocka_unit_test(a_slow_first_address_still_wins),

@@ -105,8 +105,8 @@ static void a_request_comes_back_as_it_was(void **state)
 static void every_kind_of_request_decodes(void **state)
 {
 	(void)state;
-	for (int kind = WIRE_RECONCILE; kind <= WIRE_PEERS; kind++) {
-		struct wire_request r = { .kind = (enum wire_request_kind)kind };
+	for (int kind = WIRE_RECONCILE; kind <= WIRE_DIAL_BACK; kind++) {
+		struct wire_request r = { .kind = (enum wire_request_kind)kind, .port = 4001 };
 		struct buf out;
 
 		r.scope = scope_at("");
@@ -309,6 +309,33 @@ static void announcements_and_peers_come_back(void **state)
 	buf_fini(&out);
 }
 
+static void a_port_to_dial_back_is_a_port(void **state)
+{
+	static const uint32_t bad[] = { 0, 65536, UINT32_MAX };
+	Sync__Wire__Request request = SYNC__WIRE__REQUEST__INIT;
+	Sync__Wire__DialBack dial = SYNC__WIRE__DIAL_BACK__INIT;
+	struct wire_reply r = { .kind = WIRE_REPLY_DIALED_BACK, .reached = true }, got;
+	struct arena a;
+	struct buf out;
+
+	(void)state;
+	request.kind_case = SYNC__WIRE__REQUEST__KIND_DIAL_BACK;
+	request.dial_back = &dial;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		dial.port = bad[i];
+		out = pack(&request);
+		CHECK_STATUS(ERR_MALFORMED, request_status(&out));
+		buf_fini(&out);
+	}
+	CHECK_STATUS(0, multiaddr_parse("/ip4/10.1.2.3/tcp/99", 20, &r.dialed));
+	out = encode_reply(&r);
+	wire_arena_init(&a, out.len);
+	CHECK_STATUS(0, wire_reply_decode(out.data, out.len, &a, &got));
+	assert_true(got.reached && multiaddr_eq(&got.dialed, &r.dialed));
+	arena_fini(&a);
+	buf_fini(&out);
+}
+
 static void a_scope_with_a_bad_path_is_malformed(void **state)
 {
 	Sync__Wire__Request request = SYNC__WIRE__REQUEST__INIT;
@@ -428,6 +455,7 @@ int main(void)
 		cmocka_unit_test(a_strange_refusal_is_still_a_refusal),
 		cmocka_unit_test(blobs_are_bounded_and_never_both),
 		cmocka_unit_test(announcements_and_peers_come_back),
+		cmocka_unit_test(a_port_to_dial_back_is_a_port),
 		cmocka_unit_test(a_scope_with_a_bad_path_is_malformed),
 		cmocka_unit_test(a_bad_traceparent_is_no_trace),
 		cmocka_unit_test(cut_or_flipped_messages_never_break_the_decoder),
