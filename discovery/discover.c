@@ -17,22 +17,37 @@ static void discover_tick(struct op *op);
 static const struct op_kind kind_discover = { "discover", states, ARRAY_SIZE(states),
 					      discover_tick };
 
+/* The trace that began with the wait for a slot, when the run has another one or there is none. */
+static void end_queued(struct discover *d, int status, const char *outcome)
+{
+	if (d->run != NULL)
+		trace_link(d->queued, d->run->op.env.span, "joined");
+	trace_finish(d->queued, status, outcome);
+}
+
 static enum op_step do_idle(struct discover *d)
 {
-	struct discovery_trigger trigger = { d->has_announcer ? &d->announcer : NULL, d->user };
+	struct discovery_trigger trigger = { .announcer = d->has_announcer ? &d->announcer : NULL,
+					     .user = d->user,
+					     .span = d->queued };
 	struct discovery_run *run;
 	int err = 0;
 
 	if (op_stopping(&d->op)) {
 		d->outcome = DISCOVERY_CANCELLED;
+		end_queued(d, UV_ECANCELED, "cancelled");
 		op_move(&d->op, DONE);
 		return OP_NEXT;
 	}
 	run = run_find(d->service, &d->iri, d->kind, &trigger);
-	if (run == NULL)
+	if (run != NULL)
+		trigger.span = (struct span){ 0 };
+	else
 		run = run_start(d->service, &d->iri, d->kind, &trigger, &err);
 	if (run != NULL)
 		err = run_attach(run, d);
+	if (d->queued.trace != NULL && (run == NULL || trigger.span.trace == NULL))
+		end_queued(d, err, err < 0 ? "error" : "joined");
 	if (err < 0) {
 		d->outcome = DISCOVERY_ERROR;
 		op_result(&d->op, err);
@@ -88,6 +103,7 @@ void discover_start_for(struct discover *d, const struct op_env *env, struct dis
 	d->kind = kind;
 	d->stage = "entry";
 	d->user = trigger->user;
+	d->queued = trigger->span;
 	d->has_announcer = trigger->announcer != NULL;
 	if (d->has_announcer)
 		d->announcer = *trigger->announcer;

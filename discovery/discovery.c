@@ -27,6 +27,9 @@ struct discovery *discovery_new(const struct discovery_config *c)
 	list_init(&d->subscriptions);
 	map_init(&d->searched, DISCOVERY_SEARCHED_MAX);
 	bench_init(&d->bench);
+	map_init(&d->subscribed, SCHEDULER_TASKS_MAX);
+	scheduler_init(&d->scheduler, d->subscription_interval_ms, runner_random(d->runner));
+	d->scheduler.on_queued = subscription_queued;
 	return d;
 }
 
@@ -40,14 +43,45 @@ int discovery_add_source(struct discovery *d, struct discovery_source *source)
 
 void discovery_stats(const struct discovery *d, struct discovery_stats *ret)
 {
+	struct scheduler_stats s;
+
+	scheduler_stats(&d->scheduler, &s);
 	*ret = d->stats;
 	ret->benched = bench_count(&d->bench);
+	ret->sub_sleeping = s.sleeping;
+	ret->sub_backing_off = s.backing_off;
+	ret->sub_hot_queued = s.hot_queued;
+	ret->sub_cold_queued = s.cold_queued;
+	ret->sub_hot_running = s.hot_running;
+	ret->sub_cold_running = s.cold_running;
+	ret->sub_hot_started = s.hot_started;
+	ret->sub_cold_started = s.cold_started;
+	ret->sub_failed = s.failed;
+	ret->sub_preempted = s.preempted;
+	ret->sub_news = s.news;
+	ret->sub_news_vain = s.news_vain;
+	ret->sub_refused = s.refused;
+	ret->sub_queued_max_ms = s.queued_max_ms;
 }
 
 struct op_env service_env(struct discovery *d, uint64_t timeout_ms)
 {
 	return (struct op_env){ .runner = d->runner,
 				.deadline_ms = runner_now_ms(d->runner) + timeout_ms };
+}
+
+struct span service_open_span(struct discovery *d, const struct iri *iri)
+{
+	struct span span = { 0 };
+	struct buf title;
+
+	if (d->trace == NULL)
+		return span;
+	buf_init(&title, IRI_TEXT_MAX);
+	iri_format(iri, &title);
+	span = trace_root(d->trace, "sync.discover", (const char *)title.data, title.len, NULL);
+	buf_fini(&title);
+	return span;
 }
 
 /* ---- Wide searches ---- */
@@ -179,6 +213,8 @@ struct discovery *discovery_free(struct discovery *d)
 		return NULL;
 	forget_searched(d);
 	map_fini(&d->searched);
+	map_fini(&d->subscribed);
+	scheduler_fini(&d->scheduler);
 	bench_fini(&d->bench);
 	return mem_free(d);
 }

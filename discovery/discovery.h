@@ -109,6 +109,21 @@ int discovery_add_source(struct discovery *d, struct discovery_source *source);
 void discovery_start_subscriptions(struct discovery *d);
 /** Tell it that the subscription table changed. */
 void discovery_subscriptions_changed(struct discovery *d);
+/* What the scheduler knows of one subscription. */
+struct discovery_subscription_status {
+	const char *state; /* "sleeping", "backing off", "queued", "running" */
+	const char *why;   /* of the run that is or was last: "added", "announced", "interval",
+			      "retry"; NULL = none yet */
+	uint64_t next_in_ms;
+	uint32_t failures; /* in a row */
+	bool ran;	   /* the rest is of the last run that ended */
+	enum discovery_outcome outcome;
+	int status;
+	uint64_t ended_ago_ms;
+};
+/** False: it is not subscribed to, or not loaded yet. Strings are static. */
+bool discovery_subscription_status(const struct discovery *d, const struct scope *scope,
+				   struct discovery_subscription_status *ret);
 /** Hand to sync as its listener, with the discovery as data. */
 const struct sync_listener *discovery_sync_listener(void);
 /** Cancels what runs; `closed` comes from the loop. Then discovery_free. */
@@ -119,6 +134,11 @@ struct discovery_stats {
 	uint64_t started, joined, by_outcome[DISCOVERY_ERROR + 1], active, background_active,
 		background_dropped;
 	uint64_t subscriptions, benched;
+	/* The scheduler of subscriptions: now, and since the start */
+	uint64_t sub_sleeping, sub_backing_off, sub_hot_queued, sub_cold_queued, sub_hot_running,
+		sub_cold_running;
+	uint64_t sub_hot_started, sub_cold_started, sub_failed, sub_preempted, sub_news,
+		sub_news_vain, sub_refused, sub_queued_max_ms;
 };
 void discovery_stats(const struct discovery *d, struct discovery_stats *ret);
 
@@ -152,6 +172,7 @@ struct discover {
 	enum scope_kind kind;
 	bool user, has_announcer;
 	struct public_key announcer;
+	struct span queued;
 };
 /** Find the object (and with kind SCOPE_RECURSIVE all below it). Copies the IRI. Status 0 with
  * outcome cached, local or dht; ERR_NOT_FOUND; UV_ETIMEDOUT; UV_ECANCELED; ERR_BUSY

@@ -279,6 +279,7 @@ static void finish(struct discovery_run *run)
 {
 	struct discovery *d = run->service;
 	int status = op_status(&run->op);
+	bool user = run->user;
 
 	run_sum_progress(run);
 	trace_mark(run->op.env.span, "exit: %s", discovery_outcome_name(run->outcome));
@@ -297,6 +298,10 @@ static void finish(struct discovery_run *run)
 	store_peers_fini(&run->peers);
 	mem_free(run);
 	d->stats.active--;
+	if (user) {
+		d->user_runs--;
+		subscriptions_users_changed(d);
+	}
 	service_ended(d);
 }
 
@@ -358,25 +363,12 @@ struct discovery_run *run_find(struct discovery *d, const struct iri *iri, enum 
 	list_for_each(node, &d->runs) {
 		struct discovery_run *run = list_entry(node, struct discovery_run, node);
 
-		if (hash_eq(&run->key, &key) && run->op.state < RUN_EXIT)
+		/* A user's search is wider than one in the background. */
+		if (hash_eq(&run->key, &key) && run->op.state < RUN_EXIT &&
+		    (run->user || !trigger->user))
 			return run;
 	}
 	return NULL;
-}
-
-static struct span open_span(struct discovery_run *run)
-{
-	struct span span = { 0 };
-	struct buf title;
-
-	if (run->service->trace == NULL)
-		return span;
-	buf_init(&title, IRI_TEXT_MAX);
-	iri_format(&run->iri, &title);
-	span = trace_root(run->service->trace, "sync.discover", (const char *)title.data, title.len,
-			  NULL);
-	buf_fini(&title);
-	return span;
 }
 
 struct discovery_run *run_start(struct discovery *d, const struct iri *iri, enum scope_kind kind,
@@ -407,9 +399,13 @@ struct discovery_run *run_start(struct discovery *d, const struct iri *iri, enum
 	d->stats.started++;
 	d->stats.active++;
 	op_init(&run->op, &kind_run, &env, d->timeout_ms);
-	span = open_span(run);
+	span = trigger->span.trace != NULL ? trigger->span : service_open_span(d, iri);
 	op_own_span(&run->op, span);
 	(void)trace_context_of(span, &run->trace);
+	if (run->user) {
+		d->user_runs++;
+		subscriptions_users_changed(d);
+	}
 	return run;
 }
 

@@ -126,6 +126,8 @@ static void queue(struct scheduler *s, struct scheduler_task *t, enum scheduler_
 		list_push_back(&s->turns[lane], &f->lanes[lane].node);
 	list_push_back(&f->lanes[lane].queue, &t->node);
 	*(lane == SCHEDULER_HOT ? &s->stats.hot_queued : &s->stats.cold_queued) += 1;
+	if (s->on_queued != NULL)
+		s->on_queued(s, t);
 }
 
 /* Out of the list it is in. */

@@ -62,6 +62,9 @@ struct scheduler_stats {
 };
 
 struct scheduler {
+	/** A task was queued; it may start at once or wait. Optional; set after scheduler_init.
+	 * Must not call the scheduler. */
+	void (*on_queued)(struct scheduler *s, struct scheduler_task *t);
 	/* private */
 	uint64_t interval_ms, random;
 	unsigned users;

@@ -4,6 +4,7 @@
 #include "base/map.h"
 #include "discovery/bench.h"
 #include "discovery/discovery.h"
+#include "discovery/scheduler.h"
 
 enum {
 	DISCOVERY_NOTES_MAX = 256, /* peer table updates under way; more are dropped and counted */
@@ -28,8 +29,13 @@ struct discovery {
 	unsigned notes;
 	uint64_t notes_dropped;
 	struct discovery_stats stats;
+	struct scheduler scheduler;
+	struct map subscribed; /* scope key → struct discovery_subscription, those not gone */
+	unsigned user_runs;    /* that somebody waits for */
+	unsigned queued_spans; /* traces of runs that wait for a slot */
 	struct subscription_loader *loader; /* while the table is read */
-	bool reload;			    /* it changed meanwhile */
+	bool reload;			    /* it has to be read again */
+	bool loaded;			    /* it was read once */
 	bool subscribing;
 	struct runner_timer subscription_timer;
 	bool closing;
@@ -52,6 +58,8 @@ void service_note_peer(struct discovery *d, enum store_peer_change change,
 /** Book what a session with a peer was worth: bench, peer table. */
 void service_note_outcome(struct discovery *d, const struct sync_peer_outcome *o,
 			  const struct public_key *space);
+/** The root span of a discovery of this IRI; zero when nothing is traced. */
+struct span service_open_span(struct discovery *d, const struct iri *iri);
 /** Call when something ended that discovery_close waits for. */
 void service_ended(struct discovery *d);
 /** An environment for work that nobody waits for. */
@@ -61,6 +69,8 @@ struct op_env service_env(struct discovery *d, uint64_t timeout_ms);
 struct discovery_trigger {
 	const struct public_key *announcer; /* ask this peer alone; NULL = by the rules */
 	bool user;			    /* somebody is waiting for it */
+	bool fresh;			    /* whatever was found out lately */
+	struct span span; /* its trace, when that began with the wait for a slot; zero otherwise */
 };
 /** discover_start with a trigger; see there. */
 void discover_start_for(struct discover *d, const struct op_env *env, struct discovery *service,
@@ -76,6 +86,11 @@ void subscription_announced(struct discovery *d, const struct scope *scope,
 /** Stop the timer, cancel what runs. */
 void subscriptions_close(struct discovery *d);
 bool subscriptions_closed(const struct discovery *d);
+
+/** A run that a user waits for began or ended. */
+void subscriptions_users_changed(struct discovery *d);
+/** The scheduler's on_queued. */
+void subscription_queued(struct scheduler *scheduler, struct scheduler_task *t);
 
 /* ---- background.c ---- */
 /** Those that run; run.h starts them. */

@@ -1,72 +1,115 @@
-/* Scopes that are kept in sync: discovered when added, when a peer announces news, and every
- * interval with jitter, so that many subscriptions spread out. A few at a time; one that is due
- * waits for a free place. */
+/* Scopes that are kept in sync: looked after when added, when a peer announces news, and every
+ * interval. When and in which order is the scheduler's; here its tasks become discoveries, and the
+ * table of the store becomes tasks. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "discovery/service.h"
 
 enum {
-	RUNNING_MAX = 4,
-	TICK_MS = 1000,
-	JITTER_DIVISOR = 10, /* an interval varies by a tenth */
-	LOAD_TIMEOUT_MS = 60000
+	LOAD_TIMEOUT_MS = 60000,
+	RELOAD_MS = 5000,     /* after a load that failed, or did not have the memory */
+	QUEUED_SPANS_MAX = 64 /* runs that wait for a slot and show it in a trace of their own */
 };
 
 struct discovery_subscription {
 	struct list node;
 	struct discovery *service;
 	struct scope scope;
+	struct hash key;
+	struct scheduler_task task;
 	struct discover discover;
 	struct store_subscription_set ok;
+	struct scheduler_result result;
+	struct span queued; /* the trace of the run, from when it was due; zero otherwise */
 	bool running, noting, gone, seen;
 	bool announced;
 	struct public_key announcer;
-	uint64_t due_ms;
+	/* The last run */
+	const char *why;
+	bool ran;
+	enum discovery_outcome outcome;
+	int status;
+	uint64_t ended_ms;
 };
 
 static void start_due(struct discovery *d);
 
-static unsigned busy(const struct discovery *d)
+static struct discovery_subscription *of_task(struct scheduler_task *t)
 {
-	unsigned n = 0;
-
-	list_for_each(node, &d->subscriptions) {
-		const struct discovery_subscription *s =
-			list_entry(node, struct discovery_subscription, node);
-
-		n += s->running || s->noting;
-	}
-	return n;
+	return container_of(t, struct discovery_subscription, task);
 }
 
-static void free_if_gone(struct discovery_subscription *s)
+static uint64_t now_ms(const struct discovery *d)
 {
-	if (!s->gone || s->running || s->noting)
+	return runner_now_ms(d->runner);
+}
+
+/* ---- The trace of a run begins when it is due: its first stage is the wait for a slot ---- */
+
+static void drop_queued_span(struct discovery_subscription *s, int status, const char *outcome)
+{
+	if (s->queued.trace == NULL)
+		return;
+	trace_finish(s->queued, status, outcome);
+	s->queued = (struct span){ 0 };
+	s->service->queued_spans--;
+}
+
+void subscription_queued(struct scheduler *scheduler, struct scheduler_task *t)
+{
+	struct discovery_subscription *s = of_task(t);
+	struct discovery *d = s->service;
+	struct iri iri = { .space = s->scope.space, .path_len = s->scope.path_len };
+
+	if (s->queued.trace != NULL || d->queued_spans >= QUEUED_SPANS_MAX || d->closing)
+		return;
+	memcpy(iri.path, s->scope.path, sizeof(iri.path));
+	s->queued = service_open_span(d, &iri);
+	trace_stage(s->queued, "queued");
+	d->queued_spans += s->queued.trace != NULL;
+}
+
+/* ---- Runs ---- */
+
+static void forget(struct discovery_subscription *s)
+{
+	struct discovery *d = s->service;
+
+	if (!s->gone) {
+		s->gone = true;
+		map_del(&d->subscribed, s->key.bytes, sizeof(s->key.bytes));
+		scheduler_remove(&d->scheduler, &s->task);
+		drop_queued_span(s, UV_ECANCELED, "cancelled");
+		if (s->running)
+			op_cancel(&s->discover.op);
+	}
+	if (s->running || s->noting)
 		return;
 	list_remove(&s->node);
-	s->service->stats.subscriptions--;
+	d->stats.subscriptions--;
 	mem_free(s);
 }
 
-static uint64_t next_due(struct discovery *d)
+static void ended(struct discovery_subscription *s)
 {
-	uint64_t interval = d->subscription_interval_ms;
+	struct discovery *d = s->service;
 
-	return runner_now_ms(d->runner) + interval - interval / JITTER_DIVISOR +
-	       runner_random_below(d->runner, interval / JITTER_DIVISOR * 2 + 1);
+	if (s->gone)
+		forget(s);
+	else
+		scheduler_done(&d->scheduler, &s->task, &s->result, now_ms(d));
+	start_due(d);
+	service_ended(d);
 }
 
 static void on_noted(struct store_subscription_set *set, int status)
 {
 	struct discovery_subscription *s = container_of(set, struct discovery_subscription, ok);
-	struct discovery *d = s->service;
 
 	s->noting = false;
 	store_subscription_set_fini(set);
-	free_if_gone(s);
-	start_due(d);
-	service_ended(d);
+	ended(s);
 }
 
 static void on_discovered(struct discover *found, int status)
@@ -77,85 +120,108 @@ static void on_discovered(struct discover *found, int status)
 	struct op_env env = service_env(d, LOAD_TIMEOUT_MS);
 
 	s->running = false;
-	if (s->due_ms <= runner_now_ms(d->runner))
-		s->due_ms = next_due(d);
+	s->result.status = status;
+	s->result.brought = found->progress.blobs_downloaded > 0;
+	s->ran = true;
+	s->outcome = found->outcome;
+	s->status = status;
+	s->ended_ms = now_ms(d);
 	if (status == 0 && !s->gone && !d->closing) {
 		s->noting = true;
 		store_subscription_set_start(&s->ok, &env, d->store, STORE_SUBSCRIPTION_OK,
 					     &s->scope, on_noted);
+		return;
 	}
-	free_if_gone(s);
-	start_due(d);
-	service_ended(d);
+	ended(s);
+}
+
+static void on_progress(struct discover *found)
+{
+	struct discovery_subscription *s =
+		container_of(found, struct discovery_subscription, discover);
+
+	scheduler_progress(&s->task, now_ms(s->service));
+}
+
+static const char *reason(const struct discovery_subscription *s, bool partial)
+{
+	if (partial)
+		return "announced";
+	if (s->task.lane == SCHEDULER_HOT)
+		return "added";
+	return s->task.failures > 0 ? "retry" : "interval";
 }
 
 static void start(struct discovery_subscription *s)
 {
 	struct discovery *d = s->service;
 	struct op_env env = service_env(d, d->timeout_ms);
-	struct discovery_trigger trigger = { .announcer = s->announced ? &s->announcer : NULL };
+	bool partial = s->task.lane == SCHEDULER_HOT && s->announced;
 	struct public_key announcer = s->announcer;
+	struct discovery_trigger trigger = { .announcer = partial ? &announcer : NULL,
+					     .fresh = true,
+					     .span = s->queued };
 	struct iri iri = { .space = s->scope.space, .path_len = s->scope.path_len };
 
 	memcpy(iri.path, s->scope.path, sizeof(iri.path));
-	if (s->announced)
-		trigger.announcer = &announcer;
-	else
-		s->due_ms = next_due(d);
-	s->announced = false;
+	if (s->queued.trace != NULL)
+		d->queued_spans--;
+	s->queued = (struct span){ 0 };
+	s->result = (struct scheduler_result){ .partial = partial };
+	s->why = reason(s, partial);
+	if (partial)
+		s->announced = false;
 	s->running = true;
+	s->discover.on_progress = on_progress;
 	discover_start_for(&s->discover, &env, d, &iri, s->scope.kind, &trigger, on_discovered);
-}
-
-static bool startable(const struct discovery_subscription *s, uint64_t now)
-{
-	return !s->running && !s->noting && !s->gone && (s->announced || s->due_ms <= now);
 }
 
 static void start_due(struct discovery *d)
 {
-	uint64_t now = runner_now_ms(d->runner);
-	unsigned running = busy(d);
+	struct scheduler_task *t;
+	uint64_t wake_ms;
 
-	if (d->closing)
+	if (d->closing || !d->subscribing)
 		return;
-	/* News first: it is known to be there. */
-	for (int announced = 1; announced >= 0; announced--) {
-		list_for_each(node, &d->subscriptions) {
-			struct discovery_subscription *s =
-				list_entry(node, struct discovery_subscription, node);
-
-			if (running >= RUNNING_MAX)
-				return;
-			if (s->announced != (announced == 1) || !startable(s, now))
-				continue;
-			start(s);
-			running++;
-		}
-	}
+	scheduler_users(&d->scheduler, d->user_runs);
+	while ((t = scheduler_next(&d->scheduler, now_ms(d))) != NULL)
+		start(of_task(t));
+	t = scheduler_preempt(&d->scheduler, now_ms(d));
+	if (t != NULL && of_task(t)->running)
+		op_cancel(&of_task(t)->discover.op);
+	wake_ms = scheduler_wake_ms(&d->scheduler, now_ms(d));
+	if (d->reload)
+		wake_ms = MIN(wake_ms, now_ms(d) + RELOAD_MS);
+	if (wake_ms != UINT64_MAX)
+		runner_timer_start(d->runner, &d->subscription_timer, wake_ms);
 }
+
+void subscriptions_users_changed(struct discovery *d)
+{
+	start_due(d);
+}
+
+static void load(struct discovery *d);
 
 static void on_timer(struct runner_timer *t)
 {
 	struct discovery *d = container_of(t, struct discovery, subscription_timer);
 
+	if (d->reload && d->loader == NULL)
+		load(d);
 	start_due(d);
-	runner_timer_start(d->runner, t, runner_now_ms(d->runner) + TICK_MS);
+}
+
+static struct discovery_subscription *find(const struct discovery *d, const struct hash *key)
+{
+	return map_get(&d->subscribed, key->bytes, sizeof(key->bytes));
 }
 
 struct discovery_subscription *subscription_find(struct discovery *d, const struct scope *scope)
 {
 	struct hash key = scope_key(scope);
 
-	list_for_each(node, &d->subscriptions) {
-		struct discovery_subscription *s =
-			list_entry(node, struct discovery_subscription, node);
-		struct hash other = scope_key(&s->scope);
-
-		if (!s->gone && hash_eq(&key, &other))
-			return s;
-	}
-	return NULL;
+	return find(d, &key);
 }
 
 void subscription_announced(struct discovery *d, const struct scope *scope,
@@ -167,7 +233,35 @@ void subscription_announced(struct discovery *d, const struct scope *scope,
 		return;
 	s->announced = true;
 	s->announcer = *peer;
+	scheduler_news(&d->scheduler, &s->task, now_ms(d));
 	start_due(d);
+}
+
+bool discovery_subscription_status(const struct discovery *d, const struct scope *scope,
+				   struct discovery_subscription_status *ret)
+{
+	static const char *const names[] = { "gone", "sleeping", "queued", "running" };
+	struct hash key = scope_key(scope);
+	const struct discovery_subscription *s = find(d, &key);
+	uint64_t now = now_ms(d);
+
+	if (s == NULL)
+		return false;
+	*ret = (struct discovery_subscription_status){
+		.state = names[s->task.state],
+		.why = s->why,
+		.next_in_ms = scheduler_next_run_ms(&s->task, now) - now,
+		.failures = s->task.failures,
+		.ran = s->ran,
+	};
+	if (s->task.state == SCHEDULER_SLEEPING && s->task.failures > 0)
+		ret->state = "backing off";
+	if (s->ran) {
+		ret->outcome = s->outcome;
+		ret->status = s->status;
+		ret->ended_ago_ms = now - s->ended_ms;
+	}
+	return true;
 }
 
 /* ---- The table ---- */
@@ -177,21 +271,41 @@ struct subscription_loader {
 	struct discovery *service;
 };
 
+static int insert(struct discovery *d, const struct scope *scope, const struct hash *key)
+{
+	struct discovery_subscription *s = mem_alloc(sizeof(*s));
+	int rc;
+
+	if (s == NULL)
+		return UV_ENOMEM;
+	s->service = d;
+	s->scope = *scope;
+	s->key = *key;
+	s->seen = true;
+	rc = map_put(&d->subscribed, s->key.bytes, sizeof(s->key.bytes), s);
+	if (rc == 0)
+		rc = scheduler_add(&d->scheduler, &s->task, &scope->space, now_ms(d));
+	if (rc < 0) {
+		map_del(&d->subscribed, s->key.bytes, sizeof(s->key.bytes));
+		mem_free(s);
+		return rc;
+	}
+	list_push_back(&d->subscriptions, &s->node);
+	d->stats.subscriptions++;
+	if (d->loaded) /* somebody has just added it, and looks */
+		scheduler_news(&d->scheduler, &s->task, now_ms(d));
+	return 0;
+}
+
 static void add(struct discovery *d, const struct scope *scope)
 {
-	struct discovery_subscription *s = subscription_find(d, scope);
+	struct hash key = scope_key(scope);
+	struct discovery_subscription *s = find(d, &key);
 
-	if (s == NULL) {
-		s = mem_alloc(sizeof(*s));
-		if (s == NULL)
-			return; /* it is in the table: the next load finds it again */
-		s->service = d;
-		s->scope = *scope;
-		s->due_ms = runner_now_ms(d->runner);
-		list_push_back(&d->subscriptions, &s->node);
-		d->stats.subscriptions++;
-	}
-	s->seen = true;
+	if (s != NULL)
+		s->seen = true;
+	else if (insert(d, scope, &key) == UV_ENOMEM)
+		d->reload = true;
 }
 
 static void drop_unseen(struct discovery *d)
@@ -202,34 +316,30 @@ static void drop_unseen(struct discovery *d)
 
 		if (s->seen || s->gone)
 			continue;
-		s->gone = true;
 		sync_unfollow(d->sync, &s->scope);
-		if (s->running)
-			op_cancel(&s->discover.op);
-		free_if_gone(s);
+		forget(s);
 	}
 }
-
-static void load(struct discovery *d);
 
 static void on_loaded(struct store_subscriptions *list, int status)
 {
 	struct subscription_loader *loader = container_of(list, struct subscription_loader, list);
 	struct discovery *d = loader->service;
+	bool again = d->reload;
 
+	d->reload = status < 0;
 	if (status == 0 && !d->closing) {
 		list_for_each(node, &d->subscriptions)
 			list_entry(node, struct discovery_subscription, node)->seen = false;
 		for (size_t i = 0; i < list->count; i++)
 			add(d, &list->list[i].scope);
 		drop_unseen(d);
+		d->loaded = true;
 	}
 	store_subscriptions_fini(list);
 	d->loader = mem_free(loader);
-	if (d->reload && !d->closing) {
-		d->reload = false;
+	if (again && !d->closing)
 		load(d);
-	}
 	start_due(d);
 	service_ended(d);
 }
@@ -238,13 +348,14 @@ static void load(struct discovery *d)
 {
 	struct op_env env = service_env(d, LOAD_TIMEOUT_MS);
 
-	if (d->loader != NULL) {
+	d->reload = d->loader != NULL;
+	if (d->reload)
+		return;
+	d->loader = mem_alloc(sizeof(*d->loader));
+	if (d->loader == NULL) {
 		d->reload = true;
 		return;
 	}
-	d->loader = mem_alloc(sizeof(*d->loader));
-	if (d->loader == NULL)
-		return;
 	d->loader->service = d;
 	store_subscriptions_start(&d->loader->list, &env, d->store, on_loaded);
 }
@@ -253,29 +364,24 @@ void discovery_start_subscriptions(struct discovery *d)
 {
 	d->subscribing = true;
 	d->subscription_timer.run = on_timer;
-	runner_timer_start(d->runner, &d->subscription_timer, runner_now_ms(d->runner) + TICK_MS);
 	load(d);
+	start_due(d);
 }
 
 void discovery_subscriptions_changed(struct discovery *d)
 {
-	if (d->subscribing && !d->closing)
-		load(d);
+	if (!d->subscribing || d->closing)
+		return;
+	load(d);
+	start_due(d);
 }
 
 void subscriptions_close(struct discovery *d)
 {
 	if (d->subscribing)
 		runner_timer_stop(d->runner, &d->subscription_timer);
-	list_for_each_safe(node, &d->subscriptions) {
-		struct discovery_subscription *s =
-			list_entry(node, struct discovery_subscription, node);
-
-		s->gone = true;
-		if (s->running)
-			op_cancel(&s->discover.op);
-		free_if_gone(s);
-	}
+	list_for_each_safe(node, &d->subscriptions)
+		forget(list_entry(node, struct discovery_subscription, node));
 }
 
 bool subscriptions_closed(const struct discovery *d)

@@ -281,10 +281,10 @@ static void nothing_that_moves_is_preempted(void **state)
 
 	fill_slots(u);
 	u->now_ms += 60000;
-	for (size_t i = 0; i < u->count; i++) {
-		if (&u->tasks[i] != still)
-			scheduler_progress(&u->tasks[i], u->now_ms - SCHEDULER_MOVING_MS + 1);
-	}
+	for (size_t i = 0; i < u->count; i++)
+		scheduler_progress(&u->tasks[i], u->now_ms - SCHEDULER_MOVING_MS + 1);
+	assert_null(scheduler_preempt(&u->s, u->now_ms));
+	scheduler_progress(still, u->now_ms - SCHEDULER_MOVING_MS);
 	assert_ptr_equal(scheduler_preempt(&u->s, u->now_ms), still);
 	setup_free(u);
 }
