@@ -80,7 +80,7 @@ static void on_work(uv_work_t *req)
 	struct work *w = container_of(req, struct work, req);
 
 	op_label_set(w->label.task, w->label.span, w->label.id);
-	w->job->run(w->job);
+	runner_job_run(w->job);
 	op_label_set(NULL, (struct span){ 0 }, 0);
 }
 
@@ -92,7 +92,7 @@ static void on_worked(uv_work_t *req, int status)
 	w->loop->job_count--;
 	mem_free(w);
 	job->driver_data = NULL;
-	job->done(job);
+	runner_job_done(job);
 }
 
 static int submit(struct runner *r, struct runner_job *job)

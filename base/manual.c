@@ -52,9 +52,9 @@ static unsigned run_jobs(struct manual_loop *l)
 	while ((node = list_pop_front(&now)) != NULL) {
 		struct runner_job *job = list_entry(node, struct runner_job, node);
 
-		job->run(job);
+		runner_job_run(job);
 		job->driver_data = mem_free(job->driver_data);
-		job->done(job);
+		runner_job_done(job);
 		ran++;
 	}
 	return ran;

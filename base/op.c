@@ -184,6 +184,17 @@ static void tell_work(const struct runner *runner, struct span span)
 		observer->on_work(observer, span);
 }
 
+/* What waited was the span that the operation has by now: its own, if it opened one meanwhile. */
+static void tell_queued(struct op *op)
+{
+	const struct runner *r = op->env.runner;
+	uint64_t since_ns = op->due_ns;
+
+	op->due_ns = 0;
+	if (runner_watches_queue(r))
+		r->observer->on_queued(r->observer, op->env.span, since_ns, clock_now_ns(r->clock));
+}
+
 void op_tick(struct op *op)
 {
 	const char *task = label.task;
@@ -193,6 +204,8 @@ void op_tick(struct op *op)
 
 	REQUIRE(op->live);
 	REQUIRE(runner_on_loop(runner));
+	if (op->due_ns != 0)
+		tell_queued(op);
 	op_label_set(op->kind->name, op->env.span, op->id);
 	tell_work(runner, op->env.span);
 	op->kind->tick(op);
@@ -202,8 +215,12 @@ void op_tick(struct op *op)
 
 void op_defer(struct op *op)
 {
+	struct runner *r = op->env.runner;
+
 	REQUIRE(op->live);
-	runner_defer(op->env.runner, &op->task);
+	if (op->due_ns == 0 && op->env.span.trace != NULL && runner_watches_queue(r))
+		op->due_ns = clock_now_ns(r->clock);
+	runner_defer(r, &op->task);
 }
 
 bool op_finish(struct op *op)

@@ -60,6 +60,7 @@ struct op {
 	bool owns_span;	    /* env.span is its own: its states are stages of it */
 	uint64_t limit_ms;  /* the deadline that its starter gave */
 	uint64_t since_ms;  /* when the state was entered */
+	uint64_t due_ns;    /* since when a deferred tick waits; 0 = none, or nobody asks */
 	uint64_t id;	    /* op_next_id() */
 	uint64_t parent_id; /* of the operation whose tick started this one; 0 = none */
 	/* Return addresses, 0 = no more: into the _start function, into its caller, and so on. */

@@ -162,7 +162,27 @@ int runner_submit(struct runner *r, struct runner_job *job)
 {
 	REQUIRE(runner_on_loop(r));
 	job->runner = r;
+	job->submitted_ns = clock_now_ns(r->clock);
 	return r->driver->submit(r, job);
+}
+
+void runner_job_run(struct runner_job *job)
+{
+	job->started_ns = clock_now_ns(job->runner->clock);
+	job->run(job);
+	job->ended_ns = clock_now_ns(job->runner->clock);
+}
+
+void runner_job_done(struct runner_job *job)
+{
+	const struct runner *r = job->runner;
+	struct runner_observer *o = r->observer;
+
+	if (runner_watches_queue(r) && job->span.trace != NULL) {
+		o->on_queued(o, job->span, job->submitted_ns, job->started_ns);
+		o->on_queued(o, job->span, job->ended_ns, clock_now_ns(r->clock));
+	}
+	job->done(job);
 }
 
 static uint64_t rotate_left(uint64_t v, int bits)

@@ -38,10 +38,12 @@ struct runner_timer {
 struct runner_job {
 	void (*run)(struct runner_job *job);
 	void (*done)(struct runner_job *job);
+	struct span span; /* whom it is for, as the observer is told; zero = for none */
 	/* private */
 	struct runner *runner;
 	void *driver_data;
 	struct list node;
+	uint64_t submitted_ns, started_ns, ended_ns;
 };
 
 struct runner_driver {
@@ -58,6 +60,11 @@ struct runner_observer {
 	/* The thread works for this span from now on (zero span: for none); told before and after
 	 * every tick of an operation. May be NULL. */
 	void (*on_work)(struct runner_observer *o, struct span span);
+	/* Something could have run for this span from since_ns on, but waited for its turn until
+	 * until_ns: a deferred tick for the loop, a job for a worker, a finished job for the loop.
+	 * May be NULL. */
+	void (*on_queued)(struct runner_observer *o, struct span span, uint64_t since_ns,
+			  uint64_t until_ns);
 };
 
 struct runner {
@@ -91,6 +98,11 @@ void runner_timer_start(struct runner *r, struct runner_timer *t, uint64_t due_m
 void runner_timer_stop(struct runner *r, struct runner_timer *t);
 
 int runner_submit(struct runner *r, struct runner_job *job);
+/** Someone wants to know how long things wait for their turn. */
+static inline bool runner_watches_queue(const struct runner *r)
+{
+	return r->observer != NULL && r->observer->on_queued != NULL;
+}
 
 static inline uint64_t runner_now_ms(const struct runner *r)
 {
@@ -103,6 +115,9 @@ uint64_t runner_random(struct runner *r);
 uint64_t runner_random_below(struct runner *r, uint64_t n);
 
 /* For drivers. */
+/** The job's run(), on the worker, and its done(), on the loop. */
+void runner_job_run(struct runner_job *job);
+void runner_job_done(struct runner_job *job);
 /** Run the tasks queued before this call, then the timers that are due. Tasks queued meanwhile wait
  * for the next turn, so that I/O gets its share. Returns how many ran. */
 unsigned runner_turn(struct runner *r);

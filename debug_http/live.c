@@ -346,7 +346,7 @@ void live_stop(struct http_server *s)
 	if (l == NULL)
 		return;
 	s->live = NULL;
-	trace_watch(l->trace, NULL);
+	trace_unwatch(l->trace, &l->watch);
 	runner_undefer(&l->task);
 	runner_timer_stop(&s->loop->runner, &l->timer);
 	for (size_t i = 0; i < LIVE_SUBSCRIBERS_MAX; i++)

@@ -82,7 +82,9 @@ static enum op_step do_building(struct snapshot_load *l)
 	if (!l->built && l->op.pending > 0)
 		return OP_WAIT;
 	if (!l->built && l->count > SNAPSHOT_INLINE_MAX) {
-		l->job = (struct runner_job){ .run = build, .done = on_built };
+		l->job = (struct runner_job){ .run = build,
+					      .done = on_built,
+					      .span = l->op.env.span };
 		op_hold(&l->op);
 		if (runner_submit(l->op.env.runner, &l->job) == 0)
 			return OP_WAIT;

@@ -1,5 +1,10 @@
 /* CPU time per span: the thread's time between two changes of whom it works for is charged to the
- * span it worked for in between, and to the stage that is in. */
+ * span it worked for in between, and to the stage that is in.
+ *
+ * Queued time per span: the union of the intervals in which something of it could have run. They
+ * are told at their ends, mostly in order, and only the latest end is remembered: one that lies
+ * before it adds nothing, one that spans a hole between earlier ones adds only what is behind them.
+ * So it is a lower bound, and never more than wall time. */
 #include "trace/store.h"
 
 enum trace_cpu trace_cpu_start(struct trace *t)
@@ -37,4 +42,25 @@ struct span trace_work(struct trace *t, struct span now)
 	busy_charge(t);
 	t->busy = now.trace == t ? now : (struct span){ 0 };
 	return before;
+}
+
+void trace_queued(struct span s, uint64_t since_ns, uint64_t until_ns)
+{
+	struct node *n = s.trace != NULL ? node_find(s) : NULL;
+
+	if (n == NULL || !(n->flags & NODE_OPEN))
+		return;
+	since_ns = MAX(since_ns, n->start_ns);
+	if (until_ns <= since_ns)
+		return;
+	uint32_t since_us = (uint32_t)((since_ns - n->start_ns + 500) / 1000);
+	uint32_t until_us = (uint32_t)((until_ns - n->start_ns + 500) / 1000);
+	/* Modulo 2^32, so half an hour ago is before and half an hour ahead is after. */
+	if ((int32_t)(n->queued_until_us - since_us) > 0)
+		since_us = n->queued_until_us;
+	if ((int32_t)(until_us - since_us) <= 0)
+		return;
+	uint32_t us = until_us - since_us;
+	n->queued_us = us > UINT32_MAX - n->queued_us ? UINT32_MAX : n->queued_us + us;
+	n->queued_until_us = until_us;
 }

@@ -84,6 +84,8 @@ static void write_args(struct trace_writer *w, const struct trace_span_view *s, 
 		buf_printf(out, ",\"items\":%" PRIu64 ",\"bytes\":%" PRIu64, s->items, s->bytes);
 	if (trace_cpu(w->t) != TRACE_CPU_OFF)
 		buf_printf(out, ",\"busy_ns\":%" PRIu64, s->busy_ns);
+	if (s->queued_ns > 0)
+		buf_printf(out, ",\"queued_ns\":%" PRIu64, s->queued_ns);
 	if (s->marks_dropped > 0)
 		buf_printf(out, ",\"marks_dropped\":%" PRIu32, s->marks_dropped);
 	for (uint32_t i = 0; trace_attr_at(w->t, s, i, &attr); i++) {

@@ -70,6 +70,8 @@ static void write_tags(struct trace_writer *w, const struct trace_span_view *s, 
 	}
 	if (trace_cpu(w->t) != TRACE_CPU_OFF)
 		tag_int(out, ",", "busy_ns", (int64_t)s->busy_ns);
+	if (s->queued_ns > 0)
+		tag_int(out, ",", "queued_ns", (int64_t)s->queued_ns);
 	for (uint32_t i = 0; trace_attr_at(w->t, s, i, &attr); i++)
 		switch (attr.type) {
 		case TRACE_ATTR_STR: tag_text(out, ",", attr.key, attr.str, attr.str_len); break;

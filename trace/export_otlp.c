@@ -11,7 +11,7 @@
 #include "otlp.pb-c.h"
 #include "trace/writer.h"
 
-enum { ARENA_MAX = 16 << 20, SPAN_ATTRS_EXTRA = 8 };
+enum { ARENA_MAX = 16 << 20, SPAN_ATTRS_EXTRA = 9 };
 
 static Otlp__AnyValue *any_value(struct trace_writer *w, Otlp__AnyValue__ValueCase type)
 {
@@ -135,6 +135,8 @@ static void put_attributes(struct trace_writer *w, const struct trace_span_view 
 	}
 	if (trace_cpu(w->t) != TRACE_CPU_OFF)
 		add_int(w, list, n, "busy_ns", (int64_t)s->busy_ns);
+	if (s->queued_ns > 0)
+		add_int(w, list, n, "queued_ns", (int64_t)s->queued_ns);
 	for (uint32_t i = 0; trace_attr_at(w->t, s, i, &attr); i++)
 		switch (attr.type) {
 		case TRACE_ATTR_STR: add_text(w, list, n, attr.key, attr.str, attr.str_len); break;

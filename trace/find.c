@@ -223,11 +223,12 @@ static bool head_matches(const struct trace_find *f, const struct node *root)
 {
 	const struct trace_query *q = &f->q;
 	bool active = root->tree.open_count > 0, errored = root->status != 0;
+	bool failed = errored || (root->flags & NODE_FAILED_BELOW);
 	uint64_t duration = duration_as_of(f, root);
 
 	if (!(root->tree.category_mask & f->category_mask))
 		return false;
-	if ((q->active && !active) || (q->finished && active) || (q->errored && !errored) ||
+	if ((q->active && !active) || (q->finished && active) || (q->errored && !failed) ||
 	    (q->success && errored) ||
 	    (q->cancelled && status_class(root->status) != SAMPLE_CANCELLED))
 		return false;
@@ -349,6 +350,31 @@ void trace_find_begin(struct trace_find *f, struct trace *t, const struct trace_
 	f->high = t->cell_high;
 	f->slot = t->newest != 0 ? t->newest : 1;
 	f->slots_left = f->high - 1;
+}
+
+void trace_find_one(struct trace_find *f, struct trace *t, const struct trace_query *q,
+		    uint32_t slot, const uint8_t span_id[8])
+{
+	const struct node *root = view_root(t, slot);
+
+	trace_find_begin(f, t, q);
+	f->q.has_cursor = false;
+	f->slots_left = 0;
+	if (root == NULL || memcmp(&root->span_id, span_id, sizeof(root->span_id)) != 0)
+		return;
+	f->slot = slot;
+	f->slots_left = 1;
+}
+
+bool trace_matches(struct trace *t, const struct trace_query *q, uint32_t slot,
+		   const uint8_t span_id[8])
+{
+	UNINITIALIZED struct trace_find f;
+
+	trace_find_one(&f, t, q, slot, span_id);
+	while (!trace_find_step(&f))
+		;
+	return f.matched > 0;
 }
 
 /* Go on with the root that is being looked through. True when it is done with. */

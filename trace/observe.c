@@ -17,10 +17,17 @@ static void on_work(struct runner_observer *o, struct span span)
 	(void)trace_work(container_of(o, struct trace, observer), span);
 }
 
+static void on_queued(struct runner_observer *o, struct span span, uint64_t since_ns,
+		      uint64_t until_ns)
+{
+	trace_queued(span, since_ns, until_ns);
+}
+
 void trace_observe(struct trace *t, struct runner *runner)
 {
 	t->observer.on_move = on_move;
 	t->observer.on_work = on_work;
+	t->observer.on_queued = on_queued;
 	runner->observer = &t->observer;
 }
 

@@ -9,6 +9,7 @@
  *       {"span_id":hex, "parent_id":hex|null, "category":…, "title":…, "start":ISO,
  *        "duration_ns":n, "status":n, "status_name":…, "outcome":…,
  *        "depth":n, "start_ns":n, "finished":bool, "items":n, "bytes":n, "busy_ns":n?,
+ *        "queued_ns":n, "failed_below":bool,
  *        "self_ns":n?, "critical_ns":n?, "critical_until_ns":n?,
  *        "children":n, "children_dropped":n,
  *        "stages":[{"name":…, "start_ns":n, "duration_ns":n, "busy_ns":n?}],
@@ -21,7 +22,9 @@
  * Spans are flat, parents first. A span's start_ns and critical_until_ns count from the trace's
  * start; a stage's start_ns and a mark's at_ns from the span's. "active" means that some span of
  * the trace is open, "cut" that it was evicted while it was being written. busy_ns is there when
- * CPU time is measured. Fields may be added within version 1; none changes its meaning. */
+ * CPU time is measured; queued_ns is time in which the span could have run but waited for its turn.
+ * "failed_below": a span nested in it failed. Fields may be added within version 1; none changes
+ * its meaning. */
 #include <inttypes.h>
 
 #include "base/err.h"
@@ -129,6 +132,8 @@ static void json_measured(struct trace_writer *w, const struct trace_span_view *
 {
 	if (trace_cpu(w->t) != TRACE_CPU_OFF)
 		buf_printf(out, ",\"busy_ns\":%" PRIu64, s->busy_ns);
+	buf_printf(out, ",\"queued_ns\":%" PRIu64 ",\"failed_below\":%s", s->queued_ns,
+		   s->failed_below ? "true" : "false");
 	if (!s->analyzed)
 		return;
 	buf_printf(out, ",\"self_ns\":%" PRIu64, s->self_ns);

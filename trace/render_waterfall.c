@@ -246,24 +246,40 @@ static void write_stages(struct waterfall *w, const struct trace_span_view *s, u
 		buf_write_u8(w->out, '\n');
 }
 
+/* Where the span's time went, as far as it is known: "self 2 s, CPU 4 ms, queued 12 ms". */
+static void write_shares(struct waterfall *w, const struct trace_span_view *s, unsigned indent)
+{
+	const struct {
+		const char *name;
+		uint64_t ns;
+		bool known;
+	} shares[] = {
+		{ "self", s->self_ns, s->analyzed && s->child_count > 0 },
+		{ "CPU", s->busy_ns, trace_cpu(w->t) != TRACE_CPU_OFF },
+		{ "queued", s->queued_ns, s->queued_ns > 0 },
+	};
+	char size[TEXT_DURATION_SIZE];
+	bool any = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(shares); i++) {
+		if (!shares[i].known)
+			continue;
+		text_pad(w->out, any ? 0 : indent);
+		text_duration(size, shares[i].ns);
+		buf_printf(w->out, "%s%s %s", any ? ", " : "", shares[i].name, size);
+		any = true;
+	}
+	if (any)
+		buf_write_u8(w->out, '\n');
+}
+
 static void write_attrs(struct waterfall *w, const struct trace_span_view *s, unsigned indent)
 {
 	struct trace_attr_view attr;
 	struct trace_link_view link;
 	char id[TRACE_ID_HEX_SIZE] = { 0 }, size[TEXT_DURATION_SIZE];
 
-	bool is_parent = s->analyzed && s->child_count > 0,
-	     measured = trace_cpu(w->t) != TRACE_CPU_OFF;
-	if (is_parent || measured) {
-		text_pad(w->out, indent);
-		text_duration(size, s->self_ns);
-		if (is_parent)
-			buf_printf(w->out, "self %s%s", size, measured ? ", " : "");
-		text_duration(size, s->busy_ns);
-		if (measured)
-			buf_printf(w->out, "CPU %s", size);
-		buf_write_u8(w->out, '\n');
-	}
+	write_shares(w, s, indent);
 	if (s->items > 0 || s->bytes > 0) {
 		text_pad(w->out, indent);
 		text_bytes(size, s->bytes);

@@ -29,8 +29,8 @@ enum {
 	LONG_TITLE_SIZE = TRACE_TITLE_MAX,
 	LONG_TITLE_SHARE = 32, /* 1/32 of the budget is for titles that do not fit a cell */
 	TITLE_PART_MAX = CELL_PAYLOAD - 8,
-	NODE_INLINE_MAX = 88, /* title bytes inside a child's node */
-	ROOT_INLINE_MAX = 28, /* … inside a root's */
+	NODE_INLINE_MAX = 80, /* title bytes inside a child's node */
+	ROOT_INLINE_MAX = 20, /* … inside a root's */
 	MARKS_HEAD_MAX = TRACE_MARKS_MAX / 3,
 	MARKS_TAIL_MAX = TRACE_MARKS_MAX - MARKS_HEAD_MAX,
 	MARK_ARGS_MAX = 12,
@@ -57,7 +57,8 @@ enum {
 	NODE_STAGE_REOPENED = 4, /* the last stage part is the current stage again */
 	NODE_TITLE_PART = 8,	 /* the title is the first part */
 	NODE_TITLE_LONG = 16,	 /* title_slot is in the pool of long titles */
-	NODE_PINNED = 32	 /* of a root */
+	NODE_PINNED = 32,	 /* of a root */
+	NODE_FAILED_BELOW = 64	 /* a span nested in it failed */
 };
 
 /* Which of its category's groups a root is in: lists, then heaps. A dying root is in none: it was
@@ -100,6 +101,9 @@ struct node {
 	const char *outcome;
 	uint64_t items, bytes;
 	uint64_t busy_ns, stage_busy_ns; /* CPU time: of the span, since its stage began */
+	/* Time in which it could have run, and until when that is accounted: since its start,
+	 * modulo 2^32. */
+	uint32_t queued_us, queued_until_us;
 	uint64_t span_id;
 	uint8_t attr_count, link_count;
 	uint16_t title_len;
@@ -299,7 +303,7 @@ struct trace {
 	struct cpu_clock cpu;
 	struct span busy; /* whom the thread works for */
 	uint64_t busy_since_ns;
-	struct trace_watch *watch; /* borrowed; NULL = nobody */
+	struct trace_watch *watch; /* borrowed, the first of them; NULL = nobody */
 	struct names categories, stages;
 	struct mark_form forms[FORM_CACHE_SIZE];
 	struct category category[TRACE_CATEGORIES_MAX];
@@ -531,7 +535,7 @@ char *hex_write(char *p, const uint8_t *bytes, size_t size);
 
 /* stream.c */
 
-/** Tell t->watch, which is not NULL. */
+/** Tell all who watch. */
 void stream_tell(struct trace *t, const struct node *root, bool complete);
 
 /* view.c */

@@ -3,7 +3,19 @@
 
 void trace_watch(struct trace *t, struct trace_watch *w)
 {
+	trace_unwatch(t, w);
+	w->next = t->watch;
 	t->watch = w;
+}
+
+void trace_unwatch(struct trace *t, struct trace_watch *w)
+{
+	struct trace_watch **p = &t->watch;
+
+	while (*p != NULL && *p != w)
+		p = &(*p)->next;
+	if (*p != NULL)
+		*p = w->next;
 }
 
 void stream_tell(struct trace *t, const struct node *root, bool complete)
@@ -11,7 +23,8 @@ void stream_tell(struct trace *t, const struct node *root, bool complete)
 	uint8_t span_id[8];
 
 	memcpy(span_id, &root->span_id, sizeof(span_id));
-	t->watch->on_root(t->watch, node_slot(t, root), span_id, complete);
+	for (struct trace_watch *w = t->watch; w != NULL; w = w->next)
+		w->on_root(w, node_slot(t, root), span_id, complete);
 }
 
 bool trace_look(struct trace *t, uint32_t slot, const uint8_t span_id[8],

@@ -134,6 +134,10 @@ struct span trace_work(struct trace *t, struct span now);
  * may come at any instant on any thread, as long as the trace exists. */
 const char *trace_span_category(struct span s);
 
+/** Something could have run for this span from since_ns on and began to at until_ns; for work that
+ *  is not an operation of an observed runner. Monotonic times. */
+void trace_queued(struct span s, uint64_t since_ns, uint64_t until_ns);
+
 /* ---- Reading ---- */
 
 /* What to look for. Zero-initialised = the 20 newest roots of everything. Every field narrows.
@@ -160,8 +164,9 @@ struct trace_query {
 	uint8_t id[16]; /* trace id; roots on both sides of a sync share one */
 	uint8_t more_ids[TRACE_QUERY_IDS_MAX - 1][16]; /* beyond the first: any of them */
 	uint32_t more_id_count;
-	bool active, finished, errored, cancelled; /* errored: cancelled ones too */
-	bool success;				   /* not errored (yet) */
+	/* errored: the root failed or was cancelled, or a span nested in it failed. success: the
+	 * root did neither (yet), whatever became of the spans in it. */
+	bool active, finished, errored, cancelled, success;
 	uint64_t min_ns, max_ns; /* of the root, until now while active; 0 = no bound */
 	/* Roots of which something lies between the two: as wall time, or as time before now. 0 =
 	 * no bound. */
@@ -206,6 +211,7 @@ struct trace_span_view {
 	bool finished;
 	bool pinned; /* a root that trace_pin() keeps */
 	int status;
+	bool failed_below;   /* some span nested in it failed; one that was cancelled did not */
 	const char *outcome; /* "" while active */
 	uint64_t items, bytes;
 	uint32_t mark_count, marks_dropped, attr_count, stage_count, link_count;
@@ -215,6 +221,12 @@ struct trace_span_view {
 	/* CPU time of the thread while it worked for this span, when trace_cpu() measures it;
 	 * without its children's. */
 	uint64_t busy_ns;
+	/* Time in which something of the span could have run but waited for its turn: a deferred
+	 * step for the loop, a job for a worker, a finished job for the loop. At least so much, to
+	 * the microsecond; what the system's queues held back is not known. Without its children's.
+	 * The rest of the duration, trace_waiting_ns(), is waiting for others: peers, disk, timers,
+	 * children. */
+	uint64_t queued_ns;
 	/* The rest is set after trace_analyze() of the root. */
 	bool analyzed;
 	uint64_t self_ns; /* of the duration, when no child ran */
@@ -225,6 +237,12 @@ struct trace_span_view {
 	/* private */
 	uint32_t slot;
 };
+static inline uint64_t trace_waiting_ns(const struct trace_span_view *s)
+{
+	uint64_t used = s->busy_ns + s->queued_ns;
+
+	return s->duration_ns > used ? s->duration_ns - used : 0;
+}
 struct trace_stage_view {
 	const char *name;
 	uint64_t start_ns; /* relative to the span's start */
@@ -297,8 +315,16 @@ struct trace_find {
 };
 /** Copies q, and what it borrows must live as long as the search. */
 void trace_find_begin(struct trace_find *f, struct trace *t, const struct trace_query *q);
+/** The same of one root only, for who is told of them one at a time (trace_watch): matched is 1 in
+ *  the end if it matches. Sort, limit and cursor are ignored. */
+void trace_find_one(struct trace_find *f, struct trace *t, const struct trace_query *q,
+		    uint32_t slot, const uint8_t span_id[8]);
 /** True when the search is complete. */
 bool trace_find_step(struct trace_find *f);
+/** trace_find_one to its end, for who has few to look at: 1 ms and more only for a text in a root
+ * of thousands of spans. */
+bool trace_matches(struct trace *t, const struct trace_query *q, uint32_t slot,
+		   const uint8_t span_id[8]);
 /** The result, without what has been evicted since; valid until the next write. */
 size_t trace_find_roots(const struct trace_find *f, uint32_t *ret_roots, size_t cap);
 /** The cursor of the next page as text for trace_query_set. False when this was the last. */
@@ -331,9 +357,13 @@ bool trace_look(struct trace *t, uint32_t slot, const uint8_t span_id[8],
 struct trace_watch {
 	void (*on_root)(struct trace_watch *w, uint32_t slot, const uint8_t span_id[8],
 			bool complete);
+	/* private */
+	struct trace_watch *next;
 };
-/** Install the one watcher, or none (NULL). Borrows it. Without one, it costs a test for NULL. */
+/** Borrows it until trace_unwatch(). Without any, it costs a test for NULL. */
 void trace_watch(struct trace *t, struct trace_watch *w);
+/** Fine for one that does not watch. */
+void trace_unwatch(struct trace *t, struct trace_watch *w);
 
 /* ---- Retention ---- */
 

@@ -17,6 +17,7 @@ void view_fill(struct trace *t, const struct node *n, uint64_t now_ns, struct tr
 		.finished = !(n->flags & NODE_OPEN),
 		.pinned = n->flags & NODE_PINNED,
 		.status = n->status,
+		.failed_below = (n->flags & NODE_FAILED_BELOW) != 0,
 		.outcome = n->outcome,
 		.items = n->items,
 		.bytes = n->bytes,
@@ -30,6 +31,7 @@ void view_fill(struct trace *t, const struct node *n, uint64_t now_ns, struct tr
 		.child_count = n->child_count,
 		.children_dropped = n->children_dropped,
 		.busy_ns = n->busy_ns,
+		.queued_ns = MIN((uint64_t)n->queued_us * 1000, node_duration_ns(n, now_ns)),
 		.slot = node_slot(t, n),
 	};
 	const struct analyzed *a = analysis_of(t, n);

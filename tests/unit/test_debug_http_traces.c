@@ -219,7 +219,7 @@ static void views_show_what_they_say(void **state)
 
 	(void)scene_fill(f.trace, &f.clock);
 	page = get_page("/debug/traces?errored=1&sort=newest", 200);
-	assert_true(has(page, "1 of 1 matching traces, newest first"));
+	assert_true(has(page, "2 of 2 matching traces, newest first"));
 	assert_true(has(page, "aria-current=\"true\">Errors</a>"));
 	mem_free(page);
 	page = get_page("/debug/traces?active=1&sort=slowest", 200);

@@ -103,6 +103,94 @@ static void an_operation_without_a_span_of_its_own_leaves_its_parents_alone(void
 	manual_loop_fini(&loop);
 }
 
+/* Two operations of one span are deferred at once; the loop comes to them 3 ms later. */
+static void waiting_for_a_turn_of_the_loop_is_queued_time(void **state)
+{
+	struct manual_loop loop;
+	struct job a = { .timer = { .run = on_timer } }, b = a;
+
+	manual_loop_init(&loop, 1);
+	struct fixture f = { .t = trace_new(NULL, &loop.clock.clock) };
+	clock_manual_advance(&loop.clock, NS_PER_MS);
+	struct span span = root_span(&f, "test.job", "j"), end = child_span(span, "end", "");
+	struct op_env env = { &loop.runner, UINT64_MAX, span };
+	trace_observe(f.t, &loop.runner);
+	op_init(&a.op, &kind, &env, 10000);
+	op_init(&b.op, &kind, &env, 10000);
+	clock_manual_advance(&loop.clock, 3 * NS_PER_MS);
+	assert_true(run_until(&loop, job_done, &b, 60000));
+	trace_finish(end, 0, NULL);
+	struct trace_span_view v = see_one(&f, span);
+	assert_int_equal(v.queued_ns, 3 * NS_PER_MS);
+	assert_int_equal(v.duration_ns, 253 * NS_PER_MS);
+	assert_int_equal(trace_waiting_ns(&v), 250 * NS_PER_MS);
+	trace_free(f.t);
+	manual_loop_fini(&loop);
+}
+
+struct blocking {
+	struct runner_job job;
+	struct manual_loop *loop;
+	bool done;
+};
+
+static void block(struct runner_job *job)
+{
+	clock_manual_advance(&container_of(job, struct blocking, job)->loop->clock, NS_PER_SEC);
+}
+
+static void on_blocked(struct runner_job *job)
+{
+	container_of(job, struct blocking, job)->done = true;
+}
+
+static void a_job_is_queued_until_a_worker_takes_it_not_while_it_runs(void **state)
+{
+	struct manual_loop loop;
+
+	manual_loop_init(&loop, 1);
+	struct fixture f = { .t = trace_new(NULL, &loop.clock.clock) };
+	struct span span = root_span(&f, "test.job", "j");
+	struct blocking b = { { .run = block, .done = on_blocked, .span = span }, &loop, false };
+	trace_observe(f.t, &loop.runner);
+	assert_int_equal(0, runner_submit(&loop.runner, &b.job));
+	clock_manual_advance(&loop.clock, 7 * NS_PER_MS);
+	manual_loop_turn(&loop);
+	assert_true(b.done);
+	assert_int_equal(see_one(&f, span).queued_ns, 7 * NS_PER_MS);
+	trace_free(f.t);
+	manual_loop_fini(&loop);
+}
+
+/* Against a model that marks every microsecond. Intervals are told by their ends. */
+static void queued_time_is_never_more_than_the_union_of_its_intervals(void **state)
+{
+	enum { WHOLE_US = 2000 };
+	struct clock_manual clock;
+	uint64_t seed = 3;
+
+	clock_manual_init(&clock, 0);
+	struct fixture f = { .t = trace_new(NULL, &clock.clock) };
+	for (int round = 0; round < 200; round++) {
+		struct span span = root_span(&f, "a", "r");
+		uint64_t start = clock_now_ns(&clock.clock), marked = 0;
+		bool queued[WHOLE_US] = { false };
+		for (uint64_t end = 0; end < WHOLE_US; end += next_random(&seed) % 100) {
+			uint64_t from = end - MIN(end, next_random(&seed) % 60);
+			trace_queued(span, start + from * 1000, start + end * 1000);
+			for (uint64_t i = from; i < end; i++)
+				queued[i] = true;
+		}
+		for (size_t i = 0; i < WHOLE_US; i++)
+			marked += queued[i];
+		clock_manual_advance(&clock, WHOLE_US * 1000);
+		uint64_t told = see_one(&f, span).queued_ns / 1000;
+		assert_true(told <= marked && told * 10 >= marked * 8);
+		trace_finish(span, 0, NULL);
+	}
+	trace_free(f.t);
+}
+
 static void an_untraced_operation_runs_as_well(void **state)
 {
 	struct manual_loop loop;
@@ -144,6 +232,9 @@ int main(void)
 		cmocka_unit_test(a_handle_tells_its_category_as_long_as_the_span_is_kept),
 		cmocka_unit_test(moves_of_an_operation_are_stages_of_its_span),
 		cmocka_unit_test(an_operation_without_a_span_of_its_own_leaves_its_parents_alone),
+		cmocka_unit_test(waiting_for_a_turn_of_the_loop_is_queued_time),
+		cmocka_unit_test(a_job_is_queued_until_a_worker_takes_it_not_while_it_runs),
+		cmocka_unit_test(queued_time_is_never_more_than_the_union_of_its_intervals),
 		cmocka_unit_test(an_untraced_operation_runs_as_well),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -268,6 +268,31 @@ static size_t oracle_rank(const struct trace_query *q, const struct known *all, 
 	return rank;
 }
 
+static void one_root_matches_as_a_search_would_find_it(void **state)
+{
+	struct fixture *f = *state;
+	struct span root = root_span(f, "a", "the title"), other = root_span(f, "a", "other");
+	struct trace_span_view v;
+
+	trace_stage(root, "dial");
+	trace_attr_str(root, "peer", "12D3", 4);
+	trace_mark(child_span(root, "b", "c"), "round %d", 7);
+	clock_manual_advance(&f->clock, NS_PER_MS);
+	v = see_one(f, root);
+	static const struct trace_query yes[] = { { .category = "b" },
+						  { .text = "round 7" },
+						  { .attrs = { "peer:12D3" }, .attr_count = 1 },
+						  { .stages = { { "dial", 4, 1000 } },
+						    .stage_count = 1 },
+						  { .active = true } };
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
+		assert_true(trace_matches(f->t, &yes[i], v.slot, v.span_id));
+	assert_false(
+		trace_matches(f->t, &(struct trace_query){ .text = "other" }, v.slot, v.span_id));
+	assert_false(trace_matches(f->t, &yes[4], see_one(f, other).slot, v.span_id));
+	assert_false(trace_matches(f->t, &yes[4], UINT32_MAX, v.span_id));
+}
+
 static void every_combination_of_filters_agrees_with_an_oracle(void **state)
 {
 	enum { COUNT = 500 };
@@ -350,6 +375,7 @@ int main(void)
 		TEST(text_is_found_wherever_it_was_said),
 		TEST(the_category_of_any_span_finds_its_root),
 		TEST(a_root_with_an_open_child_counts_as_active),
+		TEST(one_root_matches_as_a_search_would_find_it),
 		TEST(every_combination_of_filters_agrees_with_an_oracle),
 		TEST(no_more_are_written_than_there_is_room_for),
 		TEST(walking_from_what_is_no_root_visits_nothing),

@@ -331,10 +331,38 @@ static void a_failing_child_does_not_make_its_parent_fail(void **state)
 	struct fixture *f = *state;
 	struct span root = root_span(f, "a", "r");
 
-	trace_finish(child_span(root, "b", "c"), UV_ETIMEDOUT, NULL);
 	trace_errorf(root, "one peer failed");
+	trace_finish(child_span(root, "b", "c"), UV_ETIMEDOUT, NULL);
 	trace_finish(root, 0, NULL);
 	assert_int_equal(see_one(f, root).status, 0);
+	assert_int_equal(count_matching(f, &(struct trace_query){ .success = true }), 1);
+}
+
+static void a_failure_is_known_to_all_that_it_happened_in(void **state)
+{
+	struct fixture *f = *state;
+	struct span root = root_span(f, "a", "r"), child = child_span(root, "b", "c");
+	struct span beside = child_span(root, "b", "beside");
+	struct span deep = child_span(child, "b", "deep");
+
+	trace_finish(deep, UV_ETIMEDOUT, NULL);
+	assert_true(see_one(f, root).failed_below);
+	assert_true(see_one(f, child).failed_below);
+	assert_false(see_one(f, deep).failed_below);
+	assert_false(see_one(f, beside).failed_below);
+	trace_finish(child, 0, NULL);
+	trace_finish(root, 0, NULL);
+	assert_int_equal(count_matching(f, &(struct trace_query){ .errored = true }), 1);
+}
+
+static void a_cancelled_child_is_no_failure_of_the_trace(void **state)
+{
+	struct fixture *f = *state;
+	struct span root = root_span(f, "a", "r");
+
+	trace_finish(child_span(root, "b", "c"), UV_ECANCELED, NULL);
+	trace_finish(root, 0, NULL);
+	assert_false(see_one(f, root).failed_below);
 	assert_int_equal(count_matching(f, &(struct trace_query){ .errored = true }), 0);
 }
 
@@ -442,6 +470,8 @@ int main(void)
 		TEST(titles_beyond_a_cell_are_cut_when_too_many_are_kept),
 		TEST(a_title_is_cut_between_characters),
 		TEST(the_error_text_is_the_outcome_when_none_is_given),
+		TEST(a_failure_is_known_to_all_that_it_happened_in),
+		TEST(a_cancelled_child_is_no_failure_of_the_trace),
 		TEST(a_failing_child_does_not_make_its_parent_fail),
 		TEST(attributes_are_replaced_by_key_and_counted_beyond_the_limit),
 		TEST(setting_an_attribute_over_and_over_takes_bounded_memory),

@@ -54,9 +54,26 @@ static void nobody_is_told_without_a_watcher(void **state)
 	struct watcher w = { .watch.on_root = on_root };
 
 	trace_watch(f->t, &w.watch);
-	trace_watch(f->t, NULL);
+	trace_unwatch(f->t, &w.watch);
 	trace_finish(root_span(f, "a", ""), 0, NULL);
 	assert_int_equal(0, w.begun + w.completed);
+}
+
+static void all_that_watch_are_told(void **state)
+{
+	struct fixture *f = *state;
+	struct watcher a = { .watch.on_root = on_root }, b = a, c = a;
+
+	trace_watch(f->t, &a.watch);
+	trace_watch(f->t, &b.watch);
+	trace_watch(f->t, &c.watch);
+	trace_watch(f->t, &a.watch);
+	trace_unwatch(f->t, &b.watch);
+	trace_unwatch(f->t, &b.watch);
+	trace_finish(root_span(f, "a", ""), 0, NULL);
+	assert_int_equal(1, a.completed);
+	assert_int_equal(0, b.completed);
+	assert_int_equal(1, c.completed);
 }
 
 static void an_evicted_span_is_not_found(void **state)
@@ -67,7 +84,7 @@ static void an_evicted_span_is_not_found(void **state)
 
 	trace_watch(f->t, &w.watch);
 	trace_finish(root_span(f, "a", "first"), 0, NULL);
-	trace_watch(f->t, NULL);
+	trace_unwatch(f->t, &w.watch);
 	for (unsigned i = 0; i < 5000; i++)
 		whole_trace(f, "a", "more", 10, 0);
 	assert_false(trace_look(f->t, w.slot, w.span_id, &v));
@@ -82,6 +99,7 @@ int main(void)
 			a_root_is_told_at_its_begin_and_when_all_of_its_tree_ended, setup,
 			teardown),
 		cmocka_unit_test_setup_teardown(what_was_told_is_found_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(all_that_watch_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_is_told_without_a_watcher, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_evicted_span_is_not_found, setup_small,
 						teardown),
