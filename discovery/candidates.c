@@ -76,15 +76,12 @@ static size_t draw_tier(const struct candidates *c, struct runner *r, enum disco
 	return picked;
 }
 
-void candidates_narrow(struct candidates *c, struct runner *r, size_t width)
+static void keep_only(struct candidates *c, const bool *keep)
 {
-	bool keep[DISCOVERY_PEERS_MAX] = { false };
 	size_t kept = 0;
 
-	width -= draw_tier(c, r, DISCOVERY_WARM, width, keep);
-	draw_tier(c, r, DISCOVERY_COLD, width, keep);
 	for (size_t i = 0; i < c->count; i++) {
-		if (!keep[i] && c->tiers[i] != DISCOVERY_AUTHORITY)
+		if (!keep[i])
 			continue;
 		if (kept != i) {
 			c->targets[kept] = c->targets[i];
@@ -93,4 +90,26 @@ void candidates_narrow(struct candidates *c, struct runner *r, size_t width)
 		kept++;
 	}
 	c->count = kept;
+}
+
+void candidates_drop_dials(struct candidates *c, const bool *connected, enum discovery_dial dial)
+{
+	bool keep[DISCOVERY_PEERS_MAX];
+
+	for (size_t i = 0; i < c->count; i++)
+		keep[i] =
+			connected[i] || dial == DISCOVERY_DIAL_ANYBODY ||
+			(dial == DISCOVERY_DIAL_AUTHORITIES && c->tiers[i] == DISCOVERY_AUTHORITY);
+	keep_only(c, keep);
+}
+
+void candidates_narrow(struct candidates *c, struct runner *r, size_t width)
+{
+	bool keep[DISCOVERY_PEERS_MAX] = { false };
+
+	for (size_t i = 0; i < c->count; i++)
+		keep[i] = c->tiers[i] == DISCOVERY_AUTHORITY;
+	width -= draw_tier(c, r, DISCOVERY_WARM, width, keep);
+	draw_tier(c, r, DISCOVERY_COLD, width, keep);
+	keep_only(c, keep);
 }

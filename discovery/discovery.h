@@ -189,6 +189,22 @@ unsigned discovery_width(bool have_locally, bool authority_known, bool exhaustiv
  * never. */
 bool discovery_exhaustive(bool recursive, bool user_interest, uint64_t now_ms, uint64_t last_ms,
 			  uint64_t last_user_ms);
+/* Who may be dialed, beyond the peers that are connected. */
+enum discovery_dial { DISCOVERY_DIAL_NOBODY, DISCOVERY_DIAL_AUTHORITIES, DISCOVERY_DIAL_ANYBODY };
+/** A search that a user waits for, or for what is not held, dials anybody. A look for news of what
+ * is held asks the peers that are connected; it dials only when none of them may be expected to
+ * know. */
+enum discovery_dial discovery_dials(bool user, bool have_locally, bool exhaustive,
+				    bool authority_known, bool authority_connected,
+				    bool anybody_connected);
+/** Are peers that failed lately to be asked when nobody else is left? Only for what is missing: a
+ * peer set is then never empty when any peer is known. */
+bool discovery_asks_benched(bool user, bool have_locally);
+/** May the DHT be asked? For news of what is held, as rarely as a wide wave; `last_ms` is of the
+ * last lookup of the scope, 0 = never. */
+bool discovery_dht_due(bool user, bool have_locally, uint64_t now_ms, uint64_t last_ms);
+/** Local sync has run for so long without a peer that answered: is the DHT to start beside it? */
+bool discovery_hedge(bool answered, uint64_t peers_ok, uint64_t since_ms);
 /** After a tier: is the next one needed? */
 bool discovery_escalate(uint64_t peers_ok, uint64_t outstanding, bool resolved, bool exhaustive);
 /** May the running sessions of a tier be cut? */

@@ -30,6 +30,38 @@ bool discovery_exhaustive(bool recursive, bool user_interest, uint64_t now_ms, u
 	return recursive && (last_ms == 0 || now_ms - last_ms >= DISCOVERY_EXHAUSTIVE_MS);
 }
 
+/* An idle node that dials for every look at what it holds dials all day, for nothing: the connected
+ * authority tells of news by itself. */
+enum discovery_dial discovery_dials(bool user, bool have_locally, bool exhaustive,
+				    bool authority_known, bool authority_connected,
+				    bool anybody_connected)
+{
+	if (user || !have_locally)
+		return DISCOVERY_DIAL_ANYBODY;
+	if (authority_connected)
+		return DISCOVERY_DIAL_NOBODY;
+	if (exhaustive)
+		return DISCOVERY_DIAL_ANYBODY;
+	if (authority_known)
+		return DISCOVERY_DIAL_AUTHORITIES;
+	return anybody_connected ? DISCOVERY_DIAL_NOBODY : DISCOVERY_DIAL_ANYBODY;
+}
+
+bool discovery_asks_benched(bool user, bool have_locally)
+{
+	return user || !have_locally;
+}
+
+bool discovery_dht_due(bool user, bool have_locally, uint64_t now_ms, uint64_t last_ms)
+{
+	return user || !have_locally || last_ms == 0 || now_ms - last_ms >= DISCOVERY_EXHAUSTIVE_MS;
+}
+
+bool discovery_hedge(bool answered, uint64_t peers_ok, uint64_t since_ms)
+{
+	return !answered && peers_ok == 0 && since_ms >= DISCOVERY_DHT_HEDGE_MS;
+}
+
 /* Nobody answered looks like "nothing is owed": without a success there is no satisfaction. */
 bool discovery_escalate(uint64_t peers_ok, uint64_t outstanding, bool resolved, bool exhaustive)
 {

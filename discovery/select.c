@@ -93,35 +93,66 @@ static void select_announcer(struct discovery_run *run)
 	run->peers_known = 1;
 }
 
-static void select_by_rules(struct discovery_run *run)
+static bool is_wide(struct discovery_run *run)
 {
 	struct discovery *d = run->service;
 	struct searched *searched = service_searched(d, &run->scope);
 	uint64_t now = runner_now_ms(d->runner);
+	bool wide;
+
+	if (searched == NULL)
+		return false;
+	wide = discovery_exhaustive(run->kind == SCOPE_RECURSIVE, run->user, now, searched->last_ms,
+				    searched->last_user_ms);
+	if (wide)
+		searched->last_ms = now;
+	if (wide && run->user)
+		searched->last_user_ms = now;
+	return wide;
+}
+
+/* Drops whom this look may not dial. */
+static enum discovery_dial limit_dials(struct discovery_run *run)
+{
+	struct candidates *c = &run->candidates;
+	bool connected[DISCOVERY_PEERS_MAX] = { false }, authority = false, anybody = false;
+	enum discovery_dial dial;
+
+	for (size_t i = 0; i < c->count; i++) {
+		connected[i] = !c->targets[i].any_peer &&
+			       net_find(run->service->net, &c->targets[i].peer) != NULL;
+		anybody = anybody || connected[i];
+		authority = authority || (connected[i] && c->tiers[i] == DISCOVERY_AUTHORITY);
+	}
+	dial = discovery_dials(run->user, run->have_locally, run->exhaustive,
+			       candidates_count(c, DISCOVERY_AUTHORITY) > 0, authority, anybody);
+	candidates_drop_dials(c, connected, dial);
+	return dial;
+}
+
+static void select_by_rules(struct discovery_run *run)
+{
+	static const char *const dials[] = { ", dialing nobody", ", dialing authorities", "" };
+	struct discovery *d = run->service;
 	size_t authorities, known;
+	enum discovery_dial dial;
 	unsigned width;
 
 	add_hints(run);
 	add_everybody(run, false);
-	if (run->candidates.count == 0)
+	if (run->candidates.count == 0 && discovery_asks_benched(run->user, run->have_locally))
 		add_everybody(run, true);
 	known = run->candidates.count + run->candidates.dropped;
 	authorities = candidates_count(&run->candidates, DISCOVERY_AUTHORITY);
-	if (searched != NULL) {
-		run->exhaustive = discovery_exhaustive(run->kind == SCOPE_RECURSIVE, run->user, now,
-						       searched->last_ms, searched->last_user_ms);
-		if (run->exhaustive)
-			searched->last_ms = now;
-		if (run->exhaustive && run->user)
-			searched->last_user_ms = now;
-	}
+	run->exhaustive = is_wide(run);
+	dial = limit_dials(run);
 	width = discovery_width(run->have_locally, authorities > 0, run->exhaustive);
 	candidates_narrow(&run->candidates, d->runner, width);
 	run->peers_known = known;
 	trace_mark(run->op.env.span,
-		   "peers selected: %zu of %zu known, %zu authorities, width %u%s",
+		   "peers selected: %zu of %zu known, %zu authorities, width %u%s%s",
 		   run->candidates.count, known, authorities, width,
-		   run->exhaustive ? ", exhaustive" : "");
+		   run->exhaustive ? ", exhaustive" : "", dials[dial]);
 }
 
 void run_select_peers(struct discovery_run *run)

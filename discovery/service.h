@@ -44,9 +44,9 @@ struct discovery {
 	void *closed_data;
 };
 
-/* When a scope was last searched at full width. */
+/* When a scope was last searched at full width, and in the DHT. */
 struct searched {
-	uint64_t last_ms, last_user_ms;
+	uint64_t last_ms, last_user_ms, last_dht_ms;
 };
 /** Never NULL unless out of memory. Forgets all when full: that costs wide searches, not
  * correctness. */

@@ -275,20 +275,40 @@ static void on_lookup_done(struct discovery_lookup *l, int status)
 
 static const struct discovery_lookup_events lookup_events = { on_provider, on_lookup_done };
 
+/* Why the DHT is not asked; NULL = it is. */
+static const char *why_no_dht(struct discovery_run *run, uint64_t now_ms)
+{
+	const char *state = dht_state(run->service);
+	struct searched *searched;
+
+	if (state != NULL)
+		return state;
+	if (run->has_announcer)
+		return "not needed";
+	searched = service_searched(run->service, &run->scope);
+	if (searched == NULL)
+		return NULL;
+	if (!discovery_dht_due(run->user, run->have_locally, now_ms, searched->last_dht_ms))
+		return "asked lately";
+	searched->last_dht_ms = now_ms;
+	return NULL;
+}
+
 void run_start_dht(struct discovery_run *run)
 {
 	uint64_t now_ms = runner_now_ms(run->op.env.runner);
 	struct op_env env = run->op.env;
 	struct discovery_source *source = lookup_source(run->service);
-	const char *state = dht_state(run->service);
+	const char *state;
 
 	if (run->dht_started)
 		return;
 	run->dht_started = true;
+	state = why_no_dht(run, now_ms);
 	run->dht_until_ms = now_ms + run->service->dht_timeout_ms;
 	env.deadline_ms = MIN(env.deadline_ms, run->dht_until_ms);
-	if (state != NULL || run->has_announcer) {
-		trace_mark(run->op.env.span, "DHT: %s", state != NULL ? state : "not needed");
+	if (state != NULL) {
+		trace_mark(run->op.env.span, "DHT: %s", state);
 		return;
 	}
 	trace_mark(run->op.env.span, "DHT lookup start");
@@ -305,9 +325,9 @@ static void on_watch(struct runner_timer *t)
 	struct discovery_run *run = container_of(t, struct discovery_run, watch);
 	uint64_t now = runner_now_ms(run->op.env.runner);
 
-	if (run->op.state == RUN_LOCAL_SYNC && !run_is_answered(run) &&
-	    now - run->local_since_ms >= DISCOVERY_DHT_HEDGE_MS &&
-	    run->progress.peers_synced_ok == 0 && dht_state(run->service) == NULL)
+	if (run->op.state == RUN_LOCAL_SYNC && dht_state(run->service) == NULL &&
+	    discovery_hedge(run_is_answered(run), run->progress.peers_synced_ok,
+			    now - run->local_since_ms))
 		run_start_dht(run);
 	if (run->waving && now >= run->local_until_ms)
 		sync_wave_cut(&run->wave, SYNC_CUT_DEADLINE);

@@ -353,7 +353,8 @@ static void on_subscribed(struct store_subscription_set *s, int status)
 	*(struct wait *)s->data = (struct wait){ true, status };
 }
 
-void world_subscribe(struct node *n, const struct iri *iri, enum scope_kind kind)
+static void set_subscription(struct node *n, enum store_subscription_change change,
+			     const struct iri *iri, enum scope_kind kind)
 {
 	struct op_env env = world_env(n, 60000);
 	struct store_subscription_set set = { 0 };
@@ -361,12 +362,22 @@ void world_subscribe(struct node *n, const struct iri *iri, enum scope_kind kind
 	struct scope scope;
 
 	scope_of_iri(iri, kind, &scope);
-	store_subscription_set_start(&set, &env, n->store, STORE_SUBSCRIBE, &scope, on_subscribed);
+	store_subscription_set_start(&set, &env, n->store, change, &scope, on_subscribed);
 	set.data = &wait;
 	wait_for(n, &wait);
 	CHECK_STATUS(0, wait.status);
 	store_subscription_set_fini(&set);
 	discovery_subscriptions_changed(n->discovery);
+}
+
+void world_subscribe(struct node *n, const struct iri *iri, enum scope_kind kind)
+{
+	set_subscription(n, STORE_SUBSCRIBE, iri, kind);
+}
+
+void world_unsubscribe(struct node *n, const struct iri *iri, enum scope_kind kind)
+{
+	set_subscription(n, STORE_UNSUBSCRIBE, iri, kind);
 }
 
 static void on_peer_set(struct store_peer_set *s, int status)
@@ -395,9 +406,21 @@ struct counting {
 	struct node *node;
 	const char *category;
 	const char *text;
+	const char *stage;
 	size_t spans;
-	bool marked;
+	bool marked, staged;
 };
+
+static bool has_stage(struct node *n, const struct trace_span_view *s, const char *name)
+{
+	struct trace_stage_view stage;
+
+	for (uint32_t i = 0; trace_stage_at(n->trace, s, i, &stage); i++) {
+		if (strcmp(stage.name, name) == 0)
+			return true;
+	}
+	return false;
+}
 
 static bool count_span(void *data, const struct trace_span_view *s)
 {
@@ -405,6 +428,8 @@ static bool count_span(void *data, const struct trace_span_view *s)
 
 	if (c->category != NULL && s->finished && strcmp(s->category, c->category) == 0)
 		c->spans++;
+	if (c->stage != NULL)
+		c->staged = c->staged || has_stage(c->node, s, c->stage);
 	for (uint32_t i = 0; c->text != NULL; i++) {
 		struct trace_mark_view mark;
 		struct buf text;
@@ -438,6 +463,14 @@ size_t world_spans(struct node *n, const char *category)
 
 	walk_all(&c);
 	return c.spans;
+}
+
+bool world_staged(struct node *n, const char *stage)
+{
+	struct counting c = { .node = n, .stage = stage };
+
+	walk_all(&c);
+	return c.staged;
 }
 
 bool world_marked(struct node *n, const char *text)

@@ -64,9 +64,12 @@ int world_discover(struct node *n, const struct iri *iri, enum scope_kind kind,
 /** Does the node's store resolve it? */
 bool world_resolves(struct node *n, const struct iri *iri, enum scope_kind kind);
 void world_subscribe(struct node *n, const struct iri *iri, enum scope_kind kind);
+void world_unsubscribe(struct node *n, const struct iri *iri, enum scope_kind kind);
 void world_add_peer(struct node *n, const struct node *peer);
 
 /** How many spans of this category the node's trace store has, finished ones. */
 size_t world_spans(struct node *n, const char *category);
+/** Has any span of the node been in a stage of this name? */
+bool world_staged(struct node *n, const char *stage);
 /** Does any mark of any span of the node contain this text? */
 bool world_marked(struct node *n, const char *text);

@@ -26,6 +26,51 @@ static void width_never_strands_a_node(void **state)
 	}
 }
 
+static void only_a_look_for_news_of_what_is_held_is_kept_from_dialing(void **state)
+{
+	static const struct {
+		bool user, have, exhaustive, known, connected, anybody;
+		enum discovery_dial dial;
+	} rows[] = {
+		{ true, true, false, true, true, true, DISCOVERY_DIAL_ANYBODY },
+		{ false, false, false, true, true, true, DISCOVERY_DIAL_ANYBODY },
+		{ false, true, false, true, true, true, DISCOVERY_DIAL_NOBODY },
+		{ false, true, true, true, true, true, DISCOVERY_DIAL_NOBODY },
+		{ false, true, false, true, false, true, DISCOVERY_DIAL_AUTHORITIES },
+		{ false, true, true, true, false, true, DISCOVERY_DIAL_ANYBODY },
+		{ false, true, false, false, false, true, DISCOVERY_DIAL_NOBODY },
+		{ false, true, false, false, false, false, DISCOVERY_DIAL_ANYBODY },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		assert_int_equal(rows[i].dial, discovery_dials(rows[i].user, rows[i].have,
+							       rows[i].exhaustive, rows[i].known,
+							       rows[i].connected, rows[i].anybody));
+}
+
+static void benched_peers_are_asked_rather_than_nobody_for_what_is_missing(void **state)
+{
+	assert_true(discovery_asks_benched(true, true));
+	assert_true(discovery_asks_benched(true, false));
+	assert_true(discovery_asks_benched(false, false));
+	assert_false(discovery_asks_benched(false, true));
+}
+
+static void the_dht_is_hedged_without_an_answer_and_for_news_asked_rarely(void **state)
+{
+	uint64_t now = 10 * DISCOVERY_EXHAUSTIVE_MS;
+
+	assert_false(discovery_hedge(false, 0, DISCOVERY_DHT_HEDGE_MS - 1));
+	assert_true(discovery_hedge(false, 0, DISCOVERY_DHT_HEDGE_MS));
+	assert_false(discovery_hedge(false, 1, DISCOVERY_DHT_HEDGE_MS)); /* somebody is heard */
+	assert_false(discovery_hedge(true, 0, DISCOVERY_DHT_HEDGE_MS));
+	assert_true(discovery_dht_due(true, true, now, now - 1));
+	assert_true(discovery_dht_due(false, false, now, now - 1));
+	assert_true(discovery_dht_due(false, true, now, 0));
+	assert_false(discovery_dht_due(false, true, now, now - DISCOVERY_EXHAUSTIVE_MS + 1));
+	assert_true(discovery_dht_due(false, true, now, now - DISCOVERY_EXHAUSTIVE_MS));
+}
+
 static void user_interest_forces_once_and_is_rate_limited(void **state)
 {
 	uint64_t now = 10 * DISCOVERY_EXHAUSTIVE_MS;
@@ -156,6 +201,29 @@ static void narrowing_keeps_authorities_and_prefers_warm_peers(void **state)
 	mem_free(c);
 }
 
+static void dropping_dials_keeps_the_connected_whatever_their_tier(void **state)
+{
+	static const struct {
+		enum discovery_dial dial;
+		size_t authorities, warm, cold;
+	} rows[] = { { DISCOVERY_DIAL_ANYBODY, 2, 2, 2 },
+		     { DISCOVERY_DIAL_AUTHORITIES, 2, 1, 1 },
+		     { DISCOVERY_DIAL_NOBODY, 1, 1, 1 } };
+	static const bool connected[] = { true, false, true, false, true, false };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct candidates *c = mem_alloc(sizeof(*c));
+
+		for (uint8_t j = 0; j < ARRAY_SIZE(connected); j++)
+			add(c, (uint8_t)(1 + j), 1, (enum discovery_tier)(j / 2));
+		candidates_drop_dials(c, connected, rows[i].dial);
+		assert_int_equal(rows[i].authorities, candidates_count(c, DISCOVERY_AUTHORITY));
+		assert_int_equal(rows[i].warm, candidates_count(c, DISCOVERY_WARM));
+		assert_int_equal(rows[i].cold, candidates_count(c, DISCOVERY_COLD));
+		mem_free(c);
+	}
+}
+
 static void more_peers_than_fit_are_counted(void **state)
 {
 	struct candidates *c = mem_alloc(sizeof(*c));
@@ -184,6 +252,40 @@ static void a_benched_peer_becomes_eligible_again(void **state)
 	assert_true(bench_eligible(&b, &peer, runner_now_ms(&l.runner) + 2 * SYNC_BACKOFF_MAX_MS));
 	bench_ok(&b, &peer);
 	assert_true(bench_eligible(&b, &peer, runner_now_ms(&l.runner)));
+	bench_fini(&b);
+	manual_loop_fini(&l);
+}
+
+/* Seconds that a peer is benched when it fails now; random within [L/2, L]. */
+static uint64_t fail_and_measure(struct bench *b, const struct public_key *peer,
+				 struct manual_loop *l)
+{
+	uint64_t ms = 0;
+
+	bench_failed(b, peer, &l->runner);
+	while (!bench_eligible(b, peer, runner_now_ms(&l->runner) + ms))
+		ms += 1000;
+	return ms;
+}
+
+/* Expiry restores eligibility, not innocence. */
+static void backoff_expiry_keeps_the_ladder_and_quiet_hours_bring_it_down(void **state)
+{
+	struct public_key peer = { { 1 } };
+	struct manual_loop l;
+	struct bench b;
+	uint64_t ms;
+
+	manual_loop_init(&l, 3);
+	bench_init(&b);
+	for (int i = 0; i < 6; i++) {
+		ms = fail_and_measure(&b, &peer, &l);
+		clock_manual_advance(&l.clock, ms * NS_PER_MS);
+	}
+	assert_in_range(ms, SYNC_BACKOFF_MAX_MS / 2, SYNC_BACKOFF_MAX_MS + 1000);
+	clock_manual_advance(&l.clock, 6 * (uint64_t)SYNC_BACKOFF_FORGET_MS * NS_PER_MS);
+	ms = fail_and_measure(&b, &peer, &l);
+	assert_in_range(ms, SYNC_BACKOFF_BASE_MS / 2, SYNC_BACKOFF_BASE_MS + 1000);
 	bench_fini(&b);
 	manual_loop_fini(&l);
 }
@@ -237,6 +339,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(width_never_strands_a_node),
+		cmocka_unit_test(only_a_look_for_news_of_what_is_held_is_kept_from_dialing),
+		cmocka_unit_test(benched_peers_are_asked_rather_than_nobody_for_what_is_missing),
+		cmocka_unit_test(the_dht_is_hedged_without_an_answer_and_for_news_asked_rarely),
 		cmocka_unit_test(user_interest_forces_once_and_is_rate_limited),
 		cmocka_unit_test(a_tier_satisfies_only_when_somebody_was_reached),
 		cmocka_unit_test(stragglers_are_cut_by_success_and_idleness),
@@ -244,8 +349,10 @@ int main(void)
 		cmocka_unit_test(a_peer_known_twice_is_one_candidate_in_its_best_tier),
 		cmocka_unit_test(hints_without_identity_are_told_apart_by_address),
 		cmocka_unit_test(narrowing_keeps_authorities_and_prefers_warm_peers),
+		cmocka_unit_test(dropping_dials_keeps_the_connected_whatever_their_tier),
 		cmocka_unit_test(more_peers_than_fit_are_counted),
 		cmocka_unit_test(a_benched_peer_becomes_eligible_again),
+		cmocka_unit_test(backoff_expiry_keeps_the_ladder_and_quiet_hours_bring_it_down),
 		cmocka_unit_test(the_bench_is_bounded_and_forgets_the_oldest),
 		cmocka_unit_test(the_bench_survives_no_memory),
 		cmocka_unit_test(outcomes_have_the_names_that_pages_show),
