@@ -1,12 +1,10 @@
 #include "profiler/dump.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -18,6 +16,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/op.h"
+#include "profiler/proc.h"
 
 /* Each thread is sent a signal of its own; the handler walks the stack into the slot that the
  * signal's value names. Slots are static: a thread that answers late finds another generation in
@@ -29,7 +28,7 @@
  * end early. */
 
 enum { SLOT_OPEN, SLOT_FILLING, SLOT_FULL, SLOT_CLOSED };
-enum { STACK_COPY_MAX = 64 << 10, PROC_TEXT_MAX = 4096 };
+enum { STACK_COPY_MAX = 64 << 10 };
 
 struct slot {
 	_Atomic uint32_t state;
@@ -92,90 +91,6 @@ static void install(void)
 	sigaction(dump_signal(), &sa, NULL);
 }
 
-/* ---- /proc ---- */
-
-static bool read_proc(pid_t tid, const char *file, char ret[PROC_TEXT_MAX])
-{
-	char path[64];
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", (int)tid, file);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	n = read(fd, ret, PROC_TEXT_MAX - 1);
-	close(fd);
-	ret[n > 0 ? n : 0] = '\0';
-	return n > 0;
-}
-
-static void read_name(struct dumped_thread *t)
-{
-	char text[PROC_TEXT_MAX];
-
-	if (!read_proc(t->tid, "comm", text))
-		return;
-	text[strcspn(text, "\n")] = '\0';
-	memcpy(t->name, text, strnlen(text, sizeof(t->name) - 1));
-}
-
-/* "tid (name) S …": the name may hold anything, so from the last bracket on. */
-static void read_run_state(struct dumped_thread *t)
-{
-	char text[PROC_TEXT_MAX];
-	const char *end;
-
-	t->run_state = '?';
-	if (read_proc(t->tid, "stat", text) && (end = strrchr(text, ')')) != NULL && end[1] == ' ')
-		t->run_state = end[2];
-}
-
-static bool signal_blocked(const struct dumped_thread *t)
-{
-	char text[PROC_TEXT_MAX];
-	const char *at;
-
-	if (!read_proc(t->tid, "status", text) || (at = strstr(text, "SigBlk:")) == NULL)
-		return false;
-	return strtoull(at + 7, NULL, 16) >> (dump_signal() - 1) & 1;
-}
-
-/* "nr a b c d e f sp pc", or "running". Returns the first argument. */
-static uintptr_t read_syscall(struct dumped_thread *t, uintptr_t *ret_sp, uintptr_t *ret_pc)
-{
-	char text[PROC_TEXT_MAX], *p = text;
-	uintptr_t args[8];
-
-	t->syscall = -1;
-	*ret_sp = *ret_pc = 0;
-	if (!read_proc(t->tid, "syscall", text) ||
-	    (text[0] != '-' && (text[0] < '0' || text[0] > '9')))
-		return 0;
-	t->syscall = strtol(p, &p, 10);
-	if (t->syscall < 0)
-		return 0;
-	for (unsigned i = 0; i < ARRAY_SIZE(args); i++)
-		args[i] = strtoull(p, &p, 16);
-	*ret_sp = args[6];
-	*ret_pc = args[7];
-	return args[0];
-}
-
-/* glibc's pthread_mutex_t: the word that is waited for, a count, the owner's tid. That it is one,
- * the stack will tell. */
-static void read_owner(struct dumped_thread *t, uintptr_t futex)
-{
-	struct iovec local = { &t->owner, sizeof(t->owner) };
-	struct iovec remote = { (void *)(futex + offsetof(pthread_mutex_t, __data.__owner)),
-				sizeof(t->owner) };
-
-	t->owner = 0;
-	if (t->syscall == SYS_futex &&
-	    process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != sizeof(t->owner))
-		t->owner = 0;
-}
-
 /* ---- From outside ---- */
 
 /* The copy is made by the kernel, which does not mind when the stack goes away. */
@@ -218,7 +133,8 @@ static bool ask(struct asked *a, unsigned i, uint32_t generation)
 	struct slot *s = &slots[i];
 	siginfo_t si = { 0 };
 
-	if (atomic_load(&s->state) == SLOT_FILLING || signal_blocked(a->t))
+	if (atomic_load(&s->state) == SLOT_FILLING ||
+	    proc_blocks_signal(getpid(), a->t->tid, dump_signal()))
 		return false;
 	atomic_store(&s->generation, generation);
 	atomic_store(&s->state, SLOT_OPEN);
@@ -286,10 +202,8 @@ static void run_batch(struct asked *batch, unsigned count)
 
 	atomic_store(&pending, 0);
 	for (unsigned i = 0; i < count; i++) {
-		read_name(batch[i].t);
 		batch[i].t->cpu_ns = thread_cpu_ns(batch[i].t->tid);
-		read_run_state(batch[i].t);
-		read_owner(batch[i].t, read_syscall(batch[i].t, &batch[i].sp, &batch[i].pc));
+		proc_look(getpid(), batch[i].t, &batch[i].sp, &batch[i].pc);
 	}
 	for (unsigned i = 0; i < count; i++)
 		batch[i].sent = batch[i].t->tid != gettid() && ask(&batch[i], i, generation);

@@ -26,6 +26,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const struct modules *modules;
 static Dwfl *dwfl;
 static bool dwfl_failed, cache_ready;
+static pid_t process;				 /* whose addresses they are; 0 = our own */
+static uintptr_t (*process_start)(uintptr_t pc); /* of another process's functions */
 static struct map cache;
 static struct arena memory;
 
@@ -40,13 +42,15 @@ struct key {
 static int find_elf(Dwfl_Module *mod, void **userdata, const char *name, Dwarf_Addr base,
 		    char **ret_file, Elf **ret_elf)
 {
-	char exe[MODULE_PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	char exe[MODULE_PATH_MAX], link[32];
+	ssize_t n;
 
+	snprintf(link, sizeof(link), "/proc/%d/exe", (int)(process != 0 ? process : getpid()));
+	n = readlink(link, exe, sizeof(exe) - 1);
 	if (n > 0) {
 		exe[n] = '\0';
 		if (strcmp(name, exe) == 0)
-			return open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+			return open(link, O_RDONLY | O_CLOEXEC);
 	}
 	return dwfl_linux_proc_find_elf(mod, userdata, name, base, ret_file, ret_elf);
 }
@@ -77,7 +81,7 @@ static void open_dwfl(void)
 	if (dwfl != NULL || dwfl_failed)
 		return;
 	dwfl = dwfl_begin(&callbacks);
-	if (dwfl != NULL && dwfl_linux_proc_report(dwfl, getpid()) == 0 &&
+	if (dwfl != NULL && dwfl_linux_proc_report(dwfl, process != 0 ? process : getpid()) == 0 &&
 	    dwfl_report_end(dwfl, NULL, NULL) == 0)
 		return;
 	dwfl_end(dwfl);
@@ -274,7 +278,10 @@ static void name_by_start(const struct module *m, uintptr_t pc, struct found *f)
 	char text[MODULE_PATH_MAX + 32];
 	uintptr_t start = pc;
 
-	dl_iterate_phdr(read_start, &start);
+	if (process == 0)
+		dl_iterate_phdr(read_start, &start);
+	else
+		start = process_start(pc);
 	*l = (struct symbol_line){ .file = "" };
 	f->n = 1;
 	f->start = start;
@@ -354,6 +361,13 @@ void symbols_begin(const struct modules *m)
 	dwfl_failed = false;
 }
 
+void symbols_begin_process(const struct modules *m, pid_t pid, uintptr_t (*start_of)(uintptr_t pc))
+{
+	symbols_begin(m);
+	process = pid;
+	process_start = start_of;
+}
+
 const struct symbol *symbols_get(uintptr_t pc)
 {
 	static const struct symbol unknown = { .n = 1,
@@ -380,6 +394,7 @@ void symbols_end(void)
 	dwfl_end(dwfl);
 	dwfl = NULL;
 	modules = NULL;
+	process = 0;
 	pthread_mutex_unlock(&lock);
 }
 

@@ -5,6 +5,8 @@
  * under /usr/lib/debug; the network is never asked. What was found is kept across sessions. */
 #pragma once
 
+#include <sys/types.h>
+
 #include "profiler/modules.h"
 
 enum {
@@ -33,6 +35,9 @@ struct symbol {
 /** Begin a session: no other runs meanwhile, this call waits for it. Borrows `m` until
  * symbols_end. */
 void symbols_begin(const struct modules *m);
+/** The same for another process. start_of: where the function begins that has no name; 0 = unknown.
+ */
+void symbols_begin_process(const struct modules *m, pid_t pid, uintptr_t (*start_of)(uintptr_t pc));
 /** What is at pc. Never NULL; valid until symbols_end. */
 const struct symbol *symbols_get(uintptr_t pc);
 void symbols_end(void);
