@@ -51,6 +51,8 @@ void snapshot_write_list(struct buf *out, const struct dump *d, const struct tas
 /** Go's debug=1: `name profile: total n`, records. Inside a symbol session. */
 void count_profile_write(struct buf *out, const char *name, const char *what_key,
 			 const struct stacks *stacks);
+/** The '#' lines under a record. Inside a symbol session. */
+void record_frames_write(struct buf *out, const struct stack *k);
 /** `--- Memory map: ---` and the executable lines of /proc/self/maps. */
 void memory_map_write(struct buf *out);
 

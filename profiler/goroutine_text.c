@@ -240,8 +240,8 @@ static int by_count(const void *a, const void *b)
 			   *y = *(const struct stack *const *)b;
 	unsigned n = MIN(x->n, y->n);
 
-	if (x->count != y->count)
-		return x->count > y->count ? -1 : 1;
+	if (x->values[0] != y->values[0])
+		return x->values[0] > y->values[0] ? -1 : 1;
 	for (unsigned i = 0; i < n; i++)
 		if (x->pcs[i] != y->pcs[i])
 			return x->pcs[i] < y->pcs[i] ? -1 : 1;
@@ -267,7 +267,7 @@ static void write_labels(struct buf *out, const struct stack *k, const char *wha
 }
 
 /* "name+0xoff" in columns of tabs, as Go's tabwriter leaves them. */
-static void write_record_frames(struct buf *out, const struct stack *k)
+void record_frames_write(struct buf *out, const struct stack *k)
 {
 	char name[NAME_MAX_TEXT], cell[NAME_MAX_TEXT + 24];
 	size_t widest = 0;
@@ -307,19 +307,19 @@ void count_profile_write(struct buf *out, const char *name, const char *what_key
 	}
 	for (const struct stack *k = stacks->first; k != NULL; k = k->next) {
 		list[n++] = k;
-		total += k->count;
+		total += k->values[0];
 	}
 	qsort(list, n, sizeof(*list), by_count);
 	buf_printf(out, "%s profile: total %" PRId64 "\n", name, total);
 	for (unsigned i = 0; i < n; i++) {
-		if (list[i]->count <= 0)
+		if (list[i]->values[0] <= 0)
 			continue;
-		buf_printf(out, "%" PRId64 " @", list[i]->count);
+		buf_printf(out, "%" PRId64 " @", list[i]->values[0]);
 		for (unsigned k = 0; k < list[i]->n; k++)
 			buf_printf(out, " %#" PRIxPTR, list[i]->pcs[k] + 1);
 		buf_write_str(out, "\n");
 		write_labels(out, list[i], what_key);
-		write_record_frames(out, list[i]);
+		record_frames_write(out, list[i]);
 		buf_write_str(out, "\n");
 	}
 	mem_free(list);

@@ -19,7 +19,7 @@
  * All tables are growing arrays of protobuf-c messages in one arena. */
 
 enum { ENTRIES_MAX = 1 << 20, GZIP_LEVEL = 1, GZIP_WINDOW = 15 + 16 /* gzip, not zlib */ };
-enum { MEMORY_MAX = 256 << 20, LOST_ADDRESS = 0 };
+enum { MEMORY_MAX = 256 << 20, LABELS_MAX = 4 };
 
 struct array {
 	void **list;
@@ -228,13 +228,25 @@ static void add_label(struct builder *b, Pprof__Sample *s, const char *key, cons
 	s->label[s->n_label++] = label;
 }
 
+static void add_block_size(struct builder *b, Pprof__Sample *s, const int64_t *values)
+{
+	Pprof__Label *label = values[0] > 0 && values[1] > 0 ? grab(b, sizeof(*label)) : NULL;
+
+	if (label == NULL)
+		return;
+	pprof__label__init(label);
+	label->key = label->num_unit = string_id(b, "bytes");
+	label->num = values[1] / values[0];
+	s->label[s->n_label++] = label;
+}
+
 static Pprof__Sample *new_sample(struct builder *b, const struct pprof *p, unsigned frames,
-				 int64_t count)
+				 const int64_t *from)
 {
 	Pprof__Sample *s = grab(b, sizeof(*s));
 	uint64_t *ids = grab(b, frames * sizeof(*ids));
 	int64_t *values = grab(b, p->value_count * sizeof(*values));
-	Pprof__Label **labels = grab(b, 3 * sizeof(Pprof__Label *));
+	Pprof__Label **labels = grab(b, LABELS_MAX * sizeof(Pprof__Label *));
 
 	if (s == NULL || ids == NULL || values == NULL || labels == NULL)
 		return NULL;
@@ -244,8 +256,9 @@ static Pprof__Sample *new_sample(struct builder *b, const struct pprof *p, unsig
 	s->n_value = p->value_count;
 	s->value = values;
 	s->label = labels;
-	for (unsigned i = 0; i < p->value_count; i++)
-		values[i] = count * p->factors[i];
+	memcpy(values, from, p->value_count * sizeof(*values));
+	if (p->block_sizes)
+		add_block_size(b, s, from);
 	push(b, &b->sample, s);
 	return s;
 }
@@ -254,9 +267,9 @@ static void add_stack(struct builder *b, const struct pprof *p, const struct sta
 {
 	Pprof__Sample *s;
 
-	if (k->count == 0 || k->n == 0)
+	if (k->n == 0 || !stack_counts(k, p->value_count))
 		return;
-	s = new_sample(b, p, k->n, k->count);
+	s = new_sample(b, p, k->n, k->values);
 	if (s == NULL)
 		return;
 	for (unsigned i = 0; i < k->n; i++)
@@ -266,17 +279,20 @@ static void add_stack(struct builder *b, const struct pprof *p, const struct sta
 	add_label(b, s, p->what_key, k->what);
 }
 
-static void add_lost(struct builder *b, const struct pprof *p)
+static void add_lost(struct builder *b, const struct pprof *p, const int64_t *lost)
 {
 	static const struct symbol_line line = { "profiler_lost_samples", "profiler_lost_samples",
 						 "", 0, 0 };
 	Pprof__Location *loc;
 	Pprof__Sample *s;
+	bool any = false;
 
-	if (p->lost == 0)
+	for (unsigned i = 0; i < p->value_count; i++)
+		any |= lost[i] != 0;
+	if (!any)
 		return;
 	loc = new_location(b, 1);
-	s = new_sample(b, p, 1, (int64_t)p->lost);
+	s = new_sample(b, p, 1, lost);
 	if (loc == NULL || s == NULL)
 		return;
 	loc->line[0]->function_id = function_id(b, &line);
@@ -344,6 +360,8 @@ static int pack(struct builder *b, const struct pprof *p, struct buf *out)
 	profile.comment = comments;
 	for (unsigned i = 0; i < p->comment_count; i++)
 		comments[i] = string_id(b, p->comments[i]);
+	if (p->default_type != NULL)
+		profile.default_sample_type = string_id(b, p->default_type);
 	if (b->failed)
 		return UV_ENOMEM;
 	attach(b, &profile);
@@ -371,7 +389,7 @@ int pprof_write(struct buf *out, const struct pprof *p, const struct stacks *sta
 		add_stack(&b, p, k);
 	symbols_end();
 	if (!b.failed)
-		add_lost(&b, p);
+		add_lost(&b, p, stacks->lost);
 	rc = b.failed ? UV_ENOMEM : pack(&b, p, out);
 	builder_fini(&b);
 	return rc;

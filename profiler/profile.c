@@ -10,6 +10,7 @@
 #include "profiler/pprof.h"
 #include "profiler/profiler_private.h"
 #include "profiler/symbols.h"
+#include "profiler/totals.h"
 #include "profiler/watchdog.h"
 
 /* From what was captured to the file: on a worker. */
@@ -30,6 +31,7 @@ struct capture_work *capture_work_new(const struct profiler *p, const struct pro
 	w->profiler = p;
 	w->request = *r;
 	stacks_init(&w->reader.stacks);
+	stacks_init(&w->totals);
 	if (r->kind == PROFILER_GOROUTINE || r->kind == PROFILER_THREADCREATE) {
 		w->goroutine = mem_alloc(sizeof(*w->goroutine));
 		if (w->goroutine == NULL)
@@ -49,6 +51,7 @@ struct capture_work *capture_work_free(struct capture_work *w)
 	if (w == NULL)
 		return NULL;
 	reader_fini(&w->reader);
+	stacks_fini(&w->totals);
 	if (w->goroutine != NULL) {
 		tasks_fini(&w->goroutine->tasks);
 		stacks_fini(&w->goroutine->stacks);
@@ -62,20 +65,22 @@ struct capture_work *capture_work_free(struct capture_work *w)
 
 static int write_cpu(struct capture_work *w, struct buf *out)
 {
-	const struct reader *r = &w->reader;
+	struct reader *r = &w->reader;
 	char comment[COMMENT_MAX];
 	struct pprof p = {
 		.values = { { "samples", "count" }, { "cpu", "nanoseconds" } },
-		.factors = { 1, (int64_t)r->period_ns },
 		.value_count = 2,
 		.period_type = { "cpu", "nanoseconds" },
 		.period = (int64_t)r->period_ns,
 		.time_ns = (int64_t)w->start_wall_ns,
 		.duration_ns = (int64_t)MAX(w->duration_ns, UINT64_C(1)),
 		.what_key = "category",
-		.lost = r->lost,
 	};
 
+	r->stacks.lost[0] = (int64_t)r->lost;
+	r->stacks.lost[1] = (int64_t)(r->lost * r->period_ns);
+	for (struct stack *k = r->stacks.first; k != NULL; k = k->next)
+		k->values[1] = k->values[0] * (int64_t)r->period_ns;
 	snprintf(comment, sizeof(comment),
 		 "lost=%" PRIu64 " overruns=%" PRIu64 " cut=%" PRIu64 " samples=%" PRIu64, r->lost,
 		 r->overruns, r->cut, r->samples);
@@ -217,7 +222,6 @@ static int write_count_proto(struct capture_work *w, const struct modules *modul
 	const char *name = profile_name(w);
 	struct pprof p = {
 		.values = { { name, "count" } },
-		.factors = { 1 },
 		.value_count = 1,
 		.period_type = { name, "count" },
 		.period = 1,
@@ -269,6 +273,10 @@ int capture_write(struct capture_work *w, struct buf *out)
 	case PROFILER_STALLS: return write_stalls(out);
 	case PROFILER_GOROUTINE:
 	case PROFILER_THREADCREATE: return write_count(w, out);
+	case PROFILER_HEAP:
+	case PROFILER_ALLOCS:
+	case PROFILER_MUTEX:
+	case PROFILER_BLOCK: return totals_write(w, out);
 	default: return ERR_UNSUPPORTED;
 	}
 }

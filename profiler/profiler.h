@@ -3,6 +3,8 @@
  *   profile       CPU: where threads spend their time, sampled
  *   goroutine     what every thread and every operation in flight is doing now
  *   threadcreate  where threads were created
+ *   heap, allocs  where memory was allocated: what is in use, and all since the start; sampled
+ *   mutex, block  who held what others waited for, and who waited; sampled
  *
  * One struct profiler per process. Captures are operations (base/op.h) of the runner they are
  * given; all that blocks runs in its jobs. Beside captures there are three threads at most: the
@@ -61,7 +63,11 @@ enum profiler_kind {
 	PROFILER_GOROUTINE,
 	PROFILER_THREADCREATE,
 	PROFILER_SYMBOL, /* names of addresses, as text */
-	PROFILER_STALLS	 /* the latest turns of the loop that were too long, as text */
+	PROFILER_STALLS, /* the latest turns of the loop that were too long, as text */
+	PROFILER_HEAP,
+	PROFILER_ALLOCS, /* the same samples, allocations shown first */
+	PROFILER_MUTEX,
+	PROFILER_BLOCK
 };
 
 struct profiler_request {
@@ -71,10 +77,25 @@ struct profiler_request {
 	unsigned seconds;
 	unsigned hz;	/* CPU: 0 = PROFILER_HZ_DEFAULT; at most PROFILER_HZ_MAX */
 	unsigned debug; /* 0 = gzipped profile.proto, 1, 2, 3 = Go's texts */
+	/* HEAP, ALLOCS: give the allocator's spare memory back to the kernel first. */
+	bool gc;
+	/* HEAP, ALLOCS with seconds: what is in use is told as it stands at the end. */
+	bool delta_alloc;
+	/* HEAP, ALLOCS, BLOCK with debug=1: as gperftools' tools read it. */
+	bool legacy;
 	/* SYMBOL: words like 0x1234 joined by '+'. Copied. */
 	const char *addresses;
 	size_t addresses_len;
 };
+
+/** How finely HEAP and ALLOCS (one sample per so many bytes), MUTEX (one event of so many) and
+ * BLOCK (every event of so many nanoseconds, shorter ones in proportion) are sampled, in this
+ * process; 0 = not. The others: 0. Any thread. */
+int64_t profiler_rate(enum profiler_kind kind);
+/** Change it, to at least 0, for what happens from now on. Returns what it was. */
+int64_t profiler_rate_set(enum profiler_kind kind, int64_t rate);
+/** Different stacks that were sampled so far; the same four kinds. */
+unsigned profiler_buckets(enum profiler_kind kind);
 
 struct profiler_capture;
 typedef void (*profiler_capture_cb)(struct profiler_capture *c, int status);

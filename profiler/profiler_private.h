@@ -23,6 +23,7 @@ struct capture_work {
 	bool sampling; /* the reader is with the sampler */
 	int status;    /* of the last job */
 	struct reader reader;
+	struct stacks totals;		  /* less what the first snapshot counted */
 	struct goroutine_work *goroutine; /* tasks, and what the first snapshot counted */
 	uint64_t start_wall_ns, start_ns, until_ms, duration_ns;
 };
@@ -36,3 +37,7 @@ int capture_snapshot(struct capture_work *w, const struct runner *r);
 int capture_first(struct capture_work *w);
 /** On a worker: the file. */
 int capture_write(struct capture_work *w, struct buf *out);
+
+/** The same for profiles of totals (totals.h). */
+int totals_first(struct capture_work *w);
+int totals_write(struct capture_work *w, struct buf *out);

@@ -384,7 +384,7 @@ void sampler_remove(struct reader *r)
 		if (readers[i] == r) {
 			readers[i] = readers[--reader_count];
 			set_rate();
-			r->lost = atomic_load(&lost) - r->lost_before + r->stacks.dropped;
+			r->lost = atomic_load(&lost) - r->lost_before + (uint64_t)r->stacks.lost[0];
 			join = reader_count == 0;
 			break;
 		}

@@ -73,30 +73,53 @@ static void grow(struct stacks *s)
 	s->table_size = size;
 }
 
-void stacks_add(struct stacks *s, const uintptr_t *pcs, unsigned n, const char *task,
-		const char *what, const char *thread, int64_t count)
+static void add_to(int64_t sums[STACK_VALUES_MAX], const int64_t values[STACK_VALUES_MAX])
 {
-	struct stack key = { .task = task, .what = what, .n = n }, **at, *e;
+	for (unsigned i = 0; i < STACK_VALUES_MAX; i++)
+		sums[i] += values[i];
+}
 
-	memcpy(key.thread, thread, strnlen(thread, sizeof(key.thread) - 1));
-	key.hash = hash_of_stack(&key, pcs);
+void stacks_add_values(struct stacks *s, const struct stack_key *from,
+		       const int64_t values[STACK_VALUES_MAX])
+{
+	struct stack key = { .task = from->task, .what = from->what, .n = from->n }, **at, *e;
+	size_t pcs_size = from->n * sizeof(*from->pcs);
+
+	memcpy(key.thread, from->thread, strnlen(from->thread, sizeof(key.thread) - 1));
+	key.hash = hash_of_stack(&key, from->pcs);
 	grow(s);
-	at = s->table != NULL ? place(s->table, s->table_size, &key, pcs) : NULL;
+	at = s->table != NULL ? place(s->table, s->table_size, &key, from->pcs) : NULL;
 	if (at != NULL && *at != NULL) {
-		(*at)->count += count;
+		add_to((*at)->values, values);
 		return;
 	}
-	e = s->count * 2 < s->table_size ? arena_alloc(&s->arena, sizeof(*e) + n * sizeof(*pcs)) :
-					   NULL;
+	e = s->count * 2 < s->table_size ? arena_alloc(&s->arena, sizeof(*e) + pcs_size) : NULL;
 	if (e == NULL) {
-		s->dropped += (uint64_t)count;
+		s->dropped++;
+		add_to(s->lost, values);
 		return;
 	}
 	*e = key;
-	e->count = count;
-	memcpy(e->pcs, pcs, n * sizeof(*pcs));
+	add_to(e->values, values);
+	memcpy(e->pcs, from->pcs, pcs_size);
 	*s->last = e;
 	s->last = &e->next;
 	s->count++;
 	*at = e;
+}
+
+void stacks_add(struct stacks *s, const uintptr_t *pcs, unsigned n, const char *task,
+		const char *what, const char *thread, int64_t count)
+{
+	struct stack_key key = { .pcs = pcs, .n = n, .task = task, .what = what, .thread = thread };
+
+	stacks_add_values(s, &key, (const int64_t[STACK_VALUES_MAX]){ count });
+}
+
+bool stack_counts(const struct stack *k, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (k->values[i] != 0)
+			return true;
+	return false;
 }
