@@ -156,6 +156,12 @@ void announcer_changed(struct announcer *a)
 		begin(a);
 }
 
+void announcer_set_port(struct announcer *a, uint16_t port)
+{
+	a->port = port;
+	announcer_changed(a);
+}
+
 static void on_timer(struct runner_timer *timer)
 {
 	struct announcer *a = container_of(timer, struct announcer, timer);

@@ -13,6 +13,8 @@ enum {
 struct announcer;
 /** `port`: where peers connect. Borrows both; looks at the store soon. NULL when out of memory. */
 struct announcer *announcer_new(struct daemon *d, struct dht *dht, uint16_t port);
+/** Peers connect elsewhere now: everything is announced anew. */
+void announcer_set_port(struct announcer *a, uint16_t port);
 /** Look again. */
 void announcer_changed(struct announcer *a);
 /** Keys for which there was no room. */

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "daemon/json.h"
+#include "daemon/network.h"
 #include "daemon/sources.h"
 
 /* Every folder hands out its figures as a struct of unsigned counters; a table names them. */
@@ -43,17 +44,32 @@ static const struct figure net_table[] = {
 };
 
 static const struct figure sync_table[] = {
-	F(sync_stats, sessions),	F(sync_stats, sessions_ok),
-	F(sync_stats, sessions_failed), F(sync_stats, active_sessions),
-	F(sync_stats, blobs_fetched),	F(sync_stats, bytes_fetched),
-	F(sync_stats, blobs_served),	F(sync_stats, bytes_served),
-	F(sync_stats, duplicates),	F(sync_stats, refused_blobs),
-	F(sync_stats, rounds),		F(sync_stats, serves),
-	F(sync_stats, active_serves),	F(sync_stats, refusals_busy),
-	F(sync_stats, refusals_other),	F(sync_stats, claims),
-	F(sync_stats, claim_waits),	F(sync_stats, subscribers),
-	F(sync_stats, follows),		F(sync_stats, announced_out),
-	F(sync_stats, announced_in),	F(sync_stats, announce_dropped),
+	F(sync_stats, sessions),
+	F(sync_stats, sessions_ok),
+	F(sync_stats, sessions_failed),
+	F(sync_stats, active_sessions),
+	F(sync_stats, blobs_fetched),
+	F(sync_stats, bytes_fetched),
+	F(sync_stats, blobs_served),
+	F(sync_stats, bytes_served),
+	F(sync_stats, duplicates),
+	F(sync_stats, refused_blobs),
+	F(sync_stats, rounds),
+	F(sync_stats, serves),
+	F(sync_stats, active_serves),
+	F(sync_stats, refusals_busy),
+	F(sync_stats, refusals_other),
+	F(sync_stats, claims),
+	F(sync_stats, claim_waits),
+	F(sync_stats, subscribers),
+	F(sync_stats, follows),
+	F(sync_stats, announced_out),
+	F(sync_stats, announced_in),
+	F(sync_stats, announce_dropped),
+	F(sync_stats, dialbacks_in),
+	F(sync_stats, dialbacks_reached),
+	F(sync_stats, dialbacks_refused),
+	F(sync_stats, dialbacks_out),
 };
 
 static const struct figure discovery_table[] = {
@@ -131,6 +147,7 @@ static const struct figure dht_table[] = {
 	F(dht_stats, dropped_limit),	 F(dht_stats, dropped_budget),
 	F(dht_stats, dropped_source),	 F(dht_stats, dropped_read_only),
 	F(dht_stats, dropped_send),	 F(dht_stats, id_changes),
+	F(dht_stats, candidates),	 F(dht_stats, up_ms),
 };
 
 static const struct figure profiler_table[] = {
@@ -326,6 +343,7 @@ json_t *figures_all(struct daemon *d)
 			    d->debug_url[0] == 'u' ? json_string(d->debug_url) :
 						     json_sprintf("%s/debug/", d->debug_url));
 	json_object_set_new(o, "log_level", json_string(options_text(d->options, OPT_LOG_LEVEL)));
+	json_object_set_new(o, "network", network_figures(d));
 	json_object_set_new(o, "lan", lan_figures(d));
 	json_object_set_new(o, "dht", dht_figures(d));
 	json_object_set_new(o, "store", store_figures(d));

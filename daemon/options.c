@@ -65,6 +65,8 @@ static const struct option_def table[OPT_COUNT] = {
 		"only what is given here"),
 	[OPT_LAN] = SETTING("lan", OPTION_CHOICE, "on", "on|off", "on|off", 0, 0,
 			    "find peers in the local network"),
+	[OPT_NAT] = SETTING("nat", OPTION_CHOICE, "off", "on|off", "on|off", 0, 0,
+			    "ask the router, by NAT-PMP or UPnP, to let peers in"),
 	[OPT_LOG_LEVEL] = SETTING("log-level", OPTION_LEVELS, "info", NULL, "LEVEL[,PART=LEVEL]", 0,
 				  0, "error, warn, info or debug, also per part: info,store=debug"),
 	[OPT_TRACE_BUDGET] = SETTING("trace-budget", OPTION_SIZE, "16MiB", NULL, "SIZE", 128 << 10,

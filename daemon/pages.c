@@ -205,7 +205,7 @@ static void reply_list(struct daemon *d, struct http_request *r, const char *tit
 
 static void reply_peers(struct daemon *d, struct http_request *r, json_t *list)
 {
-	static const char *const parts[] = { "listen", "net", "lan", "dht", NULL };
+	static const char *const parts[] = { "network", "listen", "net", "lan", "dht", NULL };
 
 	reply_list(d, r, "Peers", list, parts);
 }
@@ -240,8 +240,8 @@ static void on_vars(void *data, struct http_request *r)
 int pages_attach(struct control *c, struct http_server *s)
 {
 	int rc = http_route(s, HTTP_GET_, "/debug/peers",
-			    "nobody is found: who is known, who is connected, LAN and DHT",
-			    on_peers, c);
+			    "nobody is found: what is wrong, who is known, LAN and DHT", on_peers,
+			    c);
 
 	if (rc == 0)
 		rc = http_route(s, HTTP_GET_, "/debug/store",

@@ -26,6 +26,8 @@ struct sources {
 	struct dht_udp *dht;
 	struct discovery_source *dht_source;
 	struct announcer *announcer;
+	struct reach *reach;
+	struct portmap *portmap;
 	struct saver saver;
 	char dht_why[WHY_MAX];
 	char *router_text;
@@ -92,6 +94,14 @@ void sources_close(struct sources *s, void (*closed)(void *data), void *data)
 		s->closing++;
 		mdns_source_close(s->lan, on_lan_closed, s);
 	}
+	if (s->reach != NULL) {
+		s->closing++;
+		reach_close(TAKE_PTR(s->reach), one_closed, s);
+	}
+	if (s->portmap != NULL) {
+		s->closing++;
+		portmap_close(TAKE_PTR(s->portmap), one_closed, s);
+	}
 	s->announcer = NULL;
 	runner_timer_stop(&s->daemon->loop.runner, &s->nodes_timer);
 	if (s->dht == NULL)
@@ -107,7 +117,7 @@ struct sources *sources_free(struct sources *s)
 {
 	if (s == NULL)
 		return NULL;
-	REQUIRE(s->lan == NULL && s->dht == NULL);
+	REQUIRE(s->lan == NULL && s->dht == NULL && s->reach == NULL && s->portmap == NULL);
 	dht_source_free(s->dht_source);
 	saver_fini(&s->saver);
 	mem_free(s->router_text);
@@ -205,6 +215,7 @@ static int open_dht(struct sources *s)
 	struct dht_udp_config config = { .loop = &d->loop,
 					 .mode = DHT_MODE_AUTO,
 					 .routers = s->routers,
+					 .trace = d->trace,
 					 .load = load_state,
 					 .save = save_state,
 					 .data = s };
@@ -284,6 +295,80 @@ static int start_lan(struct sources *s)
 	return discovery_add_source(s->daemon->discovery, mdns_source_base(s->lan));
 }
 
+/* ---- Being reached ---- */
+
+/* The port outside that leads here. */
+static uint16_t outer_port(const struct sources *s)
+{
+	const struct portmap_state *map = s->portmap != NULL ? portmap_state(s->portmap) : NULL;
+
+	return map != NULL && map->mapping == MAPPING_DONE ? map->result.external.port :
+							     s->listen.port;
+}
+
+static void tell_dht(struct sources *s, enum outside outside)
+{
+	const struct portmap_state *map = s->portmap != NULL ? portmap_state(s->portmap) : NULL;
+	bool mapped = map != NULL && map->mapping == MAPPING_DONE && map->result.udp_port != 0;
+
+	if (s->dht != NULL)
+		dht_set_reachable(dht_udp_core(s->dht), outside == OUTSIDE_YES || mapped);
+}
+
+static void on_verdict(void *data, enum outside outside)
+{
+	struct sources *s = data;
+
+	log_info(LOG_DAEMON,
+		 "msg=\"peers outside were asked whether they can connect\" reachable=%s",
+		 outside_name(outside));
+	tell_dht(s, outside);
+}
+
+static void on_mapping(void *data)
+{
+	struct sources *s = data;
+	const struct portmap_state *map = portmap_state(s->portmap);
+	struct reach_state reach;
+	char external[MULTIADDR_TEXT_SIZE];
+
+	if (map->mapping == MAPPING_DONE) {
+		multiaddr_format(&map->result.external, external);
+		log_info(LOG_DAEMON, "msg=\"the router opened a port\" protocol=%s external=%s",
+			 map->result.protocol, external);
+	}
+	if (s->announcer != NULL)
+		announcer_set_port(s->announcer, outer_port(s));
+	reach_set_port(s->reach, outer_port(s));
+	reach_state(s->reach, &reach);
+	tell_dht(s, reach.outside);
+}
+
+static int start_reach(struct sources *s)
+{
+	struct reach_config config = { .runner = &s->daemon->loop.runner,
+				       .net = s->daemon->net,
+				       .sync = s->daemon->sync,
+				       .port = s->listen.port,
+				       .on_verdict = on_verdict,
+				       .data = s };
+
+	s->reach = reach_new(&config);
+	return s->reach != NULL ? 0 : UV_ENOMEM;
+}
+
+static int start_portmap(struct sources *s)
+{
+	struct portmap_config config = { .loop = &s->daemon->loop,
+					 .tcp_port = s->listen.port,
+					 .udp_port = sources_dht_port(s),
+					 .on_change = on_mapping,
+					 .data = s };
+
+	s->portmap = portmap_new(&config);
+	return s->portmap != NULL ? 0 : UV_ENOMEM;
+}
+
 /* ---- All of it ---- */
 
 static bool wanted(const struct daemon *d, enum option_id id)
@@ -305,6 +390,10 @@ int sources_start(struct sources *s)
 		rc = start_dht(s);
 	if (rc == 0 && wanted(d, OPT_LAN))
 		rc = start_lan(s);
+	if (rc == 0)
+		rc = start_reach(s);
+	if (rc == 0 && wanted(d, OPT_NAT) && !multiaddr_is_loopback(&s->listen))
+		rc = start_portmap(s);
 	return rc;
 }
 
@@ -354,6 +443,20 @@ const struct mdns *sources_lan(const struct sources *s)
 const struct dht *sources_dht(const struct sources *s)
 {
 	return s != NULL && s->dht != NULL ? dht_udp_core(s->dht) : NULL;
+}
+
+struct multiaddr sources_listen(const struct sources *s)
+{
+	return s->listen;
+}
+
+void sources_reach(const struct sources *s, struct reach_state *ret_reach,
+		   struct portmap_state *ret_map)
+{
+	if (s->reach != NULL)
+		reach_state(s->reach, ret_reach);
+	if (s->portmap != NULL)
+		*ret_map = *portmap_state(s->portmap);
 }
 
 uint64_t sources_left_out(const struct sources *s)

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "daemon/daemon.h"
+#include "daemon/portmap.h"
+#include "daemon/reach.h"
 #include "discovery/dht/dht.h"
 #include "discovery/mdns/mdns.h"
 
@@ -29,5 +31,10 @@ const struct mdns *sources_lan(const struct sources *s);
 const struct dht *sources_dht(const struct sources *s);
 /** UDP port of the DHT, 0 = none. */
 uint16_t sources_dht_port(const struct sources *s);
+/** Where peers connect, with the real port. */
+struct multiaddr sources_listen(const struct sources *s);
+/** What peers and the router said. */
+void sources_reach(const struct sources *s, struct reach_state *ret_reach,
+		   struct portmap_state *ret_map);
 /** Keys that would be announced, were there room. */
 uint64_t sources_left_out(const struct sources *s);

@@ -43,7 +43,9 @@ static void write_sources(struct buf *out, const json_t *s)
 {
 	const json_t *lan = json_object_get(s, "lan"), *dht = json_object_get(s, "dht");
 
-	buf_printf(out, "lan        %s", json_get_text(lan, "state"));
+	buf_printf(out, "network    %s\nlan        %s",
+		   json_get_text(json_object_get(s, "network"), "sentence"),
+		   json_get_text(lan, "state"));
 	if (json_object_get(lan, "peers") != NULL)
 		buf_printf(out, ", %" PRIu64 " peers", json_get_count(lan, "peers"));
 	buf_printf(out, "\ndht        %s", json_get_text(dht, "state"));

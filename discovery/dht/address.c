@@ -103,7 +103,7 @@ void id_bind(struct dht_id *id, const struct dht_address *addr)
 {
 	uint32_t prefix;
 
-	if (!address_is_global(addr))
+	if (!dht_address_is_global(addr))
 		return;
 	prefix = bound_prefix(addr, id->bytes[DHT_ID_SIZE - 1]);
 	id->bytes[0] = (uint8_t)(prefix >> 24);
@@ -116,7 +116,7 @@ bool id_fits(const struct dht_id *id, const struct dht_address *addr)
 	uint32_t head = (uint32_t)id->bytes[0] << 24 | (uint32_t)id->bytes[1] << 16 |
 			(uint32_t)id->bytes[2] << 8;
 
-	if (!address_is_global(addr))
+	if (!dht_address_is_global(addr))
 		return true;
 	return ((head ^ bound_prefix(addr, id->bytes[DHT_ID_SIZE - 1])) & 0xfffff800) == 0;
 }
@@ -156,7 +156,7 @@ static bool global6(const uint8_t *ip)
 	return (ip[0] & 0xe0) == 0x20;
 }
 
-bool address_is_global(const struct dht_address *a)
+bool dht_address_is_global(const struct dht_address *a)
 {
 	return a->family == 4 ? global4(a->ip) : a->family == 6 && global6(a->ip);
 }
@@ -203,7 +203,7 @@ bool address_from_compact(const uint8_t *p, size_t len, struct dht_address *ret)
 
 size_t address_charge_key(const struct dht_address *a, uint8_t ret[DHT_COMPACT_MAX])
 {
-	if (!address_is_global(a))
+	if (!dht_address_is_global(a))
 		return address_compact(a, ret);
 	memcpy(ret, a->ip, a->family == 4 ? 4 : 8);
 	return a->family == 4 ? 4 : 8;

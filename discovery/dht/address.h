@@ -34,8 +34,6 @@ static inline unsigned address_index(const struct dht_address *a)
 bool address_same_ip(const struct dht_address *a, const struct dht_address *b);
 /** Same /24 (IPv4) or /64 (IPv6). */
 bool address_same_net(const struct dht_address *a, const struct dht_address *b);
-/** Of the public internet. */
-bool address_is_global(const struct dht_address *a);
 /** 0.0.0.0 or :: */
 bool address_is_unspecified(const struct dht_address *a);
 /** A packet may be sent there: a port, and a unicast address. */

@@ -130,6 +130,7 @@ struct announcement {
 struct dht {
 	struct runner *runner;
 	struct dht_transport *transport;
+	struct trace *trace;
 	enum dht_mode mode;
 	bool started, bootstrapped, reachable;
 	uint8_t random_key[16];
@@ -224,6 +225,8 @@ void lookup_peer(struct dht_lookup *l, const struct dht_address *peer,
 		 const struct dht_address *from);
 /** A search of it moved: asking is over, or all is. */
 void lookup_moved(struct dht_lookup *l);
+/** A node so many rounds away from what was known has answered. */
+void lookup_round(struct dht_lookup *l, unsigned round);
 
 /* ---- serve.c ---- */
 void serve_query(struct dht *d, const struct dht_address *from, const struct krpc_message *m,

@@ -35,7 +35,7 @@ static void family_init(struct dht *d, unsigned i, const struct dht_address *loc
 	table_init(&f->table, &id);
 	f->on = local->family != 0;
 	f->local = *local;
-	if (f->on && address_is_global(local))
+	if (f->on && dht_address_is_global(local))
 		reach_set_external(d, i, local);
 	d->stats.id_changes = 0;
 }
@@ -56,6 +56,7 @@ struct dht *dht_new(const struct dht_config *config)
 	d->runner = config->runner;
 	d->transport = config->transport;
 	d->mode = config->mode;
+	d->trace = config->trace;
 	list_init(&d->searches);
 	list_init(&d->lookups);
 	list_init(&d->announcements);
@@ -231,11 +232,11 @@ static void take_query(struct dht *d, const struct dht_address *from, const stru
 	uint64_t now = dht_now(d);
 
 	d->stats.queries_in++;
-	if (address_is_global(from) && (slot->sent_ms == 0 || now - slot->sent_ms > 600000)) {
+	if (dht_address_is_global(from) && (slot->sent_ms == 0 || now - slot->sent_ms > 600000)) {
 		slot->sent_ms = now; /* one address, one stranger */
 		reach_stranger(d);
 	}
-	if (reach_read_only(d) && address_is_global(from)) {
+	if (reach_read_only(d) && dht_address_is_global(from)) {
 		d->stats.dropped_read_only++;
 		return;
 	}
@@ -277,6 +278,11 @@ void dht_unreachable(struct dht *d, const struct dht_address *to)
 	query_rearm(d, false);
 }
 
+void dht_send_failed(struct dht *d)
+{
+	d->stats.dropped_send++;
+}
+
 /* ---- How it is ---- */
 
 static void family_stats(const struct dht *d, unsigned i, struct dht_family_stats *ret)
@@ -315,6 +321,11 @@ void dht_stats(const struct dht *d, struct dht_stats *ret)
 	list_for_each(node, &d->announcements)
 		ret->announcements_due +=
 			list_entry(node, struct announcement, node)->due_ms <= now ? 1 : 0;
+	ret->candidates = (unsigned)d->router_count;
+	for (unsigned i = 0; i < DHT_FAMILIES; i++)
+		ret->candidates +=
+			(unsigned)(d->families[i].contact_count + d->families[i].table.count);
+	ret->up_ms = d->started ? now - d->started_ms : 0;
 	ret->last_reply_ms = d->last_reply_ms;
 }
 

@@ -24,6 +24,7 @@
 #include "base/op.h"
 
 struct loop;
+struct trace;
 struct iri;
 struct discovery_source;
 
@@ -78,6 +79,7 @@ struct dht_config {
 	 * (0.0.0.0) when the address is unknown. */
 	struct dht_address local[DHT_FAMILIES];
 	enum dht_mode mode;
+	struct trace *trace; /* borrowed; where announcements are traced; may be NULL */
 	const uint8_t *seed; /* DHT_SEED_SIZE bytes for a repeatable run; NULL = unpredictable */
 };
 
@@ -102,6 +104,8 @@ void dht_add_node(struct dht *d, const struct dht_address *addr);
 int dht_add_router(struct dht *d, const struct dht_address *addr);
 /** A port mapping or a dial-back tells whether strangers reach us. */
 void dht_set_reachable(struct dht *d, bool reachable);
+/** A packet that the core had handed over did not leave. */
+void dht_send_failed(struct dht *d);
 /** The socket of a family was bound anew. */
 void dht_set_local(struct dht *d, const struct dht_address *local);
 
@@ -115,6 +119,8 @@ int dht_import(struct dht *d, const uint8_t *data, size_t len);
 /** First 20 bytes of BLAKE2b-256 of the text. */
 struct dht_id dht_key_of(const char *text, size_t len);
 bool dht_id_eq(const struct dht_id *a, const struct dht_id *b);
+/** Of the public internet. */
+bool dht_address_is_global(const struct dht_address *a);
 bool dht_address_eq(const struct dht_address *a, const struct dht_address *b);
 enum { DHT_ADDRESS_TEXT_SIZE = 64 };
 /** "1.2.3.4:80", "[::1]:80". */
@@ -205,6 +211,8 @@ struct dht_stats {
 	uint64_t stored_keys, stored_peers, store_refused;
 	uint64_t lookups, lookups_busy, announces, id_changes;
 	unsigned open_queries, announcements, announcements_due;
+	unsigned candidates;	/* routers and nodes that could be asked */
+	uint64_t up_ms;		/* since dht_start */
 	uint64_t last_reply_ms; /* runner time; 0 = never */
 };
 void dht_stats(const struct dht *d, struct dht_stats *ret);
@@ -221,6 +229,7 @@ struct dht_udp_config {
 	struct dht_address listen[DHT_FAMILIES];
 	enum dht_mode mode;
 	const char *const *routers; /* "host:port", borrowed until closed; NULL-terminated */
+	struct trace *trace;	    /* as in dht_config */
 	/** Saved state in and out; optional. load is called once and may answer later, save every
 	 * DHT_UDP_SAVE_MS and at closing. */
 	void (*load)(void *data, struct dht_udp *u);

@@ -24,6 +24,15 @@ static const struct op_state states[] = {
 };
 static const struct op_kind kind = { "dht.lookup", states, ARRAY_SIZE(states), lookup_tick };
 
+void lookup_round(struct dht_lookup *l, unsigned round)
+{
+	if (round <= l->rounds)
+		return;
+	l->rounds = round;
+	trace_mark(l->op.env.span, "round %u: %u asked, %u answered, %u late", round, l->queries,
+		   l->replies, l->timeouts);
+}
+
 void lookup_moved(struct dht_lookup *l)
 {
 	op_defer(&l->op);
@@ -95,12 +104,17 @@ static bool open_span(struct dht_lookup *l)
 	char title[2 * DHT_ID_SIZE + 1];
 	struct span span;
 
-	if (l->op.env.span.trace == NULL)
+	bool announces = l->announce_port != 0;
+	const char *category = announces ? "dht.announce" : "dht.lookup";
+
+	/* Keys kept announced have nobody who asked; other lookups belong to a discovery. */
+	if (l->op.env.span.trace == NULL && (!announces || l->dht->trace == NULL))
 		return false;
 	for (unsigned i = 0; i < DHT_ID_SIZE; i++)
 		snprintf(title + 2 * (size_t)i, 3, "%02x", l->target.bytes[i]);
-	span = trace_child(l->op.env.span, l->announce_port != 0 ? "dht.announce" : "dht.lookup",
-			   title, sizeof(title) - 1);
+	span = l->op.env.span.trace != NULL ?
+		       trace_child(l->op.env.span, category, title, sizeof(title) - 1) :
+		       trace_root(l->dht->trace, category, title, sizeof(title) - 1, NULL);
 	op_own_span(&l->op, span);
 	return true;
 }
@@ -200,6 +214,10 @@ static void finish(struct dht_lookup *l)
 	status = op_status(&l->op);
 	if (owned) {
 		trace_attr_int(span, "peers", l->peers);
+		if (l->peers_dropped > 0)
+			trace_attr_int(span, "peers_dropped", l->peers_dropped);
+		if (l->first_peer_ms != UINT64_MAX)
+			trace_attr_int(span, "first_peer_ms", (int64_t)l->first_peer_ms);
 		trace_attr_int(span, "queries", l->queries);
 		trace_attr_int(span, "replies", l->replies);
 		trace_attr_int(span, "timeouts", l->timeouts);

@@ -151,7 +151,7 @@ static struct peers_entry *find_entry(struct peers_key *k, const struct dht_addr
 
 		if (dht_address_eq(&e->addr, peer))
 			return e;
-		if (!address_is_global(peer) || !same_owner(&e->addr, peer))
+		if (!dht_address_is_global(peer) || !same_owner(&e->addr, peer))
 			continue;
 		owned++;
 		if (oldest == NULL || e->seen_ms < oldest->seen_ms)

@@ -46,7 +46,7 @@ static void encode(struct dht *d, struct krpc_query *q, const struct dht_address
 
 	memcpy(q->tid, &tid, sizeof(tid));
 	q->id = &f->table.self;
-	q->read_only = reach_read_only(d) && address_is_global(to);
+	q->read_only = reach_read_only(d) && dht_address_is_global(to);
 	buf_clear(&d->out);
 	krpc_write_query(&d->out, q);
 }

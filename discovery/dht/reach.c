@@ -15,7 +15,7 @@ enum { REACH_REST_MS = 1800000, REACH_TRIAL_MS = 600000, REACH_STRANGERS = 3 };
 static bool has_global_address(const struct dht *d)
 {
 	for (unsigned i = 0; i < DHT_FAMILIES; i++) {
-		if (d->families[i].on && address_is_global(&d->families[i].local))
+		if (d->families[i].on && dht_address_is_global(&d->families[i].local))
 			return true;
 	}
 	return false;
@@ -81,6 +81,6 @@ void dht_set_local(struct dht *d, const struct dht_address *local)
 
 	d->families[i].local = *local;
 	d->families[i].on = true;
-	if (address_is_global(local))
+	if (dht_address_is_global(local))
 		reach_set_external(d, i, local);
 }

@@ -61,7 +61,7 @@ static bool is_made_up(const struct search *s, const struct dht_id *id)
 /* Already among them, or too many from one place. */
 static bool is_crowding(const struct search *s, const struct dht_address *addr, bool known)
 {
-	bool global = address_is_global(addr);
+	bool global = dht_address_is_global(addr);
 
 	for (unsigned i = 0; i < s->count; i++) {
 		const struct dht_address *other = &s->slots[s->order[i]].addr;
@@ -468,7 +468,7 @@ void search_reply(struct search *s, uint8_t slot, const struct krpc_message *m, 
 	}
 	if (s->owner != NULL) {
 		s->owner->replies++;
-		s->owner->rounds = MAX(s->owner->rounds, (unsigned)c->hop);
+		lookup_round(s->owner, c->hop);
 	}
 	take_values(s, c, m);
 	take_nodes(s, c->hop, m);

@@ -60,7 +60,7 @@ static bool may_name(const struct table_node *n, void *data)
 	const struct scope_of *s = data;
 
 	return table_is_fresh(n, s->now_ms) && !dht_address_eq(&n->addr, s->asker) &&
-	       (address_is_global(&n->addr) || !address_is_global(s->asker));
+	       (dht_address_is_global(&n->addr) || !dht_address_is_global(s->asker));
 }
 
 static void add_nodes(struct dht *d, struct answer *a, unsigned family,

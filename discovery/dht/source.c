@@ -79,8 +79,9 @@ size_t dht_keys_of_iri(const struct iri *iri, struct dht_id ret[2])
 /* Tried lately? If not, it counts as tried now. */
 static bool note_tried(struct source *s, const struct dht_address *peer)
 {
-	uint64_t now = runner_now_ms(s->runner),
-		 again = address_is_global(peer) ? DHT_SOURCE_AGAIN_MS : DHT_SOURCE_AGAIN_NEAR_MS;
+	uint64_t now = runner_now_ms(s->runner), again = dht_address_is_global(peer) ?
+								 DHT_SOURCE_AGAIN_MS :
+								 DHT_SOURCE_AGAIN_NEAR_MS;
 	struct tried t = { .ms = now };
 
 	t.len = address_charge_key(peer, t.key);
@@ -104,7 +105,7 @@ static bool may_dial(const struct dht_address *peer, const struct dht_address *f
 	if (!address_is_usable(peer) || peer->port < DHT_SOURCE_PORT_MIN)
 		return false;
 	/* `from` without a family: it told us itself, from that address. */
-	return address_is_global(peer) || from->family == 0 || !address_is_global(from);
+	return dht_address_is_global(peer) || from->family == 0 || !dht_address_is_global(from);
 }
 
 static void hand_out(struct asking *a, const struct dht_address *peer)

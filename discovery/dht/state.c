@@ -75,7 +75,7 @@ static int import_family(struct dht *d, unsigned index, struct buf_reader *r)
 	if (d != NULL && d->families[index].external.family == 0) {
 		/* The address may be another one today; then the vote brings a new id. */
 		table_rebase(&d->families[index].table, &id, dht_now(d));
-		if (address_is_global(&external))
+		if (dht_address_is_global(&external))
 			reach_set_external(d, index, &external);
 	} else if (d != NULL && id_fits(&id, &d->families[index].external)) {
 		table_rebase(&d->families[index].table, &id, dht_now(d));

@@ -103,7 +103,7 @@ static void note_rtt(struct table_node *n, uint64_t rtt_ms)
  * silent gives way. */
 static bool crowds(struct table *t, const struct dht_address *addr, unsigned bucket)
 {
-	if (!address_is_global(addr))
+	if (!dht_address_is_global(addr))
 		return false;
 	for (size_t i = 0; i < t->count; i++) {
 		struct table_node *n = &t->nodes[i];

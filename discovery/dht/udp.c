@@ -117,8 +117,9 @@ static void send_packet(struct dht_transport *t, const struct dht_address *to, c
 		return;
 	to_sockaddr(to, &sa);
 	/* An error of an earlier packet may be reported here, in place of sending: once more. */
-	if (uv_udp_try_send(&s->handle, &buf, 1, (struct sockaddr *)&sa) < 0)
-		(void)uv_udp_try_send(&s->handle, &buf, 1, (struct sockaddr *)&sa);
+	if (uv_udp_try_send(&s->handle, &buf, 1, (struct sockaddr *)&sa) < 0 &&
+	    uv_udp_try_send(&s->handle, &buf, 1, (struct sockaddr *)&sa) < 0)
+		dht_send_failed(u->dht);
 }
 
 static void drain_errors(struct dht_udp_socket *s)
@@ -352,7 +353,9 @@ static int bind_all(struct dht_udp *u, struct dht_config *core)
 
 int dht_udp_open(const struct dht_udp_config *config, struct dht_udp **ret)
 {
-	struct dht_config core = { .runner = &config->loop->runner, .mode = config->mode };
+	struct dht_config core = { .runner = &config->loop->runner,
+				   .mode = config->mode,
+				   .trace = config->trace };
 	struct dht_udp *u = mem_alloc(sizeof(*u));
 	int rc;
 

@@ -65,8 +65,8 @@ bool vote_count(struct vote *v, const struct dht_address *voter, const struct dh
 	struct vote_choice *c;
 
 	/* A neighbour behind the same NAT tells the truth, and not what we want to know. */
-	if (seen->family != voter->family || seen->port == 0 || !address_is_global(seen) ||
-	    !address_is_global(voter))
+	if (seen->family != voter->family || seen->port == 0 || !dht_address_is_global(seen) ||
+	    !dht_address_is_global(voter))
 		return false;
 	for (unsigned i = 0; i < v->voter_count; i++) {
 		if (v->voters[i] == key)

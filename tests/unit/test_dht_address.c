@@ -57,7 +57,7 @@ static void private_addresses_are_exempt(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(private); i++) {
 		struct dht_address a = address(private[i]);
 
-		assert_false(address_is_global(&a));
+		assert_false(dht_address_is_global(&a));
 		assert_true(id_fits(&id, &a));
 		id_bind(&id, &a);
 		assert_true(dht_id_eq(&id, &before));
@@ -65,7 +65,7 @@ static void private_addresses_are_exempt(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(global); i++) {
 		struct dht_address a = address(global[i]);
 
-		assert_true(address_is_global(&a));
+		assert_true(dht_address_is_global(&a));
 		id_bind(&id, &a);
 		assert_true(id_fits(&id, &a));
 	}

@@ -1,0 +1,106 @@
+#include "daemon/network.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "daemon/json.h"
+#include "daemon/sources.h"
+
+enum { SENTENCE_MAX = 1024 };
+
+static bool count_conn(void *data, struct net_conn *conn)
+{
+	unsigned *count = data;
+	struct net_conn_info info;
+
+	net_conn_info(conn, &info);
+	*count += !multiaddr_is_loopback(&info.remote);
+	return true;
+}
+
+static void gather_sources(struct daemon *d, struct diagnosis_facts *f)
+{
+	const struct mdns *lan = sources_lan(d->sources);
+	const struct dht *dht = sources_dht(d->sources);
+	struct mdns_stats m;
+	struct dht_stats s;
+
+	f->lan = sources_lan_state(d->sources);
+	f->dht = sources_dht_state(d->sources);
+	f->dht_wanted = strcmp(options_text(d->options, OPT_DHT), "off") != 0;
+	f->dht_private = strcmp(options_text(d->options, OPT_DHT), "private") == 0;
+	if (lan != NULL) {
+		mdns_stats(lan, &m);
+		f->lan_peers = m.peers;
+	}
+	if (dht == NULL)
+		return;
+	dht_stats(dht, &s);
+	f->dht_candidates = s.candidates;
+	f->dht_up_ms = s.up_ms;
+	f->dht_packets_in = s.packets_in;
+	f->dht_packets_out = s.packets_out;
+	f->dht_refused = s.unreachable;
+	f->dht_send_failures = s.dropped_send;
+}
+
+static void gather(struct daemon *d, const struct reach_state *reach,
+		   const struct portmap_state *map, struct diagnosis_facts *f)
+{
+	struct multiaddr listen = sources_listen(d->sources);
+
+	*f = (struct diagnosis_facts){ .tcp_port = listen.port,
+				       .loopback = multiaddr_is_loopback(&listen),
+				       .outside = reach->outside,
+				       .asked = reach->asked,
+				       .translated = reach->translated,
+				       .mapping = map->mapping,
+				       .mapping_why = map->why };
+	net_each_conn(d->net, count_conn, &f->conns);
+	gather_sources(d, f);
+}
+
+static json_t *mapping_figures(const struct portmap_state *s)
+{
+	json_t *o = json_pack("{s:s, s:I, s:I, s:I}", "state", mapping_name(s->mapping), "asked",
+			      (json_int_t)s->asked, "failed", (json_int_t)s->failed, "killed",
+			      (json_int_t)s->killed);
+
+	if (s->mapping == MAPPING_FAILED)
+		json_object_set_new(o, "error", json_string(s->why));
+	if (s->mapping != MAPPING_DONE)
+		return o;
+	json_object_set_new(o, "protocol", json_string(s->result.protocol));
+	json_object_set_new(o, "external", json_multiaddr(&s->result.external));
+	json_object_set_new(o, "udp_port", json_integer(s->result.udp_port));
+	json_object_set_new(o, "lease_s", json_integer(s->result.lease_s));
+	return o;
+}
+
+json_t *network_figures(struct daemon *d)
+{
+	CLEANUP(buf_fini) struct buf sentence = { 0 };
+	struct portmap_state map = { 0 };
+	struct reach_state reach = { 0 };
+	struct diagnosis_facts facts;
+	enum diagnosis diagnosis;
+	json_t *o;
+
+	if (d->sources == NULL)
+		return json_object();
+	sources_reach(d->sources, &reach, &map);
+	gather(d, &reach, &map, &facts);
+	diagnosis = diagnose(&facts);
+	buf_init(&sentence, SENTENCE_MAX);
+	diagnosis_write(&sentence, diagnosis, &facts);
+	o = json_pack("{s:s, s:o, s:s, s:s}", "diagnosis", diagnosis_name(diagnosis), "sentence",
+		      json_stringn((const char *)sentence.data, sentence.len), "reachable",
+		      outside_name(reach.outside), "reachable_near", outside_name(reach.near));
+	json_object_set_new(o, "asked", json_integer(reach.asked));
+	json_object_set_new(o, "reached", json_integer(reach.reached));
+	json_object_set_new(o, "dialbacks_asked", json_integer((json_int_t)reach.asks));
+	json_object_set_new(o, "dialbacks_failed", json_integer((json_int_t)reach.failures));
+	json_object_set_new(o, "seen", reach.has_seen ? json_multiaddr(&reach.seen) : json_null());
+	json_object_set_new(o, "nat", mapping_figures(&map));
+	return o;
+}
