@@ -5,8 +5,6 @@
 #include "base/mem.h"
 #include "daemon/control.h"
 
-enum { DIFF_MAX = 4 << 20 };
-
 /* The first root of the trace that a parameter names; false after having refused it. */
 static bool find_root(struct daemon *d, struct http_request *r, const char *param, uint32_t *ret)
 {
@@ -29,18 +27,11 @@ static void on_diff(void *data, struct http_request *r)
 	struct daemon *d = control_daemon(data);
 	bool json = http_request_format(r) == HTTP_JSON;
 	uint32_t first, then;
-	struct buf out;
-	int rc;
 
 	if (!find_root(d, r, "first", &first) || !find_root(d, r, "then", &then))
 		return;
-	buf_init(&out, DIFF_MAX);
-	rc = trace_render_diff(d->trace, first, then, json, &out);
-	if (rc < 0)
-		control_failed(r, rc);
-	else
-		http_reply(r, 200, json ? "application/json" : "text/plain; charset=utf-8", &out);
-	buf_fini(&out);
+	http_reply_traces(r, trace_writer_new_diff(d->trace, first, then, json),
+			  json ? "application/json" : "text/plain; charset=utf-8");
 }
 
 int control_trace_routes(struct control *c, struct http_server *s)

@@ -139,6 +139,11 @@ int debug_http_index(struct http_server *s);
  * text. */
 int debug_http_traces(struct http_server *s, struct trace *trace);
 
+/** Reply with all that a trace writer writes, a piece per turn of the loop. Takes the writer; NULL
+ * is answered as being out of memory. Headers may be set before. */
+void http_reply_traces(struct http_request *r, struct trace_writer *writer,
+		       const char *content_type);
+
 struct profiler;
 /** /debug/pprof/…: the paths of Go's net/http/pprof. Borrows the profiler until the server is
  * closed. */

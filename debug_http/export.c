@@ -34,23 +34,28 @@ struct export
 	struct buf out;
 };
 
-static void end(struct export *e, bool complete)
+static void drop(struct export *e)
 {
-	struct http_request *r = e->r;
-
 	runner_undefer(&e->task);
 	trace_writer_free(e->writer);
 	buf_fini(&e->out);
 	mem_free(e);
+}
+
+static void end(struct export *e, bool complete)
+{
+	struct http_request *r = e->r;
+
+	drop(e);
 	if (complete)
 		http_reply_end(r);
 	else
 		http_reply_abort(r);
 }
 
-static void write_piece(struct export *e)
+/* rc: what the writer said to its latest piece, which is in out. */
+static void send_piece(struct export *e, int rc)
 {
-	int rc = trace_writer_next(e->writer, &e->out);
 	bool wait;
 
 	if (rc < 0 || buf_err(&e->out) != 0) {
@@ -63,6 +68,11 @@ static void write_piece(struct export *e)
 		end(e, true);
 	else if (!wait)
 		runner_defer(e->runner, &e->task);
+}
+
+static void write_piece(struct export *e)
+{
+	send_piece(e, trace_writer_next(e->writer, &e->out));
 }
 
 static void on_turn(struct runner_task *task)
@@ -94,27 +104,33 @@ void export_name_file(struct traces_page *p, const char *suffix)
 	write_name(p->r, &p->query, suffix);
 }
 
-static void begin(struct http_server *s, struct http_request *r, const struct trace_query *q,
-		  const struct form *form)
+void http_reply_traces(struct http_request *r, struct trace_writer *writer,
+		       const char *content_type)
 {
-	struct export *e = mem_alloc(sizeof(*e));
+	struct export *e = writer != NULL ? mem_alloc(sizeof(*e)) : NULL;
+	int rc;
 
-	if (e != NULL)
-		e->writer = trace_writer_new(s->shown_trace, form->format, q);
-	if (e == NULL || e->writer == NULL) {
-		mem_free(e);
+	if (e == NULL) {
+		trace_writer_free(writer);
 		http_reply_error(r, 503, "The daemon is out of memory.");
 		return;
 	}
 	e->r = r;
-	e->runner = &s->loop->runner;
+	e->writer = writer;
+	e->runner = &r->conn->server->loop->runner;
 	e->task.run = on_turn;
 	buf_init(&e->out, PIECE_MAX);
-	if (form->suffix != NULL)
-		write_name(r, q, form->suffix);
-	http_reply_begin(r, 200, form->content_type);
+	rc = trace_writer_next(writer, &e->out);
+	if (rc < 0) {
+		drop(e);
+		http_reply_error(r, rc == ERR_NOT_FOUND ? 404 : 503, "%s",
+				 rc == ERR_NOT_FOUND ? "The trace was evicted just now." :
+						       "The daemon is out of memory.");
+		return;
+	}
+	http_reply_begin(r, 200, content_type);
 	http_request_on_drain(r, on_drain, e);
-	write_piece(e);
+	send_piece(e, rc);
 }
 
 void export_reply(struct http_server *s, struct http_request *r, const struct trace_query *q,
@@ -122,7 +138,10 @@ void export_reply(struct http_server *s, struct http_request *r, const struct tr
 {
 	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
 		if (strcmp(forms[i].name, name) == 0) {
-			begin(s, r, q, &forms[i]);
+			if (forms[i].suffix != NULL)
+				write_name(r, q, forms[i].suffix);
+			http_reply_traces(r, trace_writer_new(s->shown_trace, forms[i].format, q),
+					  forms[i].content_type);
 			return;
 		}
 	}

@@ -10,7 +10,7 @@
  * waits until the socket has drained. The store goes on meanwhile. What was found at the beginning
  * may be evicted: then its row is left out and the page says so. */
 
-enum { TRACES_TEXT_MAX = 48 << 20, WHY_MAX = 200 };
+enum { WHY_MAX = 200 };
 
 static bool visit_root(void *data, const struct trace_span_view *s)
 {
@@ -170,11 +170,10 @@ static void reply_page(struct http_server *s, struct http_request *r, const stru
 
 static void reply_text(struct http_server *s, struct http_request *r, const struct trace_query *q)
 {
-	CLEANUP(buf_fini) struct buf out;
+	enum trace_format format = q->has_id ? TRACE_FORMAT_TEXT : TRACE_FORMAT_LIST;
 
-	buf_init(&out, TRACES_TEXT_MAX);
-	trace_render_text(s->shown_trace, q, &out);
-	http_reply(r, 200, "text/plain; charset=utf-8", &out);
+	http_reply_traces(r, trace_writer_new(s->shown_trace, format, q),
+			  "text/plain; charset=utf-8");
 }
 
 /* The finished root of the same category whose duration is the median of them, as a partner to
@@ -241,13 +240,9 @@ static bool find_partner(struct http_server *s, struct http_request *r, const ch
 static void reply_diff(struct http_server *s, struct http_request *r, uint32_t one, uint32_t other)
 {
 	bool json = http_request_format(r) == HTTP_JSON;
-	CLEANUP(buf_fini) struct buf out;
 
-	buf_init(&out, TRACES_TEXT_MAX);
-	if (trace_render_diff(s->shown_trace, other, one, json, &out) == ERR_NOT_FOUND)
-		http_reply_error(r, 404, "One of the two was evicted just now.");
-	else
-		http_reply(r, 200, json ? "application/json" : "text/plain; charset=utf-8", &out);
+	http_reply_traces(r, trace_writer_new_diff(s->shown_trace, other, one, json),
+			  json ? "application/json" : "text/plain; charset=utf-8");
 }
 
 static void reply_compare(struct http_server *s, struct http_request *r,

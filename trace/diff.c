@@ -9,7 +9,16 @@
 #include "trace/text.h"
 #include "trace/writer.h"
 
-enum { ROWS_MAX = 256, NAME_COLUMNS = 34, TIME_COLUMNS = 9 };
+enum {
+	ROWS_MAX = 256,
+	NAME_COLUMNS = 34,
+	TIME_COLUMNS = 9,
+	/* What a step may cost, in units of some 10 ns. */
+	STEP_COST = 40000,
+	COST_SPAN = 12,
+	COST_STAGE = 3,
+	ROWS_PER_COST = 8
+};
 
 struct diff_side {
 	uint64_t ns, busy_ns;
@@ -22,8 +31,13 @@ struct diff_row {
 };
 struct diff {
 	struct trace *t;
+	bool json;
+	enum { DIFF_READ, DIFF_SORT, DIFF_WRITE } phase;
+	struct span root_span[2];
 	struct trace_span_view root[2];
-	int now; /* the side being read */
+	int now;	 /* the side being read */
+	uint32_t node;	 /* where in it; 0 = at its root */
+	uint64_t now_ns; /* until when active spans count */
 	uint32_t count, left_out;
 	struct diff_row row[ROWS_MAX];
 };
@@ -55,18 +69,40 @@ static void add_to(struct diff_side *side, uint64_t ns, uint64_t busy_ns)
 	side->count++;
 }
 
-static bool gather(void *data, const struct trace_span_view *s)
+/* Returns the cost. */
+static int64_t gather(struct diff *d, const struct trace_span_view *s)
 {
-	struct diff *d = data;
 	struct trace_stage_view stage;
+	uint32_t i = 0;
 
 	if (s->depth == 0)
 		d->root[d->now] = *s;
 	add_to(side_of(d, s->depth, s->category, NULL), s->duration_ns, s->busy_ns);
-	for (uint32_t i = 0; trace_stage_at(d->t, s, i, &stage); i++)
+	for (; trace_stage_at(d->t, s, i, &stage); i++)
 		add_to(side_of(d, s->depth, s->category, stage.name), stage.duration_ns,
 		       stage.busy_ns);
-	return true;
+	return COST_SPAN + i * COST_STAGE + (i + 1) * d->count / ROWS_PER_COST;
+}
+
+/* Some spans of the side being read. 1: there are more, 0: both are read. */
+static int read_some(struct diff *d)
+{
+	struct trace_span_view v;
+	const struct node *n;
+
+	for (int64_t left = STEP_COST; left > 0;) {
+		if (node_find_kept(d->root_span[0]) == NULL ||
+		    node_find_kept(d->root_span[1]) == NULL)
+			return ERR_NOT_FOUND;
+		n = node_at(d->t, d->node != 0 ? d->node : d->root_span[d->now].slot);
+		view_fill(d->t, n, d->now_ns, &v);
+		left -= gather(d, &v);
+		n = tree_next(d->t, n);
+		d->node = n != NULL ? node_slot(d->t, n) : 0;
+		if (n == NULL && d->now++ == 1)
+			return 0;
+	}
+	return 1;
 }
 
 static int64_t delta_of(const struct diff_row *r)
@@ -223,22 +259,39 @@ static void write_json(struct diff *d, struct buf *out)
 	buf_write_str(out, "]}\n");
 }
 
-int trace_render_diff(struct trace *t, uint32_t first, uint32_t then, bool json, struct buf *out)
+struct diff *diff_new(struct trace *t, struct span first, struct span then, bool json)
 {
-	if (view_root(t, first) == NULL || view_root(t, then) == NULL)
-		return ERR_NOT_FOUND;
 	struct diff *d = mem_alloc(sizeof(*d));
+
 	if (d == NULL)
-		return UV_ENOMEM;
+		return NULL;
 	d->t = t;
-	trace_walk(t, first, gather, d);
-	d->now = 1;
-	trace_walk(t, then, gather, d);
-	sort_rows(d);
-	if (json)
+	d->root_span[0] = first;
+	d->root_span[1] = then;
+	d->json = json;
+	d->now_ns = clock_now_ns(t->clock);
+	return d;
+}
+
+int diff_step(struct diff *d, struct buf *out)
+{
+	int rc;
+
+	switch (d->phase) {
+	case DIFF_READ:
+		rc = read_some(d);
+		if (rc == 0)
+			d->phase = DIFF_SORT;
+		return rc < 0 ? rc : 1;
+	case DIFF_SORT:
+		sort_rows(d);
+		d->phase = DIFF_WRITE;
+		return 1;
+	case DIFF_WRITE: break;
+	}
+	if (d->json)
 		write_json(d, out);
 	else
 		write_text(d, out);
-	mem_free(d);
-	return buf_err(out);
+	return 0;
 }

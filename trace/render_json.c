@@ -322,10 +322,3 @@ const struct format format_json = { .analyze = true,
 				    .span = json_span,
 				    .root_end = json_root_end,
 				    .tail = json_tail };
-
-void trace_render_json(struct trace *t, const struct trace_query *q, struct buf *out)
-{
-	/* Out of memory for the writer: let the buffer tell. */
-	if (trace_render(t, TRACE_FORMAT_JSON, q, out) < 0 && buf_err(out) == 0)
-		(void)buf_reserve(out, SIZE_MAX);
-}

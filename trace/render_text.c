@@ -1,10 +1,10 @@
-/* The answer to a query as text: the category table and a line per trace, or the waterfalls of one
- * trace. */
+/* The answer to a query as text: the category table and a line per trace. */
 #include <inttypes.h>
 
 #include "trace/text.h"
+#include "trace/writer.h"
 
-enum { COLUMNS = 80, ROOTS_MAX = 250, DURATION_COLUMNS = 9, CATEGORY_COLUMNS = 20 };
+enum { COLUMNS = 80, DURATION_COLUMNS = 9, CATEGORY_COLUMNS = 20 };
 
 static void write_duration(struct buf *out, uint64_t ns, bool known)
 {
@@ -36,27 +36,26 @@ static void write_categories(struct trace *t, struct buf *out)
 }
 
 /* "   2m05s   6.91 s timeout   sync.discover hm://… · dht 71 %" */
-static void write_line(struct trace *t, uint32_t slot, uint64_t now_ns, struct buf *out)
+static void write_line(struct trace *t, const struct trace_span_view *v, uint64_t now_ns,
+		       struct buf *out)
 {
 	struct stage_total totals[TOTALS_MAX];
-	struct trace_span_view v;
 	struct buf stage;
 
-	view_fill(t, node_at(t, slot), now_ns, &v);
 	buf_init(&stage, 128);
-	if (stage_totals(t, &v, totals) > 0)
-		buf_printf(&stage, " %u %% %s", percent_of(totals[0].ns, v.duration_ns),
+	if (stage_totals(t, v, totals) > 0)
+		buf_printf(&stage, " %u %% %s", percent_of(totals[0].ns, v->duration_ns),
 			   totals[0].name);
-	write_duration(out, now_ns - v.start_ns, true);
-	write_duration(out, v.duration_ns, true);
+	write_duration(out, now_ns - v->start_ns, true);
+	write_duration(out, v->duration_ns, true);
 	buf_write_u8(out, ' ');
-	const char *outcome = v.finished ? v.outcome : "active";
+	const char *outcome = v->finished ? v->outcome : "active";
 	text_cell(out, outcome, strlen(outcome), 10);
-	buf_printf(out, " %s ", v.category);
-	unsigned used = 2 * DURATION_COLUMNS + 13 + (unsigned)strlen(v.category);
+	buf_printf(out, " %s ", v->category);
+	unsigned used = 2 * DURATION_COLUMNS + 13 + (unsigned)strlen(v->category);
 	unsigned rest = MAX((unsigned)COLUMNS, used + 12) - used;
 	unsigned tail = MIN((unsigned)stage.len, rest - 8);
-	text_cell(out, v.title, v.title_len, rest - tail);
+	text_cell(out, v->title, v->title_len, rest - tail);
 	text_safe(out, stage.data != NULL ? (const char *)stage.data : "", stage.len, tail);
 	buf_write_u8(out, '\n');
 	buf_fini(&stage);
@@ -81,30 +80,34 @@ static void write_store(struct trace *t, struct buf *out)
 			   c.dropped_spans, c.dropped_marks, c.dropped_parts);
 }
 
-void trace_render_text(struct trace *t, const struct trace_query *q, struct buf *out)
+static void list_head(struct trace_writer *w, struct buf *out)
 {
-	uint32_t roots[ROOTS_MAX];
-	uint64_t matched, total, now = clock_now_ns(t->clock);
-	size_t count = trace_search(t, q, roots, ARRAY_SIZE(roots), &matched, &total);
+	const struct trace_query *q = &w->find.q;
+	static const char *const orders[] = { [TRACE_SORT_NEWEST] = "newest",
+					      [TRACE_SORT_SLOWEST] = "slowest",
+					      [TRACE_SORT_OLDEST] = "oldest" };
 
-	if (q->has_id) {
-		for (size_t i = 0; i < count && buf_err(out) == 0; i++) {
-			if (i > 0)
-				buf_write_u8(out, '\n');
-			trace_render_waterfall(t, roots[i], COLUMNS, out);
-		}
-		if (count == 0)
-			buf_write_str(out, "no such trace is kept\n");
-		return;
-	}
-	write_store(t, out);
+	write_store(w->t, out);
 	buf_write_u8(out, '\n');
-	write_categories(t, out);
-	buf_printf(out, "\n%zu of %" PRIu64 " matching traces, %s first\n", count, matched,
-		   q->sort == TRACE_SORT_SLOWEST ? "slowest" : "newest");
+	write_categories(w->t, out);
+	buf_printf(out, "\n%" PRIu32 " of %" PRIu64 " matching traces, %s first\n", w->find.count,
+		   w->find.matched, orders[q->sort]);
 	text_right(out, "AGE", DURATION_COLUMNS);
 	text_right(out, "TIME", DURATION_COLUMNS);
 	buf_write_str(out, " OUTCOME    WHAT\n");
-	for (size_t i = 0; i < count && buf_err(out) == 0; i++)
-		write_line(t, roots[i], now, out);
 }
+
+static void list_root(struct trace_writer *w, struct buf *out)
+{
+	write_line(w->t, &w->root_view, w->now_ns, out);
+}
+
+static void list_nothing(struct trace_writer *w, struct buf *out)
+{
+}
+
+const struct format format_list = { .roots_only = true,
+				    .head = list_head,
+				    .root_begin = list_root,
+				    .root_end = list_nothing,
+				    .tail = list_nothing };

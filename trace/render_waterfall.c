@@ -20,8 +20,6 @@
 #include "trace/writer.h"
 
 enum {
-	COLUMNS_MIN = 72,
-	COLUMNS_MAX = 240,
 	TEXT_COLUMNS = 80,
 	OUTCOME_COLUMNS = 10,
 	TIME_COLUMNS = 8,
@@ -412,23 +410,22 @@ static bool enter_level(struct waterfall *w, const struct trace_span_view *s)
 	return true;
 }
 
-static bool write_span(void *data, const struct trace_span_view *s)
+static void write_span(struct waterfall *w, const struct trace_span_view *s)
 {
-	struct waterfall *w = data;
 	unsigned indent = 2 * MIN(s->depth, (uint32_t)INDENT_MAX);
 
 	if (w->skip_depth != 0 && s->depth > w->skip_depth)
-		return true;
+		return;
 	w->skip_depth = 0;
 	leave_levels(w, s->depth);
 	w->depth = s->depth;
 	if (w->shown == SPANS_SHOWN_MAX) {
 		w->hidden++;
-		return true;
+		return;
 	}
 	if (s->depth > 0 && !enter_level(w, s)) {
 		w->skip_depth = s->depth;
-		return true;
+		return;
 	}
 	siblings_init(&w->level[s->depth], w->t, s, w->root.start_ns + w->root.duration_ns);
 	w->shown++;
@@ -441,14 +438,13 @@ static bool write_span(void *data, const struct trace_span_view *s)
 		buf_printf(w->out, "(%" PRIu32 " nested spans not recorded)\n",
 			   s->children_dropped);
 	}
-	return buf_err(w->out) == 0;
 }
 
 static void waterfall_begin(struct waterfall *w, struct trace *t,
-			    const struct trace_span_view *root, unsigned columns, struct buf *out)
+			    const struct trace_span_view *root, struct buf *out)
 {
 	*w = (struct waterfall){ .t = t, .out = out, .root = *root };
-	w->columns = MIN(MAX(columns, (unsigned)COLUMNS_MIN), (unsigned)COLUMNS_MAX);
+	w->columns = TEXT_COLUMNS;
 	unsigned rest = w->columns - OUTCOME_COLUMNS - TIME_COLUMNS - PERCENT_COLUMNS - 3;
 	w->label_columns = rest * 3 / 5;
 	w->bar_columns = rest - w->label_columns;
@@ -463,27 +459,6 @@ static void waterfall_end(struct waterfall *w)
 		buf_printf(w->out, "(%" PRIu32 " more spans)\n", w->hidden);
 }
 
-static bool take_root(void *data, const struct trace_span_view *s)
-{
-	*(struct trace_span_view *)data = *s;
-	return false;
-}
-
-void trace_render_waterfall(struct trace *t, uint32_t slot, unsigned columns, struct buf *out)
-{
-	struct trace_span_view root = { 0 };
-	struct waterfall w;
-
-	while (!trace_analyze(t, slot))
-		;
-	trace_walk(t, slot, take_root, &root);
-	if (root.category == NULL)
-		return;
-	waterfall_begin(&w, t, &root, columns, out);
-	trace_walk(t, slot, write_span, &w);
-	waterfall_end(&w);
-}
-
 /* ---- In pieces ---- */
 
 static void text_root_begin(struct trace_writer *w, struct buf *out)
@@ -496,7 +471,7 @@ static void text_root_begin(struct trace_writer *w, struct buf *out)
 	}
 	if (w->written > 0)
 		buf_write_u8(out, '\n');
-	waterfall_begin(w->waterfall, w->t, &w->root_view, TEXT_COLUMNS, out);
+	waterfall_begin(w->waterfall, w->t, &w->root_view, out);
 }
 
 static void text_span(struct trace_writer *w, const struct trace_span_view *s, struct buf *out)
@@ -504,7 +479,7 @@ static void text_span(struct trace_writer *w, const struct trace_span_view *s, s
 	if (w->err != 0)
 		return;
 	w->waterfall->out = out;
-	(void)write_span(w->waterfall, s);
+	write_span(w->waterfall, s);
 }
 
 static void text_root_end(struct trace_writer *w, struct buf *out)

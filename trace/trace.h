@@ -445,17 +445,28 @@ size_t trace_stats_stages(struct trace *t, const char *category, struct trace_st
  * server can send one and let the loop have its turn before it asks for the next. The store may be
  * written to meanwhile; a trace that is evicted before it was written to its end is cut there. */
 enum trace_format {
-	TRACE_FORMAT_JSON,	/* as trace_render_json */
+	/* {"v":1, "matched":n, "total":n, "store":{…}, "categories":[…], "traces":[…]};
+	 * trace/render_json.c has the format */
+	TRACE_FORMAT_JSON,
 	TRACE_FORMAT_CHROME,	/* trace event format, for Perfetto, chrome://tracing, speedscope */
 	TRACE_FORMAT_JAEGER,	/* what the Jaeger UI reads from a file */
 	TRACE_FORMAT_OTLP_JSON, /* ExportTraceServiceRequest of OTLP 1, in its JSON mapping */
 	TRACE_FORMAT_OTLP,	/* the same as protobuf */
-	TRACE_FORMAT_TEXT	/* waterfalls of 80 columns */
+	TRACE_FORMAT_TEXT,	/* waterfalls of 80 columns */
+	TRACE_FORMAT_LIST	/* as text: the table of categories and a line per trace */
 };
 /** Copies q; what that borrows must live as long as the writer. NULL when out of memory. */
 struct trace_writer *trace_writer_new(struct trace *t, enum trace_format format,
 				      const struct trace_query *q);
 struct trace_writer *trace_writer_free(struct trace_writer *w);
+/** Two roots, by their slots, compared: the time of their spans and stages by depth and category,
+ *  with the differences, largest first; as text headed by a sentence that names the stage that
+ *  changed most, or as JSON {"v":1, "first":{…}, "then":{…}, "delta_ns":n, "left_out":n,
+ *  "rows":[{"depth", "category", "stage", "first_ns", "then_ns", "delta_ns", "first_count", …}]}.
+ *  trace_writer_next says ERR_NOT_FOUND, having written nothing, when one of them is gone. NULL
+ * when out of memory. */
+struct trace_writer *trace_writer_new_diff(struct trace *t, uint32_t first, uint32_t then,
+					   bool json);
 /** Append the next piece, possibly nothing yet. 1: there is more. 0: that was all. An error, also
  *  that of `out`: the answer is incomplete. The caller may clear `out` between calls; a piece is
  *  some 64 KiB, that of a span with many marks up to 4 MiB. */
@@ -463,18 +474,3 @@ int trace_writer_next(struct trace_writer *w, struct buf *out);
 /** All pieces at once. 0, or the error. */
 int trace_render(struct trace *t, enum trace_format format, const struct trace_query *q,
 		 struct buf *out);
-
-/** The answer to a query, {"v":1, "matched":n, "total":n, "store":{…}, "categories":[…],
- *  "traces":[…]}; trace/render_json.c has the format. Look at buf_err(out) afterwards. */
-void trace_render_json(struct trace *t, const struct trace_query *q, struct buf *out);
-/** Plain text for curl: the category table and one line per trace; with q->has_id the waterfall. */
-void trace_render_text(struct trace *t, const struct trace_query *q, struct buf *out);
-/** One root as a waterfall of `columns` columns (72 to 240), nested, with stages and marks, headed
- *  by a sentence that names the stage that took longest. Safe on a terminal whatever peers say. */
-void trace_render_waterfall(struct trace *t, uint32_t root, unsigned columns, struct buf *out);
-/** Two roots compared: the time of their spans and stages by depth and category, with the
- *  differences, largest first; as text headed by a sentence that names the stage that changed most,
- *  or as JSON {"v":1, "first":{…}, "then":{…}, "delta_ns":n, "rows":[{"depth", "category", "stage",
- *  "first_ns", "then_ns", "delta_ns", "first_count", …}]}. Linear in the two trees, some ms for
- *  10,000 spans. 0, UV_ENOMEM, ERR_NOT_FOUND when one is gone, or the error of `out`. */
-int trace_render_diff(struct trace *t, uint32_t first, uint32_t then, bool json, struct buf *out);

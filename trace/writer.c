@@ -13,6 +13,7 @@ struct trace_writer *trace_writer_new(struct trace *t, enum trace_format format,
 		[TRACE_FORMAT_OTLP_JSON] = &format_otlp_json,
 		[TRACE_FORMAT_OTLP] = &format_otlp,
 		[TRACE_FORMAT_TEXT] = &format_text,
+		[TRACE_FORMAT_LIST] = &format_list,
 	};
 	struct trace_writer *w = mem_alloc(sizeof(*w));
 
@@ -25,12 +26,31 @@ struct trace_writer *trace_writer_new(struct trace *t, enum trace_format format,
 	return w;
 }
 
+struct trace_writer *trace_writer_new_diff(struct trace *t, uint32_t first, uint32_t then,
+					   bool json)
+{
+	const struct node *a = view_root(t, first), *b = view_root(t, then);
+	struct trace_writer *w = mem_alloc(sizeof(*w));
+
+	if (w == NULL)
+		return NULL;
+	w->t = t;
+	w->phase = WRITER_DIFF;
+	if (a == NULL || b == NULL) {
+		w->err = ERR_NOT_FOUND;
+		return w;
+	}
+	w->diff = diff_new(t, node_handle(t, a), node_handle(t, b), json);
+	return w->diff != NULL ? w : trace_writer_free(w);
+}
+
 struct trace_writer *trace_writer_free(struct trace_writer *w)
 {
 	if (w == NULL)
 		return NULL;
 	mem_free(w->lanes.heap);
 	mem_free(w->waterfall);
+	mem_free(w->diff);
 	arena_fini(&w->arena);
 	return mem_free(w);
 }
@@ -95,7 +115,8 @@ static void write_spans(struct trace_writer *w, struct buf *out)
 		view_fill(w->t, root, w->now_ns, &w->root_view);
 		w->format->root_begin(w, out);
 	}
-	n = node_at(w->t, w->node);
+	n = w->format->roots_only ? NULL : node_at(w->t, w->node);
+	w->spans += n == NULL;
 	for (uint32_t i = 0; n != NULL && i < PIECE_SPANS && out->len < end && w->err == 0; i++) {
 		view_fill(w->t, n, w->now_ns, &v);
 		w->format->span(w, &v, out);
@@ -108,6 +129,16 @@ static void write_spans(struct trace_writer *w, struct buf *out)
 		end_root(w, out);
 	else if (w->format->analyze)
 		w->phase = WRITER_ANALYZE; /* another reader may have looked at another tree */
+}
+
+static void write_diff(struct trace_writer *w, struct buf *out)
+{
+	int rc = diff_step(w->diff, out);
+
+	if (rc < 0)
+		w->err = rc;
+	else if (rc == 0)
+		w->phase = WRITER_DONE;
 }
 
 static void write_piece(struct trace_writer *w, struct buf *out)
@@ -128,6 +159,7 @@ static void write_piece(struct trace_writer *w, struct buf *out)
 		w->format->tail(w, out);
 		w->phase = WRITER_DONE;
 		break;
+	case WRITER_DIFF: write_diff(w, out); break;
 	case WRITER_DONE: break;
 	}
 }
@@ -144,9 +176,11 @@ int trace_writer_next(struct trace_writer *w, struct buf *out)
 {
 	size_t end = out->len + PIECE_BYTES / 2;
 
+	if (w->err != 0)
+		return w->err;
 	do {
 		bool slow = w->phase == WRITER_FIND || w->phase == WRITER_HEAD ||
-			    (w->phase == WRITER_ANALYZE && is_large(w));
+			    w->phase == WRITER_DIFF || (w->phase == WRITER_ANALYZE && is_large(w));
 		write_piece(w, out);
 		if (slow)
 			break;

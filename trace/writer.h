@@ -39,6 +39,7 @@ struct trace_writer {
 		WRITER_ANALYZE,
 		WRITER_SPANS,
 		WRITER_TAIL,
+		WRITER_DIFF,
 		WRITER_DONE
 	} phase;
 	uint32_t next;	  /* of the roots found */
@@ -55,10 +56,12 @@ struct trace_writer {
 	uint64_t flows;
 	struct arena arena;
 	struct waterfall *waterfall; /* owned */
+	struct diff *diff;	     /* owned */
 };
 
 struct format {
 	bool analyze;
+	bool roots_only; /* root_begin and root_end are all; span is not needed */
 	void (*head)(struct trace_writer *w, struct buf *out);
 	void (*root_begin)(struct trace_writer *w, struct buf *out);
 	void (*span)(struct trace_writer *w, const struct trace_span_view *s, struct buf *out);
@@ -66,7 +69,7 @@ struct format {
 	void (*tail)(struct trace_writer *w, struct buf *out);
 };
 extern const struct format format_json, format_chrome, format_jaeger, format_otlp_json, format_otlp,
-	format_text;
+	format_text, format_list;
 
 /* lanes.c */
 
@@ -76,6 +79,13 @@ int lanes_place(struct lanes *l, uint32_t depth, uint64_t start_ns, uint64_t end
 		uint32_t *ret_lane);
 /** A lane for something without a parent. */
 int lanes_alone(struct lanes *l, uint64_t start_ns, uint64_t end_ns, uint32_t *ret_lane);
+
+/* diff.c */
+
+/** NULL when out of memory; mem_free it. */
+struct diff *diff_new(struct trace *t, struct span first, struct span then, bool json);
+/** 1: there is more, 0: all is written, or ERR_NOT_FOUND when one is gone before anything was. */
+int diff_step(struct diff *d, struct buf *out);
 
 /* json.c: what the JSON formats share. */
 

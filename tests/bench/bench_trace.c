@@ -151,7 +151,7 @@ static void run_json(unsigned count)
 
 	for (unsigned i = 0; i < count; i++) {
 		buf_init(&out, 64 << 20);
-		trace_render_json(t, &query, &out);
+		(void)trace_render(t, TRACE_FORMAT_JSON, &query, &out);
 		buf_fini(&out);
 	}
 }
@@ -198,6 +198,28 @@ static void longest_piece(const char *name, enum trace_format format)
 	print_longest(name, longest);
 }
 
+/* Of two trees of 10,000 spans. */
+static void longest_diff_piece(void)
+{
+	uint32_t root;
+	struct buf out;
+	uint64_t longest = 0;
+
+	if (trace_search(t, &(struct trace_query){ .category = "bench.large" }, &root, 1, NULL,
+			 NULL) == 0)
+		return;
+	struct trace_writer *w = trace_writer_new_diff(t, root, root, true);
+	buf_init(&out, 4 << 20);
+	for (int rc = 1; rc > 0;) {
+		uint64_t start = cpu_ns();
+		rc = trace_writer_next(w, &out);
+		longest = MAX(longest, cpu_ns() - start);
+	}
+	buf_fini(&out);
+	trace_writer_free(w);
+	print_longest("comparison", longest);
+}
+
 static void fill_with_trees(void)
 {
 	for (int i = 0; i < 30000; i++) {
@@ -232,6 +254,8 @@ static void bench_slices(void)
 	longest_piece("OTLP JSON", TRACE_FORMAT_OTLP_JSON);
 	longest_piece("OTLP protobuf", TRACE_FORMAT_OTLP);
 	longest_piece("text", TRACE_FORMAT_TEXT);
+	longest_piece("list", TRACE_FORMAT_LIST);
+	longest_diff_piece();
 	uint64_t longest = 0;
 	for (int i = 0; i < 200000; i++) {
 		uint64_t start = cpu_ns();

@@ -345,7 +345,7 @@ static void a_trace_tells_which_address_cost_what(void **state)
 	net_dial_start(&d, &env, w.nodes[0].net, key_of(&w, 1), addrs, 2, timed_done);
 	world_run(&w, 1000);
 	buf_init(&text, 1 << 20);
-	trace_render_json(t, &q, &text);
+	CHECK_STATUS(0, trace_render(t, TRACE_FORMAT_JSON, &q, &text));
 	assert_non_null(strstr((char *)text.data, "dial /ip4/10.0.0.3/tcp/4001"));
 	assert_non_null(strstr((char *)text.data, err_str(UV_ECONNREFUSED)));
 	assert_non_null(strstr((char *)text.data, "connected to /ip4/10.0.0.2/tcp/4001"));

@@ -28,8 +28,7 @@ static json_t *render(struct fixture *f, const struct trace_query *q)
 	json_error_t error;
 
 	buf_init(&out, 16 << 20);
-	trace_render_json(f->t, q, &out);
-	assert_int_equal(buf_err(&out), 0);
+	CHECK_STATUS(0, trace_render(f->t, TRACE_FORMAT_JSON, q, &out));
 	json_t *json = json_loadb((const char *)out.data, out.len, 0, &error);
 	if (json == NULL)
 		fail_msg("not JSON at %d: %s", error.position, error.text);
@@ -44,8 +43,8 @@ static const char *text_of(struct fixture *f, const struct trace_query *q)
 	struct buf out;
 
 	buf_init(&out, sizeof(text) - 1);
-	trace_render_text(f->t, q, &out);
-	assert_int_equal(buf_err(&out), 0);
+	CHECK_STATUS(
+		0, trace_render(f->t, q->has_id ? TRACE_FORMAT_TEXT : TRACE_FORMAT_LIST, q, &out));
 	memcpy(text, out.data, out.len);
 	text[out.len] = '\0';
 	buf_fini(&out);
@@ -328,22 +327,15 @@ static void a_trace_of_no_length_renders_too(void **state)
 	check_lines(waterfall_of(f, s), 80);
 }
 
-static void any_width_is_brought_into_bounds(void **state)
+static void the_deepest_trace_fits_the_columns(void **state)
 {
-	static const unsigned widths[] = { 0, 1, 59, 60, 80, 100, 240, 100000 };
 	struct fixture *f = *state;
-	struct span s = discovery(f),
-		    deep = s = root_span(f, "a", "a title of some length so that it must be cut");
+	struct span s = root_span(f, "a", "a title of some length so that it must be cut"),
+		    deep = s;
 
 	for (int i = 0; i < TRACE_DEPTH_MAX; i++)
 		deep = child_span(deep, "a.category.of.some.length", "deep");
-	for (size_t i = 0; i < ARRAY_SIZE(widths); i++) {
-		struct buf out;
-		buf_init(&out, 1 << 20);
-		trace_render_waterfall(f->t, s.slot, widths[i], &out);
-		check_lines((const char *)out.data, MIN(MAX(widths[i], 72u), 240u));
-		buf_fini(&out);
-	}
+	check_lines(waterfall_of(f, s), 80);
 }
 
 static void large_traces_are_shown_in_part_and_say_so(void **state)
@@ -376,7 +368,8 @@ static void a_full_buffer_ends_the_rendering_with_an_error(void **state)
 		discovery(f);
 	for (size_t limit = 0; limit < 20000; limit += 997) {
 		buf_init(&out, limit);
-		trace_render_json(f->t, &(struct trace_query){ .limit = 250 }, &out);
+		(void)trace_render(f->t, TRACE_FORMAT_JSON, &(struct trace_query){ .limit = 250 },
+				   &out);
 		CHECK_STATUS(ERR_LIMIT, buf_err(&out));
 		assert_true(out.len <= limit);
 		buf_fini(&out);
@@ -444,33 +437,50 @@ static void bars_are_full_on_the_critical_path_only(void **state)
 	assert_memory_equal(strchr(slow_line, '|') + 1, "██", strlen("██"));
 }
 
-static void waterfalls_in_pieces_are_the_same(void **state)
+static void every_line_of_a_waterfall_fits_its_columns(void **state)
 {
 	struct fixture *f = *state;
-	struct trace_query q = { .has_id = true };
-	struct trace_context c;
-	struct buf out;
 	uint64_t seed = 4;
 
-	for (int i = 0; i < 20; i++) {
-		struct span s = i == 0 ? many_peers(f) : random_tree(f, &seed, 100);
-		trace_context_of(s, &c);
-		memcpy(q.id, c.trace_id, sizeof(q.id));
-		buf_init(&out, 1 << 20);
-		CHECK_STATUS(0, trace_render(f->t, TRACE_FORMAT_TEXT, &q, &out));
-		assert_string_equal((const char *)out.data, text_of(f, &q));
-		check_lines((const char *)out.data, 80);
-		buf_fini(&out);
-	}
+	for (int i = 0; i < 20; i++)
+		check_lines(waterfall_of(f, i == 0 ? many_peers(f) : random_tree(f, &seed, 100)),
+			    80);
+}
+
+static void a_list_has_a_line_per_trace_within_its_columns(void **state)
+{
+	struct fixture *f = *state;
+	const char *text;
+
+	for (int i = 0; i < 300; i++)
+		(void)discovery(f);
+	text = text_of(f, &(struct trace_query){ .limit = 250, .sort = TRACE_SORT_SLOWEST });
+	check_contains(text, "250 of 300 matching traces, slowest first\n");
+	check_contains(text, " sync.discover hm://z6Mk");
+	check_lines(text, 80);
+}
+
+/* What a comparison says; lives until the next one. 0, or the writer's error. */
+static int write_diff(struct fixture *f, uint32_t a, uint32_t b, bool json, struct buf *out,
+		      unsigned *ret_pieces)
+{
+	struct trace_writer *w = trace_writer_new_diff(f->t, a, b, json);
+	int rc = UV_ENOMEM;
+
+	while (w != NULL && (rc = trace_writer_next(w, out)) > 0)
+		(*ret_pieces)++;
+	trace_writer_free(w);
+	return rc;
 }
 
 static const char *diff_of(struct fixture *f, struct span a, struct span b, bool json)
 {
 	static char text[1 << 16];
+	unsigned pieces = 0;
 	struct buf out;
 
 	buf_init(&out, sizeof(text) - 1);
-	CHECK_STATUS(0, trace_render_diff(f->t, a.slot, b.slot, json, &out));
+	CHECK_STATUS(0, write_diff(f, a.slot, b.slot, json, &out, &pieces));
 	memcpy(text, out.data, out.len);
 	text[out.len] = '\0';
 	buf_fini(&out);
@@ -517,7 +527,6 @@ static void a_comparison_is_json_too_and_tells_what_only_one_did(void **state)
 	struct fixture *f = *state;
 	struct span a = slower_discovery(f, NS_PER_SEC), b = root_span(f, "sync.discover", "\xff");
 	json_t *json = json_loads(diff_of(f, a, b, true), 0, NULL), *row;
-	struct buf out;
 
 	assert_non_null(json);
 	assert_int_equal(json_int(json, "delta_ns"), -3 * (json_int_t)NS_PER_SEC);
@@ -530,8 +539,47 @@ static void a_comparison_is_json_too_and_tells_what_only_one_did(void **state)
 	assert_int_equal(json_int(row, "then_count"), 0);
 	assert_int_equal(json_int(row, "first_count"), 2);
 	json_decref(json);
-	buf_init(&out, 100);
-	CHECK_STATUS(ERR_NOT_FOUND, trace_render_diff(f->t, a.slot, 0, true, &out));
+}
+
+static void a_comparison_of_large_trees_comes_in_pieces(void **state)
+{
+	struct fixture *f = *state;
+	struct span root[2];
+	unsigned pieces = 0;
+	struct buf out;
+
+	for (int side = 0; side < 2; side++) {
+		root[side] = root_span(f, "a", "r");
+		for (int i = 0; i < 3000; i++) {
+			struct span s = child_span(root[side], "b", "c");
+			trace_stage(s, "dial");
+			clock_manual_advance(&f->clock, 10);
+			trace_finish(s, 0, NULL);
+		}
+	}
+	buf_init(&out, 1 << 20);
+	CHECK_STATUS(0, write_diff(f, root[0].slot, root[1].slot, true, &out, &pieces));
+	assert_true(pieces > 2);
+	check_contains((const char *)out.data, "\"first_count\":3000,\"then_count\":3000");
+	buf_fini(&out);
+}
+
+static void comparing_with_what_is_gone_writes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct span a = slower_discovery(f, 1000), b = slower_discovery(f, 1000);
+	struct trace_writer *w = trace_writer_new_diff(f->t, a.slot, b.slot, false);
+	struct buf out;
+	unsigned pieces = 0;
+
+	buf_init(&out, 1000);
+	CHECK_STATUS(ERR_NOT_FOUND, write_diff(f, a.slot, 0, true, &out, &pieces));
+	for (int i = 0; i < 40000; i++)
+		whole_trace(f, "sync.discover", "later and slower", 2 * NS_PER_SEC, 0);
+	CHECK_STATUS(ERR_NOT_FOUND, trace_writer_next(w, &out));
+	CHECK_STATUS(ERR_NOT_FOUND, trace_writer_next(w, &out));
+	assert_int_equal(0, out.len);
+	trace_writer_free(w);
 	buf_fini(&out);
 }
 
@@ -545,16 +593,16 @@ static void rendering_survives_oom_at_every_allocation(void **state)
 	trace_context_of(s, &c);
 	memcpy(q.id, c.trace_id, sizeof(q.id));
 	FAULT_SWEEP({
-		struct buf json, text;
-		buf_init(&json, 1 << 20);
-		buf_init(&text, 1 << 20);
-		trace_render_json(f->t, &q, &json);
-		trace_render_text(f->t, &q, &text);
-		trace_render_text(f->t, &(struct trace_query){ 0 }, &text);
+		struct buf out;
+		unsigned pieces = 0;
+		buf_init(&out, 1 << 20);
+		int json = trace_render(f->t, TRACE_FORMAT_JSON, &q, &out);
+		int text = trace_render(f->t, TRACE_FORMAT_TEXT, &q, &out);
+		int list = trace_render(f->t, TRACE_FORMAT_LIST, &(struct trace_query){ 0 }, &out);
+		int diff = write_diff(f, s.slot, s.slot, true, &out, &pieces);
 		if (mem_fault_hits() == 0)
-			assert_true(buf_err(&json) == 0 && buf_err(&text) == 0);
-		buf_fini(&json);
-		buf_fini(&text);
+			assert_true(json == 0 && text == 0 && list == 0 && diff == 0);
+		buf_fini(&out);
 	});
 }
 
@@ -565,7 +613,10 @@ int main(void)
 		TEST(similar_siblings_are_one_row_and_the_longest_of_them),
 		TEST(time_that_no_child_covers_has_a_row_when_it_is_long),
 		TEST(bars_are_full_on_the_critical_path_only),
-		TEST(waterfalls_in_pieces_are_the_same),
+		TEST(every_line_of_a_waterfall_fits_its_columns),
+		TEST(a_list_has_a_line_per_trace_within_its_columns),
+		TEST(a_comparison_of_large_trees_comes_in_pieces),
+		TEST(comparing_with_what_is_gone_writes_nothing),
 		TEST(a_comparison_names_the_stage_that_changed_most),
 		TEST(a_comparison_is_json_too_and_tells_what_only_one_did),
 		TEST(the_waterfall_begins_with_the_stage_that_took_longest),
@@ -577,7 +628,7 @@ int main(void)
 		TEST(json_has_everything_that_was_recorded),
 		TEST(an_empty_store_renders_too),
 		TEST(a_trace_of_no_length_renders_too),
-		TEST(any_width_is_brought_into_bounds),
+		TEST(the_deepest_trace_fits_the_columns),
 		TEST(large_traces_are_shown_in_part_and_say_so),
 		TEST(a_full_buffer_ends_the_rendering_with_an_error),
 		TEST(rendering_survives_oom_at_every_allocation),
