@@ -25,10 +25,24 @@ static void end_queued(struct discover *d, int status, const char *outcome)
 	trace_finish(d->queued, status, outcome);
 }
 
+/* It was asked lately, and nobody had it. */
+static bool is_missed(struct discover *d, const struct discovery_trigger *trigger)
+{
+	struct discovery *s = d->service;
+	struct hash question = run_question(&d->iri, d->kind, trigger);
+
+	if (d->fresh || d->has_announcer)
+		return false;
+	d->remembered = misses_hit(&s->misses, &question, service_peers_near(s),
+				   runner_now_ms(s->runner), &d->asked_ago_ms, &d->again_in_ms);
+	return d->remembered;
+}
+
 static enum op_step do_idle(struct discover *d)
 {
 	struct discovery_trigger trigger = { .announcer = d->has_announcer ? &d->announcer : NULL,
 					     .user = d->user,
+					     .fresh = d->fresh,
 					     .span = d->queued };
 	struct discovery_run *run;
 	int err = 0;
@@ -42,6 +56,8 @@ static enum op_step do_idle(struct discover *d)
 	run = run_find(d->service, &d->iri, d->kind, &trigger);
 	if (run != NULL)
 		trigger.span = (struct span){ 0 };
+	else if (is_missed(d, &trigger))
+		err = ERR_NOT_FOUND;
 	else
 		run = run_start(d->service, &d->iri, d->kind, &trigger, &err);
 	if (run != NULL)
@@ -49,7 +65,7 @@ static enum op_step do_idle(struct discover *d)
 	if (d->queued.trace != NULL && (run == NULL || trigger.span.trace == NULL))
 		end_queued(d, err, err < 0 ? "error" : "joined");
 	if (err < 0) {
-		d->outcome = DISCOVERY_ERROR;
+		d->outcome = d->remembered ? DISCOVERY_NOT_FOUND : DISCOVERY_ERROR;
 		op_result(&d->op, err);
 		op_move(&d->op, DONE);
 		return OP_NEXT;
@@ -103,6 +119,7 @@ void discover_start_for(struct discover *d, const struct op_env *env, struct dis
 	d->kind = kind;
 	d->stage = "entry";
 	d->user = trigger->user;
+	d->fresh = trigger->fresh;
 	d->queued = trigger->span;
 	d->has_announcer = trigger->announcer != NULL;
 	if (d->has_announcer)
@@ -114,7 +131,7 @@ void discover_start_for(struct discover *d, const struct op_env *env, struct dis
 void discover_start(struct discover *d, const struct op_env *env, struct discovery *service,
 		    const struct iri *iri, enum scope_kind kind, discover_cb cb)
 {
-	struct discovery_trigger trigger = { .user = true };
+	struct discovery_trigger trigger = { .user = true, .fresh = d->fresh };
 
 	discover_start_for(d, env, service, iri, kind, &trigger, cb);
 }

@@ -27,6 +27,7 @@ struct discovery *discovery_new(const struct discovery_config *c)
 	list_init(&d->subscriptions);
 	map_init(&d->searched, DISCOVERY_SEARCHED_MAX);
 	bench_init(&d->bench);
+	misses_init(&d->misses, runner_now_ms(d->runner));
 	map_init(&d->subscribed, SCHEDULER_TASKS_MAX);
 	scheduler_init(&d->scheduler, d->subscription_interval_ms, runner_random(d->runner));
 	d->scheduler.on_queued = subscription_queued;
@@ -44,8 +45,10 @@ int discovery_add_source(struct discovery *d, struct discovery_source *source)
 void discovery_stats(const struct discovery *d, struct discovery_stats *ret)
 {
 	struct scheduler_stats s;
+	struct misses_stats misses;
 
 	scheduler_stats(&d->scheduler, &s);
+	misses_stats(&d->misses, &misses);
 	*ret = d->stats;
 	ret->benched = bench_count(&d->bench);
 	ret->sub_sleeping = s.sleeping;
@@ -62,6 +65,10 @@ void discovery_stats(const struct discovery *d, struct discovery_stats *ret)
 	ret->sub_news_vain = s.news_vain;
 	ret->sub_refused = s.refused;
 	ret->sub_queued_max_ms = s.queued_max_ms;
+	ret->misses = misses.kept;
+	ret->miss_hits = misses.hits;
+	ret->misses_made_room = misses.made_room;
+	ret->searches_refused = misses.searches_refused;
 }
 
 struct op_env service_env(struct discovery *d, uint64_t timeout_ms)
@@ -82,6 +89,22 @@ struct span service_open_span(struct discovery *d, const struct iri *iri)
 	span = trace_root(d->trace, "sync.discover", (const char *)title.data, title.len, NULL);
 	buf_fini(&title);
 	return span;
+}
+
+uint64_t service_peers_near(const struct discovery *d)
+{
+	struct sync_target found[DISCOVERY_WIDTH_FULL];
+	struct net_stats net;
+	uint64_t count;
+
+	net_stats(d->net, &net);
+	count = net.conns;
+	for (size_t i = 0; i < d->source_count; i++) {
+		struct discovery_source *s = d->sources[i];
+
+		count += s->peers != NULL ? s->peers(s, found, ARRAY_SIZE(found)) : 0;
+	}
+	return count;
 }
 
 /* ---- Wide searches ---- */
@@ -164,6 +187,17 @@ void service_note_outcome(struct discovery *d, const struct sync_peer_outcome *o
 
 /* ---- What sync tells ---- */
 
+static void on_commits(void *data, const struct store_new_commit *commits, size_t count,
+		       const struct public_key *from)
+{
+	struct discovery *d = data;
+
+	for (size_t i = 0; i < count; i++) {
+		if (i == 0 || !key_eq(&commits[i].space, &commits[i - 1].space))
+			misses_forget_space(&d->misses, &commits[i].space);
+	}
+}
+
 static void on_announced(void *data, const struct public_key *peer, const struct scope *scope)
 {
 	subscription_announced(data, scope, peer);
@@ -171,7 +205,8 @@ static void on_announced(void *data, const struct public_key *peer, const struct
 
 const struct sync_listener *discovery_sync_listener(void)
 {
-	static const struct sync_listener listener = { .on_announced = on_announced };
+	static const struct sync_listener listener = { .on_commits = on_commits,
+						       .on_announced = on_announced };
 
 	return &listener;
 }
@@ -215,6 +250,7 @@ struct discovery *discovery_free(struct discovery *d)
 	map_fini(&d->searched);
 	map_fini(&d->subscribed);
 	scheduler_fini(&d->scheduler);
+	misses_fini(&d->misses);
 	bench_fini(&d->bench);
 	return mem_free(d);
 }

@@ -139,6 +139,9 @@ struct discovery_stats {
 		sub_cold_running;
 	uint64_t sub_hot_started, sub_cold_started, sub_failed, sub_preempted, sub_news,
 		sub_news_vain, sub_refused, sub_queued_max_ms;
+	/* Answers "not found" that are remembered; questions that they answered; those that made
+	 * room; searches for unknown objects beyond the budget */
+	uint64_t misses, miss_hits, misses_made_room, searches_refused;
 };
 void discovery_stats(const struct discovery *d, struct discovery_stats *ret);
 
@@ -151,6 +154,9 @@ struct discover {
 	void *data;
 	/** Counters moved (at most once per loop turn). Optional; set before start. */
 	void (*on_progress)(struct discover *d);
+	/** Ask even if the same question found nothing lately, and whatever the budget for unknown
+	 * objects says. Set before start. */
+	bool fresh;
 	struct sync_progress progress;
 	const char *stage; /* where the run is now; static string */
 	/* Results */
@@ -158,6 +164,9 @@ struct discover {
 	const char *timeout_stage; /* with DISCOVERY_TIMEOUT */
 	int last_error; /* why the last peer failed, with DISCOVERY_NOT_FOUND; 0 = no peer failed */
 	uint64_t peers_known; /* how many peers could be asked at all */
+	bool remembered;      /* with DISCOVERY_NOT_FOUND: nobody was asked now, but lately */
+	uint64_t asked_ago_ms;
+	uint64_t again_in_ms; /* when it would be searched anew; also with ERR_BUSY, 0 = unknown */
 	struct hash heads[STORE_HEADS_MAX];
 	size_t head_count;
 	bool tombstone;
@@ -176,8 +185,11 @@ struct discover {
 };
 /** Find the object (and with kind SCOPE_RECURSIVE all below it). Copies the IRI. Status 0 with
  * outcome cached, local or dht; ERR_NOT_FOUND; UV_ETIMEDOUT; UV_ECANCELED; ERR_BUSY
- * (DISCOVERY_RUNS_MAX); UV_ENOMEM; the store's errors. Cancelling one asker of several only
- * detaches it. The struct's data and on_progress are the caller's: zero it before the first use. */
+ * (DISCOVERY_RUNS_MAX, or too many searches for unknown objects lately); UV_ENOMEM; the store's
+ * errors. Cancelling one asker of several only detaches it. What was not found lately is not
+ * searched again for a minute, unless there is somebody new to ask. The struct's data, on_progress
+ * and fresh are the caller's: zero it before the first use.
+ */
 void discover_start(struct discover *d, const struct op_env *env, struct discovery *service,
 		    const struct iri *iri, enum scope_kind kind, discover_cb cb);
 

@@ -118,6 +118,34 @@ static enum op_step do_entry(struct discovery_run *run)
 	return OP_WAIT;
 }
 
+/* Searching for what nothing is known of is what a flood of questions would cost: it has a budget.
+ */
+static bool may_search(struct discovery_run *run)
+{
+	struct discovery *d = run->service;
+
+	if (run->resolved || run->resolve.head_count > 0 || run->fresh || run->has_announcer)
+		return true;
+	run->again_in_ms = misses_search(&d->misses, runner_now_ms(d->runner));
+	run->paid = run->again_in_ms == 0;
+	return run->paid;
+}
+
+/* The next who asks the same need not wait for the same answer. */
+static void remember_miss(struct discovery_run *run)
+{
+	struct discovery *d = run->service;
+	bool heard = run->progress.peers_synced_ok > 0 || run->dht_ok;
+
+	if (run->paid && run->resolved)
+		misses_found(&d->misses);
+	if (run->outcome != DISCOVERY_NOT_FOUND || run->resolve.head_count > 0 ||
+	    run->has_announcer || run->last_error == UV_ENOMEM)
+		return;
+	misses_note(&d->misses, &run->key, &run->iri.space, service_peers_near(d),
+		    heard ? MISSES_HOLD_MS : MISSES_HOLD_UNHEARD_MS, runner_now_ms(d->runner));
+}
+
 static enum op_step do_local(struct discovery_run *run)
 {
 	struct discovery *d = run->service;
@@ -130,6 +158,10 @@ static enum op_step do_local(struct discovery_run *run)
 	if (run->resolved && run_is_pinned(run)) {
 		trace_mark(run->op.env.span, "local cache hit");
 		return leave(run, DISCOVERY_CACHED, 0);
+	}
+	if (!may_search(run)) {
+		trace_mark(run->op.env.span, "too many searches for unknown objects");
+		return leave(run, DISCOVERY_ERROR, ERR_BUSY);
 	}
 	trace_mark(run->op.env.span, run->resolved ? "held locally, asking peers for news" :
 						     "local cache miss, querying peers");
@@ -264,6 +296,7 @@ static void tell_waiter(struct discovery_run *run, struct discover *w)
 	w->timeout_stage = run->timeout_stage;
 	w->last_error = run->last_error;
 	w->peers_known = run->peers_known;
+	w->again_in_ms = run->again_in_ms;
 	w->progress = run->progress;
 	w->stage = run_stage(run);
 	if (run->resolved) {
@@ -291,6 +324,7 @@ static void finish(struct discovery_run *run)
 		background_start(run, run->leftovers, run->leftover_count);
 	trace_finish(run->op.env.span, status, discovery_outcome_name(run->outcome));
 	d->stats.by_outcome[run->outcome]++;
+	remember_miss(run);
 	list_for_each_safe(node, &run->waiters)
 		tell_waiter(run, list_entry(node, struct discover, waiter));
 	list_remove(&run->node);
@@ -328,8 +362,8 @@ static void run_tick(struct op *op)
 
 /* ---- Joining ---- */
 
-static struct hash question_key(const struct iri *iri, enum scope_kind kind,
-				const struct discovery_trigger *trigger)
+struct hash run_question(const struct iri *iri, enum scope_kind kind,
+			 const struct discovery_trigger *trigger)
 {
 	struct scope scope;
 	struct hash part, key;
@@ -358,7 +392,7 @@ static struct hash question_key(const struct iri *iri, enum scope_kind kind,
 struct discovery_run *run_find(struct discovery *d, const struct iri *iri, enum scope_kind kind,
 			       const struct discovery_trigger *trigger)
 {
-	struct hash key = question_key(iri, kind, trigger);
+	struct hash key = run_question(iri, kind, trigger);
 
 	list_for_each(node, &d->runs) {
 		struct discovery_run *run = list_entry(node, struct discovery_run, node);
@@ -388,8 +422,9 @@ struct discovery_run *run_start(struct discovery *d, const struct iri *iri, enum
 	run->service = d;
 	run->iri = *iri;
 	run->kind = kind;
-	run->key = question_key(iri, kind, trigger);
+	run->key = run_question(iri, kind, trigger);
 	run->user = trigger->user;
+	run->fresh = trigger->fresh;
 	run->has_announcer = trigger->announcer != NULL;
 	if (run->has_announcer)
 		run->announcer = *trigger->announcer;

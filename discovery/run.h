@@ -26,13 +26,14 @@ struct discovery_run {
 	struct hash key; /* of IRI, version, kind: identical runs are joined */
 	struct list waiters;
 	unsigned waiter_count;
-	bool has_announcer, user;
+	bool has_announcer, user, fresh;
 	struct public_key announcer;
 	/* results */
 	enum discovery_outcome outcome;
 	const char *timeout_stage;
 	int last_error;
 	uint64_t peers_known;
+	uint64_t again_in_ms;	       /* with ERR_BUSY */
 	struct sync_progress progress; /* of the waves that ended, plus the one that runs */
 	struct sync_progress ended;
 	uint64_t owed; /* wants that the last wave could not fetch */
@@ -41,7 +42,8 @@ struct discovery_run {
 	struct candidates candidates;
 	enum discovery_tier tier;
 	bool have_locally, resolved, settled, exhaustive, resolve_again;
-	bool dht_started, dht_used, local_ok;
+	bool dht_started, dht_used, dht_ok, local_ok;
+	bool paid;	/* for a search of the unknown */
 	bool cut_peers; /* some were cut because it resolved: they may have news */
 	bool resolving, waving, dht_waving, looking, loading;
 	struct store_resolve resolve;
@@ -55,6 +57,9 @@ struct discovery_run {
 	size_t leftover_count;
 };
 
+/** What tells one question from another. */
+struct hash run_question(const struct iri *iri, enum scope_kind kind,
+			 const struct discovery_trigger *trigger);
 /** Start; owned by the service, freed after its last waiter was told. NULL when out of memory or at
  * the limit (*ret_err). */
 struct discovery_run *run_start(struct discovery *d, const struct iri *iri, enum scope_kind kind,

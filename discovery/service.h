@@ -4,6 +4,7 @@
 #include "base/map.h"
 #include "discovery/bench.h"
 #include "discovery/discovery.h"
+#include "discovery/misses.h"
 #include "discovery/scheduler.h"
 
 enum {
@@ -24,6 +25,7 @@ struct discovery {
 	struct discovery_source *sources[DISCOVERY_SOURCES_MAX];
 	size_t source_count;
 	struct bench bench;
+	struct misses misses;
 	struct map searched; /* hash of scope → struct searched */
 	struct list runs, backgrounds, subscriptions;
 	unsigned notes;
@@ -60,6 +62,9 @@ void service_note_outcome(struct discovery *d, const struct sync_peer_outcome *o
 			  const struct public_key *space);
 /** The root span of a discovery of this IRI; zero when nothing is traced. */
 struct span service_open_span(struct discovery *d, const struct iri *iri);
+/** How many peers are connected, and named by sources: when there are more than before, there is
+ * somebody new to ask. */
+uint64_t service_peers_near(const struct discovery *d);
 /** Call when something ended that discovery_close waits for. */
 void service_ended(struct discovery *d);
 /** An environment for work that nobody waits for. */

@@ -266,6 +266,7 @@ static void on_lookup_done(struct discovery_lookup *l, int status)
 	struct discovery_run *run = l->data;
 
 	run->looking = false;
+	run->dht_ok = status == 0;
 	op_release(&run->op);
 	trace_mark(run->op.env.span, "DHT lookup done: %s", status == 0 ? "ok" : err_str(status));
 	if (run->dht_waving)

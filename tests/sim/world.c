@@ -317,11 +317,18 @@ static void on_discovered(struct discover *d, int status)
 int world_discover(struct node *n, const struct iri *iri, enum scope_kind kind,
 		   struct discover *ret)
 {
+	return world_discover_fresh(n, iri, kind, false, ret);
+}
+
+int world_discover_fresh(struct node *n, const struct iri *iri, enum scope_kind kind, bool fresh,
+			 struct discover *ret)
+{
 	struct op_env env = world_env(n, 24 * 3600000);
 	struct wait wait = { 0 };
 
 	memset(ret, 0, sizeof(*ret));
 	ret->data = &wait;
+	ret->fresh = fresh;
 	discover_start(ret, &env, n->discovery, iri, kind, on_discovered);
 	wait_for(n, &wait);
 	return wait.status;

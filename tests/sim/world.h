@@ -61,6 +61,9 @@ struct iri world_iri(const struct node *n, const char *path, bool hinted);
 /** Discover and wait for the end (virtual time). The struct is filled with the results. */
 int world_discover(struct node *n, const struct iri *iri, enum scope_kind kind,
 		   struct discover *ret);
+/** The same, whatever was not found lately. */
+int world_discover_fresh(struct node *n, const struct iri *iri, enum scope_kind kind, bool fresh,
+			 struct discover *ret);
 /** Does the node's store resolve it? */
 bool world_resolves(struct node *n, const struct iri *iri, enum scope_kind kind);
 void world_subscribe(struct node *n, const struct iri *iri, enum scope_kind kind);
