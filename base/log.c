@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log_ring.h"
 
 enum { LOG_TEXT_MAX = 1024, LOG_LINE_MAX = 4000, LOG_WINDOW_MS = 5000, LOG_WINDOW_LINES = 10 };
 
@@ -147,15 +147,11 @@ static bool admit(struct log_site *site, uint64_t now_ms, uint32_t *ret_missed)
 
 static size_t write_time(char *dst, size_t cap, uint64_t wall_ns)
 {
-	time_t seconds = (time_t)(wall_ns / NS_PER_SEC);
-	unsigned ms = (unsigned)(wall_ns % NS_PER_SEC / NS_PER_MS);
-	struct tm tm;
-	char date[32];
+	char text[LOG_TIME_SIZE];
 	int n;
 
-	gmtime_r(&seconds, &tm);
-	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-	n = snprintf(dst, cap, "time=%s.%03uZ ", date, ms);
+	log_time(text, wall_ns);
+	n = snprintf(dst, cap, "time=%s ", text);
 	return n > 0 ? (size_t)n : 0;
 }
 
@@ -197,14 +193,21 @@ static void emit(enum log_sub sub, enum log_level level, const char *text, const
 	const struct clock *clock;
 	void *data;
 	char line[LOG_LINE_MAX + 512];
+	uint64_t wall_ns;
 	size_t used;
 	int n;
+
+	_Static_assert(sizeof(line) < LOG_RECORD_MAX, "the ring takes every line whole");
 
 	pthread_mutex_lock(&lock);
 	sink = sink_fn;
 	data = sink_data;
 	clock = log_clock;
 	pthread_mutex_unlock(&lock);
+	wall_ns = clock_wall_ns(clock);
+	n = snprintf(line, sizeof(line), "%s%s", text, more);
+	REQUIRE(n >= 0 && (size_t)n < sizeof(line));
+	log_ring_add(sub, level, wall_ns, line);
 	n = snprintf(line, sizeof(line), "level=%s sub=%s %s%s", level_names[level], sub_names[sub],
 		     text, more);
 	REQUIRE(n > 0 && (size_t)n < sizeof(line));
@@ -214,7 +217,7 @@ static void emit(enum log_sub sub, enum log_level level, const char *text, const
 		n = snprintf(line, sizeof(line), "<%d>sub=%s %s%s\n", priorities[level],
 			     sub_names[sub], text, more);
 	} else {
-		used = write_time(line, sizeof(line), clock_wall_ns(clock));
+		used = write_time(line, sizeof(line), wall_ns);
 		n = snprintf(line + used, sizeof(line) - used, "level=%s sub=%s %s%s\n",
 			     level_names[level], sub_names[sub], text, more);
 		n += (int)used;
