@@ -112,6 +112,9 @@ static void write_result(struct discover_call *q, int status)
 			    json_string(d->last_error < 0 ? err_str(d->last_error) : ""));
 	json_object_set_new(o, "last_error_status", json_integer(d->last_error));
 	json_object_set_new(o, "peers_known", json_integer((json_int_t)d->peers_known));
+	json_object_set_new(o, "remembered", json_boolean(d->remembered));
+	json_object_set_new(o, "asked_ago_ms", json_integer((json_int_t)d->asked_ago_ms));
+	json_object_set_new(o, "again_in_ms", json_integer((json_int_t)d->again_in_ms));
 	json_object_set_new(o, "elapsed_ms", json_integer((json_int_t)(now_ms(q) - q->start_ms)));
 	add_progress(o, &d->progress);
 	add_trace(q, o);
@@ -162,6 +165,7 @@ static void post_discover(void *data, struct http_request *r)
 	enum scope_kind kind;
 	struct iri iri;
 	struct discover_call *q = NULL;
+	bool fresh = json_is_true(json_object_get(body, "fresh"));
 	struct op_env env;
 
 	if (body != NULL && read_question(r, body, &iri, &kind, &timeout_ms))
@@ -172,6 +176,7 @@ static void post_discover(void *data, struct http_request *r)
 	q->iri = iri;
 	q->start_ms = now_ms(q);
 	q->op.on_progress = on_progress;
+	q->op.fresh = fresh;
 	q->call.op = &q->op.op;
 	http_request_on_drain(r, on_drain, q);
 	http_reply_begin(r, 200, "application/x-ndjson");

@@ -15,6 +15,27 @@ struct change_call {
 	struct store_subscription_set op;
 };
 
+/* What the scheduler knows of it; the store has the rest. */
+static void add_status(json_t *o, const struct discovery *d, const struct scope *scope)
+{
+	struct discovery_subscription_status s;
+
+	if (!discovery_subscription_status(d, scope, &s)) {
+		json_object_set_new(o, "state", json_string("loading"));
+		return;
+	}
+	json_object_set_new(o, "state", json_string(s.state));
+	json_object_set_new(o, "why", json_string(s.why != NULL ? s.why : ""));
+	json_object_set_new(o, "next_in_ms", json_integer((json_int_t)s.next_in_ms));
+	json_object_set_new(o, "failures", json_integer(s.failures));
+	json_object_set_new(o, "ran", json_boolean(s.ran));
+	if (!s.ran)
+		return;
+	json_object_set_new(o, "last_outcome", json_string(discovery_outcome_name(s.outcome)));
+	json_object_set_new(o, "last_error", json_string(s.status < 0 ? err_str(s.status) : ""));
+	json_object_set_new(o, "last_ago_ms", json_integer((json_int_t)s.ended_ago_ms));
+}
+
 static void on_list(struct store_subscriptions *op, int status)
 {
 	struct list_call *q = container_of(op, struct list_call, op);
@@ -23,11 +44,13 @@ static void on_list(struct store_subscriptions *op, int status)
 	for (size_t i = 0; status == 0 && i < op->count; i++) {
 		const struct store_subscription *s = &op->list[i];
 
-		(void)json_array_append_new(
-			list, json_pack("{s:o, s:s, s:o, s:o}", "iri",
-					json_iri(&s->scope.space, s->scope.path), "kind",
-					scope_kind_name(s->scope.kind), "added",
-					json_time(s->added_s), "last_ok", json_time(s->last_ok_s)));
+		json_t *o = json_pack("{s:o, s:s, s:o, s:o}", "iri",
+				      json_iri(&s->scope.space, s->scope.path), "kind",
+				      scope_kind_name(s->scope.kind), "added",
+				      json_time(s->added_s), "last_ok", json_time(s->last_ok_s));
+
+		add_status(o, q->call.daemon->discovery, &s->scope);
+		(void)json_array_append_new(list, o);
 	}
 	if (status < 0) {
 		json_decref(list);

@@ -53,6 +53,8 @@ int cli_run_discovery(struct cli *c, const char *iri, const char *kind, struct d
 		json_object_set_new(
 			question, "timeout_ms",
 			json_integer((json_int_t)options_number(c->options, OPT_TIMEOUT)));
+	if (options_on(c->options, OPT_FRESH))
+		json_object_set_new(question, "fresh", json_true());
 	progress_start(&f.progress, f.stage, "blobs", c->quiet || c->json);
 	f.progress.view.extra = f.extra;
 	rc = client_stream(c->client, "/v1/discover", question, on_line, &f);
@@ -78,12 +80,24 @@ static const char *last_error(const json_t *result)
 	return text[0] != '\0' ? text : "it did not have it";
 }
 
+static double seconds(const json_t *result, const char *key)
+{
+	return (double)json_get_count(result, key) / 1000;
+}
+
 static int explain_not_found(const char *iri, const json_t *result)
 {
 	int last = (int)json_integer_value(json_object_get(result, "last_error_status"));
 	uint64_t known = json_get_count(result, "peers_known"),
 		 ok = json_get_count(result, "peers_ok");
 
+	if (json_is_true(json_object_get(result, "remembered")))
+		return cli_fail(
+			exit_of(last) == EXIT_PEER ? EXIT_PEER : EXIT_NOT_FOUND,
+			"%s: asked %.0f s ago: not found%s%s; again in %.0f s. --fresh asks "
+			"now",
+			iri, seconds(result, "asked_ago_ms"), last < 0 ? ", " : "",
+			last < 0 ? last_error(result) : "", seconds(result, "again_in_ms"));
 	if (known == 0)
 		return cli_fail(EXIT_NOT_FOUND,
 				"%s was not found: no peer is known that could be asked. Add one "
@@ -123,6 +137,11 @@ int cli_explain_discovery(const char *iri, const struct discover_answer *a)
 				"%s: the daemon ended the search because it is shutting down", iri);
 	if (a->status == UV_ECANCELED)
 		return cli_fail(EXIT_CANCELLED, "cancelled");
+	if (a->status == ERR_BUSY && json_get_count(a->result, "again_in_ms") > 0)
+		return cli_fail(EXIT_BUSY,
+				"%s: too many unknown objects were asked for lately; again in %.1f "
+				"s. --fresh asks now",
+				iri, seconds(a->result, "again_in_ms"));
 	if (a->status == ERR_BUSY)
 		return cli_fail(EXIT_BUSY,
 				"the daemon runs too many discoveries already: try again later");

@@ -101,6 +101,8 @@ static const struct option_def table[OPT_COUNT] = {
 		FLAG("force", 'f', OPTION_SWITCH, NULL, B(GET), "replace what is there already"),
 	[OPT_OFFLINE] =
 		FLAG("offline", 0, OPTION_SWITCH, NULL, B(GET), "only what is here: ask no peer"),
+	[OPT_FRESH] = FLAG("fresh", 0, OPTION_SWITCH, NULL, B(DISCOVER) | B(GET),
+			   "search even if nobody had it a minute ago"),
 	[OPT_RECURSIVE] = FLAG("recursive", 'r', OPTION_SWITCH, NULL,
 			       B(DISCOVER) | B(SUBSCRIBE) | B(UNSUBSCRIBE) | B(OBJECTS),
 			       "the object and everything below it"),

@@ -284,6 +284,29 @@ int cli_unsubscribe(struct cli *c)
 	return change_subscription(c, "unsubscribe", "DELETE");
 }
 
+/* "sleeping, again in 42 s; last run (announced) 18 s ago: local" */
+static void print_subscription(struct buf *text, const json_t *s)
+{
+	const char *state = json_get_text(s, "state"), *error = json_get_text(s, "last_error");
+	bool waits = strcmp(state, "sleeping") == 0 || strcmp(state, "backing off") == 0;
+
+	buf_printf(text, "%s  %s  last synced %s\n", json_get_text(s, "iri"),
+		   json_get_text(s, "kind"),
+		   json_get_text(s, "last_ok")[0] != '\0' ? json_get_text(s, "last_ok") : "never");
+	buf_printf(text, "  %s", state);
+	if (waits)
+		buf_printf(text, ", again in %.0f s",
+			   (double)json_get_count(s, "next_in_ms") / 1000);
+	if (json_is_true(json_object_get(s, "ran")))
+		buf_printf(text, "; last run (%s) %.0f s ago: %s%s%s", json_get_text(s, "why"),
+			   (double)json_get_count(s, "last_ago_ms") / 1000,
+			   json_get_text(s, "last_outcome"), error[0] != '\0' ? ", " : "", error);
+	if (json_get_count(s, "failures") > 1)
+		buf_printf(text, ", %llu times in a row",
+			   (unsigned long long)json_get_count(s, "failures"));
+	buf_write_u8(text, '\n');
+}
+
 int cli_subscriptions(struct cli *c)
 {
 	json_t *answer = NULL, *s;
@@ -301,10 +324,8 @@ int cli_subscriptions(struct cli *c)
 		return EXIT_DONE;
 	}
 	buf_init(&text, TEXT_MAX);
-	json_array_foreach(json_object_get(answer, "subscriptions"), i, s) buf_printf(
-		&text, "%s  %s  last synced %s\n", json_get_text(s, "iri"),
-		json_get_text(s, "kind"),
-		json_get_text(s, "last_ok")[0] != '\0' ? json_get_text(s, "last_ok") : "never");
+	json_array_foreach(json_object_get(answer, "subscriptions"), i, s)
+		print_subscription(&text, s);
 	print(&text);
 	json_decref(answer);
 	return EXIT_DONE;

@@ -30,11 +30,17 @@ static bool is_missed(struct discover *d, const struct discovery_trigger *trigge
 {
 	struct discovery *s = d->service;
 	struct hash question = run_question(&d->iri, d->kind, trigger);
+	uint64_t now = runner_now_ms(s->runner);
+	struct miss_answer answer;
 
 	if (d->fresh || d->has_announcer)
 		return false;
-	d->remembered = misses_hit(&s->misses, &question, service_peers_near(s),
-				   runner_now_ms(s->runner), &d->asked_ago_ms, &d->again_in_ms);
+	d->remembered = misses_hit(&s->misses, &question, service_peers_near(s), now, &answer);
+	if (d->remembered) {
+		d->last_error = answer.last_error;
+		d->asked_ago_ms = now - answer.asked_ms;
+		d->again_in_ms = answer.until_ms - now;
+	}
 	return d->remembered;
 }
 

@@ -6,7 +6,7 @@ struct miss {
 	struct list node;
 	struct hash question;
 	struct public_key space;
-	uint64_t sources, asked_ms, until_ms;
+	struct miss_answer answer;
 };
 
 void misses_init(struct misses *m, uint64_t now_ms)
@@ -55,7 +55,7 @@ static struct miss *insert(struct misses *m, const struct hash *question)
 }
 
 void misses_note(struct misses *m, const struct hash *question, const struct public_key *space,
-		 uint64_t sources, uint64_t hold_ms, uint64_t now_ms)
+		 const struct miss_answer *answer)
 {
 	struct miss *e = get(m, question);
 
@@ -64,22 +64,19 @@ void misses_note(struct misses *m, const struct hash *question, const struct pub
 	if (e == NULL)
 		return;
 	e->space = *space;
-	e->sources = sources;
-	e->asked_ms = now_ms;
-	e->until_ms = now_ms + hold_ms;
+	e->answer = *answer;
 	list_remove(&e->node);
 	list_push_back(&m->oldest, &e->node);
 }
 
 bool misses_hit(struct misses *m, const struct hash *question, uint64_t sources, uint64_t now_ms,
-		uint64_t *ret_asked_ago_ms, uint64_t *ret_again_in_ms)
+		struct miss_answer *ret)
 {
 	const struct miss *e = get(m, question);
 
-	if (e == NULL || now_ms >= e->until_ms || sources > e->sources)
+	if (e == NULL || now_ms >= e->answer.until_ms || sources > e->answer.sources)
 		return false;
-	*ret_asked_ago_ms = now_ms - e->asked_ms;
-	*ret_again_in_ms = e->until_ms - now_ms;
+	*ret = e->answer;
 	m->stats.hits++;
 	return true;
 }

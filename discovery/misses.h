@@ -31,13 +31,18 @@ struct misses {
 void misses_init(struct misses *m, uint64_t now_ms);
 void misses_fini(struct misses *m);
 
-/** The question was answered with "not found"; `sources` is how many peers were near. Out of
- * memory forgets it. */
+/* How a question was answered, and for how long that stands. */
+struct miss_answer {
+	uint64_t sources; /* how many peers were near */
+	int last_error;	  /* why nobody was heard; 0 = somebody was */
+	uint64_t asked_ms, until_ms;
+};
+/** The question was answered with "not found". Copies. Out of memory forgets it. */
 void misses_note(struct misses *m, const struct hash *question, const struct public_key *space,
-		 uint64_t sources, uint64_t hold_ms, uint64_t now_ms);
+		 const struct miss_answer *answer);
 /** Is that answer still good: young enough, and nobody new to ask? Counted as a hit. */
 bool misses_hit(struct misses *m, const struct hash *question, uint64_t sources, uint64_t now_ms,
-		uint64_t *ret_asked_ago_ms, uint64_t *ret_again_in_ms);
+		struct miss_answer *ret);
 /** Something of this space arrived here. */
 void misses_forget_space(struct misses *m, const struct public_key *space);
 

@@ -136,14 +136,17 @@ static void remember_miss(struct discovery_run *run)
 {
 	struct discovery *d = run->service;
 	bool heard = run->progress.peers_synced_ok > 0 || run->dht_ok;
+	struct miss_answer answer = { .sources = service_peers_near(d),
+				      .last_error = heard ? 0 : run->last_error,
+				      .asked_ms = runner_now_ms(d->runner) };
 
 	if (run->paid && run->resolved)
 		misses_found(&d->misses);
 	if (run->outcome != DISCOVERY_NOT_FOUND || run->resolve.head_count > 0 ||
 	    run->has_announcer || run->last_error == UV_ENOMEM)
 		return;
-	misses_note(&d->misses, &run->key, &run->iri.space, service_peers_near(d),
-		    heard ? MISSES_HOLD_MS : MISSES_HOLD_UNHEARD_MS, runner_now_ms(d->runner));
+	answer.until_ms = answer.asked_ms + (heard ? MISSES_HOLD_MS : MISSES_HOLD_UNHEARD_MS);
+	misses_note(&d->misses, &run->key, &run->iri.space, &answer);
 }
 
 static enum op_step do_local(struct discovery_run *run)

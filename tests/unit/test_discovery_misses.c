@@ -8,22 +8,33 @@ static const struct public_key space = { { 7 } }, other = { { 8 } };
 
 static bool hit(struct misses *m, uint64_t sources, uint64_t now_ms)
 {
-	uint64_t ago, again;
+	struct miss_answer answer;
 
-	return misses_hit(m, &question, sources, now_ms, &ago, &again);
+	return misses_hit(m, &question, sources, now_ms, &answer);
+}
+
+static void note(struct misses *m, const struct hash *q, uint64_t now_ms)
+{
+	struct miss_answer answer = { .sources = 3,
+				      .last_error = UV_ETIMEDOUT,
+				      .asked_ms = now_ms,
+				      .until_ms = now_ms + MISSES_HOLD_MS };
+
+	misses_note(m, q, &space, &answer);
 }
 
 static void a_miss_is_remembered_for_its_time_and_tells_it(void **state)
 {
-	uint64_t ago = 0, again = 0;
+	struct miss_answer answer;
 	struct misses m;
 
 	misses_init(&m, 1000);
 	assert_false(hit(&m, 3, 1000));
-	misses_note(&m, &question, &space, 3, MISSES_HOLD_MS, 1000);
-	assert_true(misses_hit(&m, &question, 3, 21000, &ago, &again));
-	assert_int_equal(ago, 20000);
-	assert_int_equal(again, 40000);
+	note(&m, &question, 1000);
+	assert_true(misses_hit(&m, &question, 3, 21000, &answer));
+	assert_int_equal(answer.asked_ms, 1000);
+	assert_int_equal(answer.until_ms, 61000);
+	CHECK_STATUS(UV_ETIMEDOUT, answer.last_error);
 	assert_true(hit(&m, 3, 1000 + MISSES_HOLD_MS - 1));
 	assert_false(hit(&m, 3, 1000 + MISSES_HOLD_MS));
 	misses_fini(&m);
@@ -34,7 +45,7 @@ static void somebody_new_to_ask_makes_an_old_answer_void(void **state)
 	struct misses m;
 
 	misses_init(&m, 0);
-	misses_note(&m, &question, &space, 3, MISSES_HOLD_MS, 0);
+	note(&m, &question, 0);
 	assert_true(hit(&m, 2, 1));
 	assert_false(hit(&m, 4, 1));
 	misses_fini(&m);
@@ -45,7 +56,7 @@ static void news_of_the_space_makes_its_answers_void(void **state)
 	struct misses m;
 
 	misses_init(&m, 0);
-	misses_note(&m, &question, &space, 3, MISSES_HOLD_MS, 0);
+	note(&m, &question, 0);
 	misses_forget_space(&m, &other);
 	assert_true(hit(&m, 3, 1));
 	misses_forget_space(&m, &space);
@@ -57,19 +68,19 @@ static void the_table_is_bounded_and_the_oldest_answer_makes_room(void **state)
 {
 	struct misses_stats stats;
 	struct misses m;
-	uint64_t ago, again;
+	struct miss_answer answer;
 
 	misses_init(&m, 0);
 	for (unsigned i = 0; i <= MISSES_MAX; i++) {
 		struct hash h = { { (uint8_t)i, (uint8_t)(i >> 8), 5 } };
 
-		misses_note(&m, &h, &space, 0, MISSES_HOLD_MS, i);
+		note(&m, &h, i);
 	}
 	misses_stats(&m, &stats);
 	assert_int_equal(stats.kept, MISSES_MAX);
 	assert_int_equal(stats.made_room, 1);
-	assert_false(misses_hit(&m, &(struct hash){ { 0, 0, 5 } }, 0, 5000, &ago, &again));
-	assert_true(misses_hit(&m, &(struct hash){ { 1, 0, 5 } }, 0, 5000, &ago, &again));
+	assert_false(misses_hit(&m, &(struct hash){ { 0, 0, 5 } }, 0, 5000, &answer));
+	assert_true(misses_hit(&m, &(struct hash){ { 1, 0, 5 } }, 0, 5000, &answer));
 	misses_fini(&m);
 }
 
@@ -108,7 +119,7 @@ static void a_miss_without_memory_for_it_is_forgotten(void **state)
 		struct misses m;
 
 		misses_init(&m, 0);
-		misses_note(&m, &question, &space, 3, MISSES_HOLD_MS, 0);
+		note(&m, &question, 0);
 		assert_int_equal(hit(&m, 3, 1), mem_fault_hits() == 0);
 		misses_fini(&m);
 	});
