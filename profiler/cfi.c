@@ -227,11 +227,17 @@ static bool run_advance(uint8_t op, struct reader *r, const struct cie *cie, uin
 	}
 }
 
-/* Run a program until it passes pc. */
+/* Addresses with the same rules. */
+struct range {
+	uintptr_t from, to;
+};
+
+/* Run a program until it passes pc, narrowing down the range in which the outcome holds. */
 static bool run(struct reader r, const struct cie *cie, struct state *s,
-		const struct state *initial, uintptr_t loc, uintptr_t pc)
+		const struct state *initial, struct range *range, uintptr_t pc)
 {
 	struct state saved[STATES_MAX];
+	uintptr_t loc = range->from;
 	unsigned depth = 0;
 
 	while (r.p < r.end && !r.bad) {
@@ -257,8 +263,11 @@ static bool run(struct reader r, const struct cie *cie, struct state *s,
 				return false;
 			}
 		}
-		if (loc > pc)
+		if (loc > pc) {
+			range->to = MIN(range->to, loc);
 			break;
+		}
+		range->from = loc;
 	}
 	return !r.bad;
 }
@@ -403,12 +412,13 @@ static void row_from_state(const struct state *s, struct cfi_row *ret)
 void cfi_parse(const uint8_t *fde, const uint8_t *lo, const uint8_t *hi, uintptr_t pc,
 	       struct cfi_row *ret)
 {
+	struct range range = { 0, UINTPTR_MAX };
 	struct state s = { 0 }, initial;
 	struct reader program;
 	uintptr_t start, size;
 	struct cie cie;
 
-	*ret = (struct cfi_row){ .pc = pc, .kind = CFI_BAD };
+	*ret = (struct cfi_row){ .pc = pc, .kind = CFI_BAD, .from = pc, .to = pc + 1 };
 	if (!parse_fde(fde, lo, hi, &cie, &start, &size, &program))
 		return;
 	if (pc - start >= size) {
@@ -419,11 +429,15 @@ void cfi_parse(const uint8_t *fde, const uint8_t *lo, const uint8_t *hi, uintptr
 		ret->kind = CFI_SIGNAL;
 		return;
 	}
-	if (!run(cie.program, &cie, &s, &s, 0, UINTPTR_MAX))
+	if (!run(cie.program, &cie, &s, &s, &range, UINTPTR_MAX))
 		return;
 	initial = s;
-	if (run(program, &cie, &s, &initial, start, pc))
-		row_from_state(&s, ret);
+	range = (struct range){ start, start + size };
+	if (!run(program, &cie, &s, &initial, &range, pc))
+		return;
+	row_from_state(&s, ret);
+	ret->from = range.from;
+	ret->to = range.to;
 }
 
 /* ---- The table ---- */
@@ -474,7 +488,7 @@ void cfi_find(uintptr_t pc, struct cfi_row *ret)
 	const uint8_t *fde = find_fde(pc, &module);
 
 	if (fde == NULL)
-		*ret = (struct cfi_row){ .pc = pc, .kind = CFI_NONE };
+		*ret = (struct cfi_row){ .pc = pc, .kind = CFI_NONE, .from = pc, .to = pc + 1 };
 	else
 		cfi_parse(fde, module.dlfo_map_start, module.dlfo_map_end, pc, ret);
 }

@@ -41,7 +41,7 @@ enum cfi_mode {
 
 enum { CFI_SAVED = 6 }; /* rbx, rbp, r12-r15 */
 
-/* What one pc's rules come down to. The size matters: the walker caches thousands. */
+/* What one pc's rules come down to. */
 struct cfi_row {
 	uintptr_t pc;
 	uint32_t generation; /* for the cache */
@@ -53,8 +53,9 @@ struct cfi_row {
 	int16_t saved[CFI_SAVED];
 	uint16_t expr_len;
 	const uint8_t *expr; /* in the module's .eh_frame */
+	uintptr_t from, to;  /* the same holds for these addresses */
 };
-_Static_assert(sizeof(struct cfi_row) == 48, "six words");
+_Static_assert(sizeof(struct cfi_row) == 64, "a cache line");
 
 static inline enum cfi_mode cfi_saved_mode(const struct cfi_row *row, unsigned i)
 {

@@ -2,6 +2,8 @@
 
 #include <stdatomic.h>
 
+#include "profiler/pages.h"
+
 /* A bounded queue of many producers and one consumer. Each slot's `turn` says whose it is: position
  * = free for the producer of that position, position + 1 = filled. A producer takes a position with
  * one compare-and-swap and never waits; one that is descheduled between claim and publish holds the
@@ -15,6 +17,11 @@ struct slot {
 static struct slot slots[RING_SLOTS];
 static _Atomic uint64_t head;
 static uint64_t tail;
+
+void ring_populate(void)
+{
+	pages_populate(slots, sizeof(slots), true);
+}
 
 struct sample *ring_claim(void)
 {

@@ -17,6 +17,9 @@ struct sample {
 	uintptr_t pcs[UNWIND_FRAMES_MAX];
 };
 
+/** Have its memory in place. */
+void ring_populate(void);
+
 /** Producers, in signal handlers: a slot to fill, then ring_publish. NULL: the ring is full. */
 struct sample *ring_claim(void);
 void ring_publish(struct sample *s);

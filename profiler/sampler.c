@@ -26,6 +26,7 @@
  * otherwise end the process. Lock order: sampler, threads. */
 
 enum { CPU_CLOCK_OF_THREAD = 6 /* CPUCLOCK_SCHED | CPUCLOCK_PERTHREAD_MASK */ };
+enum { NAME_PERIOD = 64 /* samples between two looks at a thread's name */ };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t stop_cond;
@@ -51,6 +52,22 @@ static uint64_t monotonic_ns(void)
 	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
 }
 
+/* The kernel knows it; asking takes as long as walking the stack. It is asked for often at first,
+ * when a thread is about to be named, and now and then later. */
+static void read_name(char ret[THREAD_NAME_SIZE])
+{
+	static _Thread_local struct {
+		uint32_t asked;
+		char name[THREAD_NAME_SIZE];
+	} self;
+	uint32_t n = self.asked++;
+
+	if (((n & (n - 1)) == 0 || n % NAME_PERIOD == 0) &&
+	    syscall(SYS_prctl, PR_GET_NAME, self.name, 0, 0, 0) != 0)
+		self.name[0] = '\0';
+	memcpy(ret, self.name, THREAD_NAME_SIZE);
+}
+
 static void read_labels(struct sample *s)
 {
 	const volatile struct op_label *label = op_label();
@@ -67,8 +84,7 @@ static void read_labels(struct sample *s)
 		if (span.trace != NULL)
 			s->category = category(span);
 	}
-	if (syscall(SYS_prctl, PR_GET_NAME, s->thread, 0, 0, 0) != 0)
-		s->thread[0] = '\0';
+	read_name(s->thread);
 }
 
 static void take_sample(uint32_t weight, uint64_t period, const ucontext_t *uc)
@@ -365,6 +381,8 @@ int sampler_add(struct reader *r, unsigned hz)
 	*r = (struct reader){ .period_ns = NS_PER_SEC / MIN(MAX(hz, 1u), (unsigned)SAMPLER_HZ_MAX),
 			      .random = monotonic_ns() | 1 };
 	stacks_init(&r->stacks);
+	ring_populate();
+	unwind_populate();
 	pthread_mutex_lock(&lock);
 	rc = add_locked(r);
 	pthread_mutex_unlock(&lock);

@@ -3,6 +3,9 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "profiler/pages.h"
+#include "profiler/rows.h"
+
 /* One step: row of the pc → CFA → return address and callee-saved registers of the caller.
  * Registers that the rules do not mention keep their value, as the hand-written code of libcrypto
  * needs, whose CFA hangs on rax or r11 for a frame or two.
@@ -11,77 +14,34 @@
  * garbage, a stack overwritten by a bug. So every address is checked against the stack's bounds
  * before it is read, and the stack pointer must rise with each frame, which also ends every loop.
  *
- * Rows are cached by pc: direct mapped, a sequence counter per slot; a writer that finds a slot
- * busy goes without caching. Stale rows of an unloaded module can only give a wrong frame, not a
+ * Rows are remembered (rows.h). Stale ones of an unloaded module can only give a wrong frame, not a
  * wrong read: their expressions are used only while the module still holds them. */
 
 #define NO_ASAN __attribute__((no_sanitize("address"))) /* stacks are read across redzones */
 
-enum { ROW_BITS = 13, ROW_WORDS = sizeof(struct cfi_row) / 8, IP_MIN = 4096, CALL_LEN = 5 };
+enum { IP_MIN = 4096, CALL_LEN = 5 };
 
-struct slot {
-	_Atomic uint32_t seq; /* odd while written */
-	_Atomic uint64_t words[ROW_WORDS];
-};
-
-static struct slot rows[1 << ROW_BITS];
-static _Atomic uint32_t generation;
-static _Atomic uint64_t rows_read, rescued, broken_off;
+static _Atomic uint64_t rescued, broken_off;
 
 static void count(_Atomic uint64_t *n)
 {
 	atomic_fetch_add_explicit(n, 1, memory_order_relaxed);
 }
 
-static bool slot_read(struct slot *s, uint32_t seq, struct cfi_row *ret)
-{
-	uint64_t words[ROW_WORDS];
-
-	for (unsigned i = 0; i < ROW_WORDS; i++)
-		words[i] = atomic_load_explicit(&s->words[i], memory_order_relaxed);
-	atomic_thread_fence(memory_order_acquire);
-	if (seq & 1 || atomic_load_explicit(&s->seq, memory_order_relaxed) != seq)
-		return false;
-	memcpy(ret, words, sizeof(words));
-	return true;
-}
-
-static void slot_write(struct slot *s, uint32_t seq, const struct cfi_row *row)
-{
-	uint64_t words[ROW_WORDS];
-
-	if (seq & 1 || !atomic_compare_exchange_strong_explicit(
-			       &s->seq, &seq, seq + 1, memory_order_acquire, memory_order_relaxed))
-		return;
-	atomic_thread_fence(memory_order_release);
-	memcpy(words, row, sizeof(words));
-	for (unsigned i = 0; i < ROW_WORDS; i++)
-		atomic_store_explicit(&s->words[i], words[i], memory_order_relaxed);
-	atomic_store_explicit(&s->seq, seq + 2, memory_order_release);
-}
-
-static void row_get(uintptr_t pc, struct cfi_row *ret)
-{
-	struct slot *s = &rows[(pc * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - ROW_BITS)];
-	uint32_t seq = atomic_load_explicit(&s->seq, memory_order_acquire);
-	uint32_t now = atomic_load_explicit(&generation, memory_order_relaxed);
-
-	if (slot_read(s, seq, ret) && ret->pc == pc && ret->generation == now)
-		return;
-	cfi_find(pc, ret);
-	ret->generation = now;
-	count(&rows_read);
-	slot_write(s, seq, ret);
-}
-
 void unwind_new_generation(void)
 {
-	atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
+	rows_new_generation();
+}
+
+void unwind_populate(void)
+{
+	rows_populate();
+	pages_populate_tables();
 }
 
 void unwind_stats(struct unwind_stats *ret)
 {
-	ret->rows_read = atomic_load_explicit(&rows_read, memory_order_relaxed);
+	ret->rows_read = rows_read();
 	ret->rescued = atomic_load_explicit(&rescued, memory_order_relaxed);
 	ret->broken_off = atomic_load_explicit(&broken_off, memory_order_relaxed);
 }
@@ -213,7 +173,7 @@ NO_ASAN static bool is_caller(const struct unwind *u, uintptr_t ra)
 	target = ra + (uintptr_t)(intptr_t)rel;
 	if (target > u->ip || u->ip - target > UNWIND_CALL_REACH)
 		return false;
-	row_get(ra - 1, &row);
+	rows_get(ra - 1, false, &row);
 	return row.kind != CFI_NONE && row.kind != CFI_BAD;
 }
 
@@ -241,7 +201,7 @@ static bool step(struct unwind *u)
 	struct cfi_row row;
 	bool ok;
 
-	row_get(u->exact ? u->ip : u->ip - 1, &row);
+	rows_get(u->exact ? u->ip : u->ip - 1, u->exact, &row);
 	switch ((enum cfi_kind)row.kind) {
 	case CFI_END: return false;
 	case CFI_NONE: ok = step_rescue(u); break;

@@ -41,6 +41,10 @@ unsigned unwind_here(uintptr_t hi, uintptr_t *pcs, unsigned max);
 /** Forget cached rows: modules have come or gone. */
 void unwind_new_generation(void);
 
+/** Before walks that should be quick: brings in the tables of all that is loaded. Not in handlers.
+ */
+void unwind_populate(void);
+
 struct unwind_stats {
 	uint64_t rows_read;  /* cache misses */
 	uint64_t rescued;    /* leaves without call frame information whose caller was found */

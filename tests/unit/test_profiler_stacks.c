@@ -430,7 +430,7 @@ static void operations_are_shown_with_who_started_them(void **state)
 	snprintf(parent, sizeof(parent), "# started by operation %llu, sync.serve\n",
 		 (unsigned long long)serving.id);
 	check_block(text, "sync.peer.handshake(...)", "created by serve_tick", parent);
-	assert_null(strstr(text, "op_tick"));
+	assert_null(strstr(text, "created by op_tick"));
 	op_cancel(&serving);
 	op_cancel(&served);
 	end_tasks(f, NULL, 0);
