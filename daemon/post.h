@@ -66,8 +66,8 @@ struct post {
 	post_cb cb;
 	void *easy;
 	void *headers;
-	const void *body;
-	size_t body_len;
+	size_t reply_max;
+	int result; /* curl's */
 	bool added, ended, too_long;
 };
 
