@@ -35,7 +35,8 @@ static void start_layers(struct node *n)
 	struct runner *r = &n->world->loop.runner;
 	char why[256] = "";
 
-	n->trace = trace_new(&(struct trace_config){ 0 }, r->clock);
+	n->trace = trace_new(&(struct trace_config){ .budget_bytes = n->world->trace_bytes },
+			     r->clock);
 	assert_non_null(n->trace);
 	trace_observe(n->trace, r);
 	CHECK_STATUS(0, store_open(&(struct store_config){ .runner = r, .inline_io = true },

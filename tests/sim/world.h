@@ -6,7 +6,7 @@
 #include "tests/sim/simnet.h"
 #include "tests/unit/test_util.h"
 
-enum { WORLD_NODES_MAX = 16, WORLD_PORT = 4001 };
+enum { WORLD_NODES_MAX = 64, WORLD_PORT = 4001 };
 
 struct world;
 
@@ -29,6 +29,7 @@ struct world {
 	struct manual_loop loop;
 	struct simnet *simnet;
 	uint64_t timeout_ms, peer_timeout_ms; /* of nodes made from now on; 0 = the defaults */
+	size_t trace_bytes;		      /* the same */
 	struct node nodes[WORLD_NODES_MAX];
 	size_t count;
 };
