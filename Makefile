@@ -4,17 +4,19 @@ PROGRAM = $(BUILD)/daemon/peerscope
 FUZZ_SECONDS ?= 60
 PACKAGES = build-essential meson ninja-build pkg-config python3 libuv1-dev libsodium-dev libsqlite3-dev zlib1g-dev \
 	libprotobuf-c-dev protobuf-c-compiler libjansson-dev libconfuse-dev libcurl4-openssl-dev uthash-dev libdw-dev libssl-dev libunwind-dev node-llhttp \
-	libcmocka-dev
+	libcmocka-dev libnatpmp-dev libminiupnpc-dev
+# What only some tests want, and skip without: other DHT nodes, another DNS-SD daemon, a router. .ci/run installs them.
+CI_PACKAGES = python3-libtorrent avahi-daemon avahi-utils dbus iproute2 nftables procps util-linux curl \
+	$(if $(shell command -v npm),,nodejs npm)
 # A data folder of one's own: make run DATA=/some/folder
 DATA_FLAG = $(if $(DATA),--data $(DATA))
 
-.PHONY: all deps build run demo check browser gates sanitize bench fuzz install clean
+.PHONY: all deps ci-deps build run demo check browser interop gates sanitize bench fuzz install clean
 
 all: build
 
 # Nothing is asked and nothing is installed when everything is there.
-deps:
-	@missing=""; for p in $(PACKAGES); do \
+install_missing = @missing=""; for p in $(1); do \
 		dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q '^install ok installed' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
@@ -22,6 +24,12 @@ deps:
 		$$sudo apt-get install -y --no-install-recommends $$missing || \
 			{ $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends $$missing; }; \
 	fi
+
+deps:
+	$(call install_missing,$(PACKAGES))
+
+ci-deps: deps
+	$(call install_missing,$(CI_PACKAGES))
 
 $(BUILD)/build.ninja:
 	meson setup $(BUILD)
@@ -43,7 +51,7 @@ run: build
 demo: build
 	@PEERSCOPE=$(PROGRAM) tests/integration/demo.sh
 
-check: deps $(BUILD)/build.ninja browser
+check: deps $(BUILD)/build.ninja browser interop
 	@ninja -C $(BUILD)
 	@meson test -C $(BUILD) --print-errorlogs; python3 .ci/summary.py $(BUILD)
 
@@ -53,6 +61,12 @@ browser: $(BUILD)/build.ninja
 		! cmp -s tests/browser/package-lock.json $(BUILD)/browser/package-lock.json; then \
 		mkdir -p $(BUILD)/browser && cp tests/browser/package.json tests/browser/package-lock.json $(BUILD)/browser/ && \
 		(cd $(BUILD)/browser && npm ci --no-audit --no-fund --silent) || rm -f $(BUILD)/browser/package-lock.json; fi
+
+# npm's DHT node, small, for tests/interop; without npm they do without it.
+interop: $(BUILD)/build.ninja
+	@if command -v npm >/dev/null && ! cmp -s tests/interop/package-lock.json $(BUILD)/interop/package-lock.json; then \
+		mkdir -p $(BUILD)/interop && cp tests/interop/package.json tests/interop/package-lock.json $(BUILD)/interop/ && \
+		(cd $(BUILD)/interop && npm ci --no-audit --no-fund --silent) || rm -f $(BUILD)/interop/package-lock.json; fi
 
 # Both compilers without a warning, and everything but the real daemons under the sanitizers.
 gates: deps

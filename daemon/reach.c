@@ -238,8 +238,6 @@ struct reach *reach_new(const struct reach_config *config)
 
 void reach_set_port(struct reach *r, uint16_t port)
 {
-	if (r->config.port == port)
-		return;
 	r->config.port = port;
 	r->asked_count = r->asked_next = 0;
 	r->outside.count = r->near.count = 0;

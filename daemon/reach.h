@@ -30,7 +30,7 @@ struct reach_config {
 	struct runner *runner;
 	struct net *net;
 	struct sync *sync;
-	uint16_t port; /* where others connect */
+	uint16_t port; /* where others connect; 0 = not known yet, nobody is asked */
 	/** The verdict about the internet changed. */
 	void (*on_verdict)(void *data, enum outside outside);
 	void *data;
@@ -38,7 +38,7 @@ struct reach_config {
 struct reach;
 /** Copies, borrows what it points to. NULL when out of memory. */
 struct reach *reach_new(const struct reach_config *config);
-/** A router maps another port to ours: everybody is asked anew. */
+/** The way in is another one now, if under the same port perhaps: everybody is asked anew. */
 void reach_set_port(struct reach *r, uint16_t port);
 /** `closed` comes from the loop, never inside this call. Frees it. Before sync_close. */
 void reach_close(struct reach *r, void (*closed)(void *data), void *data);

@@ -297,6 +297,11 @@ static int start_lan(struct sources *s)
 
 /* ---- Being reached ---- */
 
+static bool wanted(const struct daemon *d, enum option_id id)
+{
+	return strcmp(options_text(d->options, id), "off") != 0;
+}
+
 /* The port outside that leads here. */
 static uint16_t outer_port(const struct sources *s)
 {
@@ -344,12 +349,18 @@ static void on_mapping(void *data)
 	tell_dht(s, reach.outside);
 }
 
+static bool wants_portmap(const struct sources *s)
+{
+	return wanted(s->daemon, OPT_NAT) && !multiaddr_is_loopback(&s->listen);
+}
+
+/* With a router to be asked for a port, that comes first. */
 static int start_reach(struct sources *s)
 {
 	struct reach_config config = { .runner = &s->daemon->loop.runner,
 				       .net = s->daemon->net,
 				       .sync = s->daemon->sync,
-				       .port = s->listen.port,
+				       .port = wants_portmap(s) ? 0 : s->listen.port,
 				       .on_verdict = on_verdict,
 				       .data = s };
 
@@ -371,11 +382,6 @@ static int start_portmap(struct sources *s)
 
 /* ---- All of it ---- */
 
-static bool wanted(const struct daemon *d, enum option_id id)
-{
-	return strcmp(options_text(d->options, id), "off") != 0;
-}
-
 int sources_start(struct sources *s)
 {
 	struct daemon *d = s->daemon;
@@ -392,7 +398,7 @@ int sources_start(struct sources *s)
 		rc = start_lan(s);
 	if (rc == 0)
 		rc = start_reach(s);
-	if (rc == 0 && wanted(d, OPT_NAT) && !multiaddr_is_loopback(&s->listen))
+	if (rc == 0 && wants_portmap(s))
 		rc = start_portmap(s);
 	return rc;
 }
