@@ -156,6 +156,13 @@ static void on_prepare(uv_prepare_t *prepare)
 	l->lag_buckets[lag_bucket(us)]++;
 }
 
+bool loop_slice_spent(const struct loop *l)
+{
+	uint64_t idle_ns = uv_metrics_idle_time((uv_loop_t *)&l->uv) - l->turn_idle_ns;
+
+	return uv_hrtime() - l->turn_since_ns > idle_ns + RUNNER_SLICE_NS;
+}
+
 static uint64_t lag_quantile(const struct loop *l, uint64_t permille)
 {
 	uint64_t rank = (l->lag.turns * permille + 999) / 1000, seen = 0;

@@ -36,6 +36,9 @@ int loop_init(struct loop *l) MUST_USE;
 /** Runs until loop_stop() (1) or nothing is left to do (0). */
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
+/** The turn that runs has worked for longer than RUNNER_SLICE_NS: a callback that can leave the
+ * rest for the next turn should. For callbacks of handles; tasks are limited by the runner. */
+bool loop_slice_spent(const struct loop *l);
 /** Figures since the start, or since the last loop_lag_reset. */
 void loop_lag(const struct loop *l, struct loop_lag *ret);
 void loop_lag_reset(struct loop *l);

@@ -219,6 +219,7 @@ uint64_t runner_random_below(struct runner *r, uint64_t n)
 
 static unsigned run_tasks(struct runner *r)
 {
+	uint64_t until_ns = clock_now_ns(r->clock) + RUNNER_SLICE_NS;
 	struct list now;
 	struct list *node;
 	unsigned ran = 0;
@@ -230,7 +231,12 @@ static unsigned run_tasks(struct runner *r)
 
 		task->run(task);
 		ran++;
+		if (clock_now_ns(r->clock) >= until_ns)
+			break;
 	}
+	/* Those left over come first in the next turn. */
+	list_splice_back(&now, &r->tasks);
+	list_splice_back(&r->tasks, &now);
 	return ran;
 }
 

@@ -15,6 +15,10 @@
 struct runner;
 struct op;
 
+/* Work of one kind in one turn of a loop, after which the rest waits for the next turn: two such
+ * slices, input and tasks, are the millisecond that a turn may take. */
+enum { RUNNER_SLICE_NS = 500 * 1000 };
+
 /* Something to run soon, from the loop, never inside the call that asked for it. */
 struct runner_task {
 	void (*run)(struct runner_task *task);
@@ -118,8 +122,9 @@ uint64_t runner_random_below(struct runner *r, uint64_t n);
 /** The job's run(), on the worker, and its done(), on the loop. */
 void runner_job_run(struct runner_job *job);
 void runner_job_done(struct runner_job *job);
-/** Run the tasks queued before this call, then the timers that are due. Tasks queued meanwhile wait
- * for the next turn, so that I/O gets its share. Returns how many ran. */
+/** Run the tasks queued before this call, for RUNNER_SLICE_NS, then the timers that are due. Tasks
+ * queued meanwhile, and those for which no time was left, wait for the next turn, so that I/O gets
+ * its share. Returns how many ran. */
 unsigned runner_turn(struct runner *r);
 /** When the next turn is needed: 0 = now (tasks are queued), UINT64_MAX = never, else the absolute
  * ms. */

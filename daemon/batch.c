@@ -2,10 +2,19 @@
 
 #include "base/err.h"
 
+void batch_head(uint8_t ret[BATCH_HEAD_SIZE], uint8_t tag, uint32_t len)
+{
+	ret[0] = tag;
+	for (size_t i = 1; i < BATCH_HEAD_SIZE; i++)
+		ret[i] = (uint8_t)(len >> 8 * (BATCH_HEAD_SIZE - 1 - i));
+}
+
 void batch_write(struct buf *out, uint8_t tag, const void *data, uint32_t len)
 {
-	buf_write_u8(out, tag);
-	buf_write_u32be(out, len);
+	uint8_t head[BATCH_HEAD_SIZE];
+
+	batch_head(head, tag, len);
+	buf_write(out, head, sizeof(head));
 	buf_write(out, data, len);
 }
 

@@ -16,7 +16,8 @@ enum {
 	BATCH_BLOBS_MAX = 1024,	       /* records of one put */
 	BATCH_GET_MAX = 256,	       /* hashes of one get */
 	BATCH_GET_BYTES_MAX = 8 << 20, /* of one answer; at least one blob is in it */
-	BATCH_HAS_MAX = 4096	       /* hashes of one has */
+	BATCH_HAS_MAX = 4096,	       /* hashes of one has */
+	BATCH_HEAD_SIZE = 5	       /* of a record */
 };
 
 struct batch_record {
@@ -25,6 +26,8 @@ struct batch_record {
 	uint32_t len;
 };
 
+/** What stands before the `len` bytes of a record. */
+void batch_head(uint8_t ret[BATCH_HEAD_SIZE], uint8_t tag, uint32_t len);
 void batch_write(struct buf *out, uint8_t tag, const void *data, uint32_t len);
 /** 0, ERR_NOT_FOUND at the end of the batch, ERR_TRUNCATED, ERR_LIMIT (over OBJECT_BLOB_MAX). */
 int batch_read(struct buf_reader *r, struct batch_record *ret);

@@ -13,6 +13,8 @@
 #include "daemon/control.h"
 #include "daemon/json.h"
 
+enum { GET_PIECE = 128 << 10 /* bytes of an answer that are written in one turn */ };
+
 _Static_assert((int)BATCH_BLOBS_MAX <= (int)STORE_PUT_MAX &&
 		       (int)BATCH_GET_MAX <= (int)STORE_GET_MAX &&
 		       (int)BATCH_HAS_MAX <= (int)STORE_HAS_MAX,
@@ -213,29 +215,65 @@ struct get_call {
 	struct control_call call;
 	struct store_get op;
 	struct store_get_item items[BATCH_GET_MAX];
+	struct runner_task task;
+	size_t written; /* items */
 	bool single;
 };
 
-static void reply_batch(struct get_call *q)
+static void get_free(struct get_call *q)
 {
-	struct buf out;
+	runner_undefer(&q->task);
+	store_get_fini(&q->op);
+	control_call_free(&q->call);
+}
 
-	buf_init(&out, BATCH_GET_BYTES_MAX + (BATCH_GET_MAX + 1) * (OBJECT_BLOB_MAX + 5ull));
-	for (size_t i = 0; i < q->op.count; i++) {
-		const struct store_get_item *item = &q->op.items[i];
+/* An answer of 8 MiB takes longer than a turn may: GET_PIECE of it at a time. */
+static void write_piece(struct get_call *q)
+{
+	struct http_request *r = q->call.request;
+	bool wait = false;
+	size_t bytes = 0;
+
+	while (q->written < q->op.count && !wait && bytes < GET_PIECE) {
+		const struct store_get_item *item = &q->op.items[q->written];
+		uint8_t head[BATCH_HEAD_SIZE];
 
 		if (item->data == NULL && item->len == SIZE_MAX)
 			break; /* over the limit: ask again for the rest */
+		batch_head(head, item->data != NULL, item->data != NULL ? (uint32_t)item->len : 0);
+		wait = http_reply_write(r, head, sizeof(head));
 		if (item->data != NULL)
-			batch_write(&out, 1, item->data, (uint32_t)item->len);
-		else
-			batch_write(&out, 0, NULL, 0);
+			wait |= http_reply_write(r, item->data, item->len);
+		bytes += item->data != NULL ? item->len : 0;
+		q->written++;
 	}
-	if (buf_err(&out) < 0)
-		control_failed(q->call.request, buf_err(&out));
-	else
-		http_reply(q->call.request, 200, "application/octet-stream", &out);
-	buf_fini(&out);
+	if (wait)
+		return; /* until on_drain */
+	if (bytes >= GET_PIECE && q->written < q->op.count) {
+		runner_defer(&q->call.daemon->loop.runner, &q->task);
+		return;
+	}
+	http_reply_end(r);
+	get_free(q);
+}
+
+static void on_piece(struct runner_task *task)
+{
+	write_piece(container_of(task, struct get_call, task));
+}
+
+static void on_drain(void *data, struct http_request *r)
+{
+	write_piece(data);
+}
+
+static void reply_batch(struct get_call *q)
+{
+	q->call.op = NULL; /* it has ended */
+	q->task.run = on_piece;
+	http_request_on_drain(q->call.request, on_drain, q);
+	http_reply_begin(q->call.request, 200, "application/octet-stream");
+	write_piece(q);
 }
 
 static void reply_single(struct get_call *q)
@@ -262,14 +300,15 @@ static void on_got(struct store_get *op, int status)
 {
 	struct get_call *q = container_of(op, struct get_call, op);
 
+	if (status == 0 && !q->single) {
+		reply_batch(q); /* frees it at the end */
+		return;
+	}
 	if (status < 0)
 		control_failed(q->call.request, status);
-	else if (q->single)
-		reply_single(q);
 	else
-		reply_batch(q);
-	store_get_fini(op);
-	control_call_free(&q->call);
+		reply_single(q);
+	get_free(q);
 }
 
 static void start_get(struct control *c, struct http_request *r, const struct hash *hashes,

@@ -309,7 +309,7 @@ static int start_net(struct daemon *d)
 	int rc;
 
 	(void)multiaddr_parse_hostport(listen, strlen(listen), &addr);
-	d->tcp = net_tcp_new(&d->loop.uv);
+	d->tcp = net_tcp_new(&d->loop);
 	config.transport = d->tcp;
 	d->net = d->tcp != NULL ? net_new(&config) : NULL;
 	if (d->net == NULL) {

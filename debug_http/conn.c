@@ -442,7 +442,10 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
 {
 	struct conn *c = handle->data;
 
-	*ret = uv_buf_init((char *)c->server->scratch, sizeof(c->server->scratch));
+	/* libuv reads up to 32 times in a row. No buffer ends that, and the poll finds the
+	 * connection again; who was put off has a read for certain then. */
+	c->put_off = !c->put_off && loop_slice_spent(c->server->loop);
+	*ret = uv_buf_init((char *)c->server->scratch, c->put_off ? 0 : sizeof(c->server->scratch));
 }
 
 static void on_end(struct conn *c)
@@ -463,7 +466,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *data)
 	if (n < 0) {
 		if (n == UV_EOF)
 			on_end(c);
-		else
+		else if (n != UV_ENOBUFS)
 			conn_drop(c);
 		return;
 	}

@@ -97,6 +97,7 @@ struct conn {
 	unsigned hold;	 /* callbacks of a handler on the stack */
 	unsigned writes; /* given to libuv, not reported back */
 	bool keep_alive, eof, reading, handle_closed, ending;
+	bool put_off; /* could have read, but the turn's time was spent */
 	uv_shutdown_t shutdown;
 };
 

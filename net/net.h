@@ -87,8 +87,9 @@ struct net_transport {
 	void (*shutdown)(struct net_transport *t, void (*closed)(void *data), void *data);
 };
 
-/** TCP on a libuv loop. NULL when out of memory. Freed by net_tcp_free after its shutdown. */
-struct net_transport *net_tcp_new(uv_loop_t *uv);
+struct loop;
+/** TCP on the daemon's loop. NULL when out of memory. Freed by net_tcp_free after its shutdown. */
+struct net_transport *net_tcp_new(struct loop *loop);
 struct net_transport *net_tcp_free(struct net_transport *t);
 
 /* ---- Connections ---- */

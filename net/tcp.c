@@ -8,12 +8,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/loop.h"
 #include "base/mem.h"
 #include "net/net.h"
 
 enum {
-	READ_SIZE = 32 << 10, /* libuv reads up to 32 times per turn: 1 MiB, about a millisecond of
-				 deciphering */
+	READ_SIZE = 32 << 10, /* about 35 us of deciphering */
 	BACKLOG = 128,
 	KEEPALIVE_S = 60,
 	UNSENT_LOW = 128 << 10 /* bytes not yet sent that the kernel may hold: the queue belongs to
@@ -22,7 +22,7 @@ enum {
 
 struct tcp {
 	struct net_transport transport;
-	uv_loop_t *uv;
+	struct loop *loop;
 	struct list links, listeners;
 	unsigned handles;  /* initialised and not closed */
 	uv_timer_t anchor; /* never started; gives shutdown a close callback even when nothing else
@@ -41,6 +41,7 @@ struct tcp_link {
 	struct tcp *tcp;
 	struct list node;
 	bool connecting, silent; /* silent: the user never learned of it */
+	bool put_off;		 /* could have read, but the turn's time was spent */
 	int close_status;
 };
 
@@ -90,7 +91,7 @@ static struct tcp_link *link_new(struct tcp *t)
 		return NULL;
 	l->tcp = t;
 	l->handle.data = l;
-	if (uv_tcp_init(t->uv, &l->handle) != 0)
+	if (uv_tcp_init(&t->loop->uv, &l->handle) != 0)
 		return mem_free(l);
 	t->handles++;
 	list_push_back(&t->links, &l->node);
@@ -134,7 +135,10 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
 {
 	struct tcp_link *l = handle->data;
 
-	*ret = uv_buf_init(l->tcp->read_buf, READ_SIZE);
+	/* libuv reads up to 32 times in a row. No buffer ends that, and the poll finds the link
+	 * again; who was put off has a read for certain then, however busy the others are. */
+	l->put_off = !l->put_off && loop_slice_spent(l->tcp->loop);
+	*ret = uv_buf_init(l->tcp->read_buf, l->put_off ? 0 : READ_SIZE);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
@@ -143,7 +147,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 
 	if (n > 0)
 		l->link.events->on_read(&l->link, (const uint8_t *)buf->base, (size_t)n);
-	else if (n < 0)
+	else if (n < 0 && n != UV_ENOBUFS)
 		close_link(l, n == UV_EOF ? ERR_CLOSED : (int)n);
 }
 
@@ -273,7 +277,7 @@ static void turn_away(struct tcp_listener *s)
 	struct tcp *t = s->tcp;
 
 	s->waiting = t->spare_open;
-	if (t->spare_open || uv_tcp_init(t->uv, &t->spare) != 0)
+	if (t->spare_open || uv_tcp_init(&t->loop->uv, &t->spare) != 0)
 		return;
 	t->spare.data = t;
 	t->spare_open = true;
@@ -384,7 +388,7 @@ static int tcp_listen(struct net_transport *transport, const struct multiaddr *a
 	s->on_accept = on_accept;
 	s->data = data;
 	s->handle.data = s;
-	err = uv_tcp_init(t->uv, &s->handle);
+	err = uv_tcp_init(&t->loop->uv, &s->handle);
 	if (err) {
 		mem_free(s);
 		return err;
@@ -466,17 +470,17 @@ static const struct net_transport transport = {
 	.shutdown = tcp_shutdown,
 };
 
-struct net_transport *net_tcp_new(uv_loop_t *uv)
+struct net_transport *net_tcp_new(struct loop *loop)
 {
 	struct tcp *t = mem_alloc(sizeof(*t));
 
 	if (t == NULL)
 		return NULL;
 	t->transport = transport;
-	t->uv = uv;
+	t->loop = loop;
 	list_init(&t->links);
 	list_init(&t->listeners);
-	if (uv_timer_init(uv, &t->anchor) != 0)
+	if (uv_timer_init(&loop->uv, &t->anchor) != 0)
 		return mem_free(t);
 	t->anchor.data = t;
 	t->handles = 1;

@@ -142,17 +142,22 @@ bool request_tick(struct op *op, struct store_request *r)
 	return op_finish(op);
 }
 
-static void deliver(struct store *s)
+/* Tell the loop's operations of what is done, for a slice of time. True when some are left. */
+static bool deliver(struct store *s)
 {
+	const struct clock *clock = s->runner->clock;
+	uint64_t until_ns = clock_now_ns(clock) + RUNNER_SLICE_NS;
 	struct list *node;
 
 	do {
 		pthread_mutex_lock(&s->mutex);
 		node = list_pop_front(&s->notices);
 		pthread_mutex_unlock(&s->mutex);
-		if (node != NULL)
-			op_tick(list_entry(node, struct store_request, notice)->op);
-	} while (node != NULL);
+		if (node == NULL)
+			return false;
+		op_tick(list_entry(node, struct store_request, notice)->op);
+	} while (clock_now_ns(clock) < until_ns);
+	return true;
 }
 
 /* ---- Executing side ---- */
@@ -305,7 +310,8 @@ static void on_task(struct runner_task *task)
 	more = !list_empty(&s->reads) || !list_empty(&s->writes);
 	if (more || s->closing)
 		runner_defer(s->runner, &s->task);
-	deliver(s);
+	if (deliver(s))
+		runner_defer(s->runner, &s->task);
 	if (s->closing && !more && s->active == 0) {
 		runner_undefer(&s->task);
 		db_close(&s->db);
@@ -326,7 +332,10 @@ static void on_async(uv_async_t *async)
 	pthread_mutex_lock(&s->mutex);
 	ended = s->ended;
 	pthread_mutex_unlock(&s->mutex);
-	deliver(s);
+	if (deliver(s)) {
+		uv_async_send(async);
+		return;
+	}
 	if (!ended || uv_is_closing((uv_handle_t *)async))
 		return;
 	REQUIRE(s->active == 0);

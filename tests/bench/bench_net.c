@@ -78,7 +78,7 @@ static void end_init(struct end *e, uint8_t number)
 	uint8_t seed[32] = { number }, public[32], secret[64];
 
 	crypto_sign_seed_keypair(public, secret, seed);
-	e->transport = net_tcp_new(&bench.loop.uv);
+	e->transport = net_tcp_new(&bench.loop);
 	e->net = net_new(&(struct net_config){ .runner = &bench.loop.runner,
 					       .transport = e->transport,
 					       .secret_key = secret,

@@ -20,8 +20,8 @@ static void pair_init(struct pair *p, const char *listen)
 
 	memset(p, 0, sizeof(*p));
 	CHECK_STATUS(0, loop_init(&p->loop));
-	assert_true(node_init(&p->a, &p->loop.runner, net_tcp_new(&p->loop.uv), 1));
-	assert_true(node_init(&p->b, &p->loop.runner, net_tcp_new(&p->loop.uv), 2));
+	assert_true(node_init(&p->a, &p->loop.runner, net_tcp_new(&p->loop), 1));
+	assert_true(node_init(&p->b, &p->loop.runner, net_tcp_new(&p->loop), 2));
 	CHECK_STATUS(0, net_listen(p->b.net, &any));
 }
 
