@@ -13,6 +13,7 @@ struct item {
 	int id;
 	struct item *victim; /* undeferred and stopped when this one runs */
 	bool again;
+	uint64_t takes_ms; /* to run */
 };
 static struct item items[FIRED_MAX];
 static int fired[32];
@@ -22,6 +23,7 @@ static void note(struct item *item)
 {
 	assert_true(fired_count < ARRAY_SIZE(fired));
 	fired[fired_count++] = item->id;
+	clock_manual_advance(&loop.clock, item->takes_ms * NS_PER_MS);
 	if (item->victim != NULL) {
 		runner_undefer(&item->victim->task);
 		runner_timer_stop(&loop.runner, &item->victim->timer);
@@ -83,6 +85,19 @@ static void a_task_queued_by_a_task_waits_for_the_next_turn(void **state)
 	assert_int_equal(runner_next_due_ms(&loop.runner), 0);
 	runner_turn(&loop.runner);
 	check_fired("1");
+}
+
+static void what_finds_no_time_in_a_turn_comes_first_in_the_next(void **state)
+{
+	items[1].takes_ms = 1;
+	items[1].again = true;
+	for (int i = 0; i < 4; i++)
+		runner_defer(&loop.runner, &items[i].task);
+	runner_turn(&loop.runner);
+	check_fired("01");
+	assert_int_equal(runner_next_due_ms(&loop.runner), 0);
+	runner_turn(&loop.runner);
+	check_fired("231");
 }
 
 static void a_task_can_be_removed_by_one_of_the_same_turn(void **state)
@@ -262,6 +277,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(tasks_run_once_in_the_order_queued, setup),
 		cmocka_unit_test_setup(a_task_queued_by_a_task_waits_for_the_next_turn, setup),
+		cmocka_unit_test_setup(what_finds_no_time_in_a_turn_comes_first_in_the_next, setup),
 		cmocka_unit_test_setup(a_task_can_be_removed_by_one_of_the_same_turn, setup),
 		cmocka_unit_test_setup(a_zeroed_task_counts_as_not_queued, setup),
 		cmocka_unit_test_setup(equal_times_fire_in_the_order_started, setup),
