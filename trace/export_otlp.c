@@ -76,6 +76,19 @@ static void add_text(struct trace_writer *w, Otlp__KeyValue **list, size_t *coun
 		w->err = UV_ENOMEM;
 }
 
+/* The same of a text that may say who or what. */
+static void add_private(struct trace_writer *w, Otlp__KeyValue **list, size_t *count,
+			const char *key, const char *s, size_t len)
+{
+	char pseudonym[TRACE_DISGUISED_MAX];
+
+	if (w->how.disguise && len > 0) {
+		len = trace_disguise(w->t, w->how.key, s, len, pseudonym);
+		s = pseudonym;
+	}
+	add_text(w, list, count, key, s, len);
+}
+
 static void add_int(struct trace_writer *w, Otlp__KeyValue **list, size_t *count, const char *key,
 		    int64_t value)
 {
@@ -124,7 +137,7 @@ static void put_attributes(struct trace_writer *w, const struct trace_span_view 
 	if (list == NULL)
 		return;
 	span->attributes = list;
-	add_text(w, list, n, "title", s->title, s->title_len);
+	add_private(w, list, n, "title", s->title, s->title_len);
 	if (s->finished)
 		add_text(w, list, n, "outcome", s->outcome, strlen(s->outcome));
 	else
@@ -139,7 +152,9 @@ static void put_attributes(struct trace_writer *w, const struct trace_span_view 
 		add_int(w, list, n, "queued_ns", (int64_t)s->queued_ns);
 	for (uint32_t i = 0; trace_attr_at(w->t, s, i, &attr); i++)
 		switch (attr.type) {
-		case TRACE_ATTR_STR: add_text(w, list, n, attr.key, attr.str, attr.str_len); break;
+		case TRACE_ATTR_STR:
+			add_private(w, list, n, attr.key, attr.str, attr.str_len);
+			break;
 		case TRACE_ATTR_INT: add_int(w, list, n, attr.key, attr.num); break;
 		case TRACE_ATTR_BOOL: add_bool(w, list, n, attr.key, attr.num != 0); break;
 		}
@@ -162,6 +177,7 @@ static void put_events(struct trace_writer *w, const struct trace_span_view *s, 
 {
 	struct trace_stage_view stage;
 	struct trace_mark_view mark;
+	const uint8_t *key = w->how.disguise ? w->how.key : NULL;
 	Otlp__Event *e;
 	CLEANUP(buf_fini) struct buf text = { 0 };
 
@@ -177,7 +193,7 @@ static void put_events(struct trace_writer *w, const struct trace_span_view *s, 
 		add_int(w, e->attributes, &e->n_attributes, "duration_ns",
 			(int64_t)stage.duration_ns);
 	}
-	for (uint32_t i = 0; w->err == 0 && trace_mark_at(w->t, s, i, &mark, &text); i++) {
+	for (uint32_t i = 0; w->err == 0 && view_mark_at(w->t, s, i, key, &mark, &text); i++) {
 		e = add_event(w, span, s->start_wall_ns + mark.at_ns);
 		if (e == NULL)
 			return;
@@ -255,10 +271,13 @@ static void pack_span(struct trace_writer *w, Otlp__Span *span, struct buf *out)
 	Otlp__ScopeSpans scope_spans = OTLP__SCOPE_SPANS__INIT, *scope_list[1];
 	Otlp__InstrumentationScope scope = OTLP__INSTRUMENTATION_SCOPE__INIT;
 	Otlp__Resource resource = OTLP__RESOURCE__INIT;
-	Otlp__KeyValue *attributes[1];
+	Otlp__KeyValue *attributes[2];
 
 	resource.attributes = attributes;
 	add_text(w, attributes, &resource.n_attributes, "service.name", "peerscope", 9);
+	if (w->how.instance != NULL)
+		add_text(w, attributes, &resource.n_attributes, "service.instance.id",
+			 w->how.instance, strlen(w->how.instance));
 	if (w->err != 0)
 		return;
 	scope.name = (char[]){ "peerscope.trace" };

@@ -332,7 +332,29 @@ bool mark_is_literal(struct trace *t, const struct mark_part *m)
 	return form_of(t, m->fmt)->literal;
 }
 
+/* A text in a mark. */
+static void out_text(struct out *o, const struct spec *s, uint64_t word, const char *text,
+		     struct trace *t, const uint8_t *key)
+{
+	char pseudonym[TRACE_DISGUISED_MAX];
+	size_t len = word & (STRING_CUT - 1);
+
+	if (key != NULL) {
+		len = trace_disguise(t, key, text, len, pseudonym);
+		text = pseudonym;
+	}
+	out_arg(o, s, word, text, len);
+	if (word & STRING_CUT)
+		out_put(o, "…", strlen("…"));
+}
+
 size_t mark_format(struct trace *t, const struct mark_part *m, char *ret, size_t cap)
+{
+	return mark_format_disguised(t, m, NULL, ret, cap);
+}
+
+size_t mark_format_disguised(struct trace *t, const struct mark_part *m, const uint8_t *key,
+			     char *ret, size_t cap)
 {
 	struct out o = { ret, 0, cap };
 	const struct mark_form *form = form_of(t, m->fmt);
@@ -355,12 +377,12 @@ size_t mark_format(struct trace *t, const struct mark_part *m, char *ret, size_t
 			out_put(&o, percent, strlen(percent));
 			break;
 		}
-		bool is_text = s.type == ARG_STR || s.type == ARG_STR_N;
-		size_t len = is_text ? m->args[arg] & (STRING_CUT - 1) : 0;
-		out_arg(&o, &s, m->args[arg], text, len);
-		if (is_text && (m->args[arg] & STRING_CUT))
-			out_put(&o, "…", strlen("…"));
-		text += len;
+		if (s.type == ARG_STR || s.type == ARG_STR_N) {
+			out_text(&o, &s, m->args[arg], text, t, key);
+			text += m->args[arg] & (STRING_CUT - 1);
+		} else {
+			out_arg(&o, &s, m->args[arg], NULL, 0);
+		}
 		arg++;
 		p = s.end;
 	}

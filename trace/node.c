@@ -191,7 +191,8 @@ struct span trace_root(struct trace *t, const char *category, const char *title,
 	    memcmp(remote->trace_id, n->tree.trace_id, sizeof(n->tree.trace_id)) != 0) {
 		memcpy(n->tree.trace_id, remote->trace_id, sizeof(n->tree.trace_id));
 		memcpy(&n->tree.remote_id, remote->span_id, sizeof(n->tree.remote_id));
-		n->flags |= NODE_REMOTE_PARENT;
+		if (n->tree.remote_id != 0)
+			n->flags |= NODE_REMOTE_PARENT;
 	} else {
 		n->tree.trace_id[0] = random_id(t);
 		n->tree.trace_id[1] = random_id(t);

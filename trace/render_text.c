@@ -4,7 +4,13 @@
 #include "trace/text.h"
 #include "trace/writer.h"
 
-enum { COLUMNS = 80, DURATION_COLUMNS = 9, CATEGORY_COLUMNS = 20 };
+enum {
+	COLUMNS = 80,
+	DURATION_COLUMNS = 9,
+	CATEGORY_COLUMNS = 20,
+	OUTCOME_COLUMNS = 9,
+	SHORT_ID_BYTES = 4
+};
 
 static void write_duration(struct buf *out, uint64_t ns, bool known)
 {
@@ -35,7 +41,8 @@ static void write_categories(struct trace *t, struct buf *out)
 	}
 }
 
-/* "   2m05s   6.91 s timeout   sync.discover hm://… · dht 71 %" */
+/* "f8a51e3c*   2m05s  6.91 s timeout   sync.discover hm://… 71 % dht": the first digits of the id,
+ * and whether it is pinned. */
 static void write_line(struct trace *t, const struct trace_span_view *v, uint64_t now_ns,
 		       struct buf *out)
 {
@@ -46,13 +53,17 @@ static void write_line(struct trace *t, const struct trace_span_view *v, uint64_
 	if (stage_totals(t, v, totals) > 0)
 		buf_printf(&stage, " %u %% %s", percent_of(totals[0].ns, v->duration_ns),
 			   totals[0].name);
+	for (size_t i = 0; i < SHORT_ID_BYTES; i++)
+		buf_printf(out, "%02x", v->trace_id[i]);
+	buf_write_u8(out, v->pinned ? '*' : ' ');
 	write_duration(out, now_ns - v->start_ns, true);
 	write_duration(out, v->duration_ns, true);
 	buf_write_u8(out, ' ');
 	const char *outcome = v->finished ? v->outcome : "active";
-	text_cell(out, outcome, strlen(outcome), 10);
+	text_cell(out, outcome, strlen(outcome), OUTCOME_COLUMNS);
 	buf_printf(out, " %s ", v->category);
-	unsigned used = 2 * DURATION_COLUMNS + 13 + (unsigned)strlen(v->category);
+	unsigned used = 2 * SHORT_ID_BYTES + 2 * DURATION_COLUMNS + OUTCOME_COLUMNS + 4 +
+			(unsigned)strlen(v->category);
 	unsigned rest = MAX((unsigned)COLUMNS, used + 12) - used;
 	unsigned tail = MIN((unsigned)stage.len, rest - 8);
 	text_cell(out, v->title, v->title_len, rest - tail);
@@ -92,9 +103,10 @@ static void list_head(struct trace_writer *w, struct buf *out)
 	write_categories(w->t, out);
 	buf_printf(out, "\n%" PRIu32 " of %" PRIu64 " matching traces, %s first\n", w->find.count,
 		   w->find.matched, orders[q->sort]);
+	text_cell(out, "ID", 2, 2 * SHORT_ID_BYTES + 1);
 	text_right(out, "AGE", DURATION_COLUMNS);
 	text_right(out, "TIME", DURATION_COLUMNS);
-	buf_write_str(out, " OUTCOME    WHAT\n");
+	buf_write_str(out, " OUTCOME   WHAT\n");
 }
 
 static void list_root(struct trace_writer *w, struct buf *out)

@@ -21,6 +21,7 @@
 
 enum {
 	TEXT_COLUMNS = 80,
+	TITLE_MIN = 16, /* columns of a title in the sentence */
 	OUTCOME_COLUMNS = 10,
 	TIME_COLUMNS = 8,
 	PERCENT_COLUMNS = 4,
@@ -114,7 +115,7 @@ static const char *verdict(struct trace *t, const struct trace_span_view *s, str
 
 	text_duration(duration, s->duration_ns);
 	if (!s->finished)
-		buf_printf(ret, "has been running for %s", duration);
+		buf_printf(ret, "running for %s", duration);
 	else if (s->status == 0)
 		buf_printf(ret, "took %s", duration);
 	else
@@ -138,8 +139,16 @@ static void write_sentence(struct waterfall *w)
 	buf_init(&tail, 512);
 	const char *stage = verdict(w->t, &w->root, &tail);
 	buf_printf(w->out, "%s ", w->root.category);
-	used = (unsigned)(strlen(w->root.category) + tail.len + 2);
-	text_safe(w->out, w->root.title, w->root.title_len, MAX(w->columns, used + 24) - used);
+	unsigned category = (unsigned)strlen(w->root.category) + 2;
+	used = category + (unsigned)tail.len;
+	if (used + MIN(w->root.title_len, (size_t)TITLE_MIN) >
+	    w->columns) { /* on a line of its own */
+		text_safe(w->out, w->root.title, w->root.title_len,
+			  MAX(w->columns, category + TITLE_MIN) - category);
+		buf_write_str(w->out, "\n ");
+	} else {
+		text_safe(w->out, w->root.title, w->root.title_len, w->columns - used);
+	}
 	buf_write_u8(w->out, ' ');
 	buf_write(w->out, tail.data, tail.len);
 	buf_write_u8(w->out, '\n');

@@ -512,6 +512,9 @@ bool retain_evict(struct trace *t);
 
 /** The text of a mark, cut at cap bytes; returns its length. Not NUL-terminated. */
 size_t mark_format(struct trace *t, const struct mark_part *m, char *ret, size_t cap);
+/** The same with its texts disguised under a key; NULL = as they are. */
+size_t mark_format_disguised(struct trace *t, const struct mark_part *m, const uint8_t *key,
+			     char *ret, size_t cap);
 /** Formatting would change nothing. */
 bool mark_is_literal(struct trace *t, const struct mark_part *m);
 /** At most max bytes of s, without cutting a UTF-8 sequence. */
@@ -545,4 +548,7 @@ bool view_is_span(struct trace *t, uint32_t slot);
 /** The root in a slot, or NULL: whatever number the reader comes with. */
 struct node *view_root(struct trace *t, uint32_t slot);
 
+/** trace_mark_at() with the texts in it disguised. */
+bool view_mark_at(struct trace *t, const struct trace_span_view *s, uint32_t i, const uint8_t *key,
+		  struct trace_mark_view *ret, struct buf *text);
 void view_fill(struct trace *t, const struct node *n, uint64_t now_ns, struct trace_span_view *ret);

@@ -70,8 +70,8 @@ bool trace_context_of(struct span s, struct trace_context *ret);
 /* ---- Writing ---- */
 
 /** Begin a trace of its own. `remote` (may be NULL): go on with a trace that another daemon began:
- *  its trace id is kept and its span is the parent. Copies the title. The zero span when there is
- *  no room, or t is NULL. */
+ *  its trace id is kept and its span is the parent (a span id of zeros: none is). Copies the title.
+ *  The zero span when there is no room, or t is NULL. */
 struct span trace_root(struct trace *t, const char *category, const char *title, size_t title_len,
 		       const struct trace_context *remote);
 /** Begin a nested span. May outlive its parent, but not begin after its parent's end. The zero span
@@ -474,3 +474,41 @@ int trace_writer_next(struct trace_writer *w, struct buf *out);
 /** All pieces at once. 0, or the error. */
 int trace_render(struct trace *t, enum trace_format format, const struct trace_query *q,
 		 struct buf *out);
+
+/* ---- Leaving the machine ---- */
+
+enum { TRACE_DISGUISED_MAX = 64 };
+struct trace_export {
+	const char *instance; /* "service.instance.id"; NULL = not told. Borrowed */
+	/* Titles, texts of attributes and texts in marks become pseudonyms; what the program itself
+	 * says (categories, stages, outcomes, names of attributes, texts of errors) and numbers
+	 * stay. */
+	bool disguise;
+	uint8_t key[32];
+};
+/** "~" and 16 hex digits for a text: under one key the same for the same text, and of no use to who
+ * has not got the key. Texts of the program's own are copied. With a NUL; returns the length. */
+size_t trace_disguise(const struct trace *t, const uint8_t key[32], const char *s, size_t len,
+		      char ret[TRACE_DISGUISED_MAX]);
+
+/* A root as trace_watch tells of it. */
+struct trace_root_ref {
+	uint32_t slot;
+	uint8_t span_id[8];
+};
+/** One root as OTLP protobuf; of one that is gone, nothing is written. What is written of several
+ * of them, one after the other, is one message. Copies `how`, but not what that borrows. NULL when
+ * out of memory. */
+struct trace_writer *trace_writer_new_root(struct trace *t, const struct trace_root_ref *root,
+					   const struct trace_export *how);
+/** How many spans were written. */
+uint64_t trace_writer_spans(const struct trace_writer *w);
+
+struct trace_otlp_reply {
+	uint64_t refused; /* spans that the collector did not take */
+	const char
+		*message; /* why, or a warning; borrowed from data, not NUL-terminated, foreign */
+	size_t message_len;
+};
+/** Read an ExportTraceServiceResponse of OTLP 1. 0 or ERR_MALFORMED. */
+int trace_otlp_reply_read(const void *data, size_t len, struct trace_otlp_reply *ret);

@@ -183,8 +183,8 @@ bool trace_stage_at(struct trace *t, const struct trace_span_view *s, uint32_t i
 	return true;
 }
 
-bool trace_mark_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
-		   struct trace_mark_view *ret, struct buf *text)
+bool view_mark_at(struct trace *t, const struct trace_span_view *s, uint32_t i, const uint8_t *key,
+		  struct trace_mark_view *ret, struct buf *text)
 {
 	const struct node *n = node_of_view(t, s);
 	UNINITIALIZED char formatted[MARK_FORMATTED_MAX];
@@ -199,8 +199,15 @@ bool trace_mark_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
 	ret->at_ns = m->at_ns;
 	ret->is_error = m->part.type == PART_ERROR_MARK;
 	if (text != NULL)
-		buf_write(text, formatted, mark_format(t, m, formatted, sizeof(formatted)));
+		buf_write(text, formatted,
+			  mark_format_disguised(t, m, key, formatted, sizeof(formatted)));
 	return true;
+}
+
+bool trace_mark_at(struct trace *t, const struct trace_span_view *s, uint32_t i,
+		   struct trace_mark_view *ret, struct buf *text)
+{
+	return view_mark_at(t, s, i, NULL, ret, text);
 }
 
 bool trace_attr_at(struct trace *t, const struct trace_span_view *s, uint32_t i,

@@ -26,6 +26,30 @@ struct trace_writer *trace_writer_new(struct trace *t, enum trace_format format,
 	return w;
 }
 
+struct trace_writer *trace_writer_new_root(struct trace *t, const struct trace_root_ref *root,
+					   const struct trace_export *how)
+{
+	struct trace_writer *w = mem_alloc(sizeof(*w));
+	const struct node *n = view_root(t, root->slot);
+
+	if (w == NULL)
+		return NULL;
+	w->t = t;
+	w->format = &format_otlp;
+	w->now_ns = clock_now_ns(t->clock);
+	w->how = *how;
+	w->phase = WRITER_HEAD;
+	if (n != NULL && memcmp(&n->span_id, root->span_id, sizeof(n->span_id)) == 0)
+		w->find.found[w->find.count++] =
+			(struct trace_found){ .slot = root->slot, .generation = n->generation };
+	return w;
+}
+
+uint64_t trace_writer_spans(const struct trace_writer *w)
+{
+	return w->spans_written;
+}
+
 struct trace_writer *trace_writer_new_diff(struct trace *t, uint32_t first, uint32_t then,
 					   bool json)
 {
@@ -121,6 +145,7 @@ static void write_spans(struct trace_writer *w, struct buf *out)
 		view_fill(w->t, n, w->now_ns, &v);
 		w->format->span(w, &v, out);
 		w->spans++;
+		w->spans_written++;
 		n = tree_next(w->t, n);
 		if (n != NULL)
 			w->node = node_slot(w->t, n);

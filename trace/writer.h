@@ -57,6 +57,8 @@ struct trace_writer {
 	struct arena arena;
 	struct waterfall *waterfall; /* owned */
 	struct diff *diff;	     /* owned */
+	struct trace_export how;
+	uint64_t spans_written;
 };
 
 struct format {
