@@ -13,6 +13,7 @@
 enum { ID_FIRST = 2, ID_BLOCK = 64 /* taken from all threads' counter at once */ };
 
 static _Thread_local volatile struct op_label label;
+static _Atomic(op_wait_fn) wait_fn;
 static _Thread_local uint64_t id_next, id_end;
 static _Atomic uint64_t id_blocks = ID_FIRST;
 
@@ -95,15 +96,24 @@ void op_own_span(struct op *op, struct span span)
 		observer->on_move(observer, op, op->state, op->state);
 }
 
+void op_set_wait_fn(op_wait_fn fn)
+{
+	atomic_store(&wait_fn, fn);
+}
+
 void op_move(struct op *op, unsigned state)
 {
 	struct runner_observer *observer = op->env.runner->observer;
+	uint64_t now_ms = runner_now_ms(op->env.runner);
+	op_wait_fn waited = atomic_load_explicit(&wait_fn, memory_order_relaxed);
 	unsigned from = op->state;
 
 	REQUIRE(op->live);
 	REQUIRE(state < op->kind->state_count && (op->kind->states[from].next & TO(state)) != 0);
+	if (waited != NULL && now_ms > op->since_ms)
+		waited(op, from, now_ms - op->since_ms);
 	op->state = state;
-	op->since_ms = runner_now_ms(op->env.runner);
+	op->since_ms = now_ms;
 	if (observer != NULL)
 		observer->on_move(observer, op, from, state);
 }

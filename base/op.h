@@ -154,6 +154,11 @@ const volatile struct op_label *op_label(void);
  * Copies; `task` NULL: for none. */
 void op_label_set(const char *task, struct span span, uint64_t id);
 
+/** Tell, from op_move, of every operation that leaves a state in which it has been for 1 ms or
+ * more. For the profiler; one for the process, NULL = none. */
+typedef void (*op_wait_fn)(const struct op *op, unsigned state, uint64_t waited_ms);
+void op_set_wait_fn(op_wait_fn fn);
+
 /** One line for every operation in flight: kind, state, how long it is there. For what finds them
  * where none should be. */
 void op_print_all(const struct runner *r, int fd);

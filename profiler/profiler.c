@@ -1,6 +1,7 @@
 #include "profiler/profiler.h"
 
 #include "base/mem.h"
+#include "profiler/contention.h"
 #include "profiler/profiler_private.h"
 #include "profiler/symbols.h"
 #include "profiler/watchdog.h"
@@ -18,6 +19,7 @@ struct profiler *profiler_new(const struct profiler_config *config)
 	if (p->version == NULL)
 		return profiler_free(p);
 	sampler_set_category(config->span_category);
+	op_set_wait_fn(contention_operation);
 	return p;
 }
 
@@ -28,6 +30,7 @@ struct profiler *profiler_free(struct profiler *p)
 	REQUIRE(p->in_flight == 0);
 	if (p->watching)
 		watchdog_stop();
+	op_set_wait_fn(NULL);
 	sampler_set_category(NULL);
 	symbols_forget();
 	mem_free(p->version);

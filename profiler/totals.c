@@ -31,7 +31,7 @@
 	}
 #define CONTENTION_FUNCTIONS                                                                       \
 	.count = contention_count, .buckets = contention_buckets, .lost = contention_lost,         \
-	.rate = contention_rate, .rate_set = contention_rate_set
+	.note = contention_note, .rate = contention_rate, .rate_set = contention_rate_set
 
 static const struct totals table[] = {
 	{ .kind = PROFILER_HEAP,
@@ -104,6 +104,11 @@ int totals_first(struct capture_work *w)
 	return rc;
 }
 
+static const char *note_of(const struct totals *t)
+{
+	return t->note != NULL ? t->note(t->kind) : NULL;
+}
+
 static int write_proto(struct capture_work *w, const struct totals *t,
 		       const struct modules *modules, struct buf *out)
 {
@@ -117,10 +122,10 @@ static int write_proto(struct capture_work *w, const struct totals *t,
 		.time_ns = (int64_t)clock_wall_ns(w->profiler->runner->clock),
 		.duration_ns = w->request.seconds > 0 ? (int64_t)MAX(w->duration_ns, UINT64_C(1)) :
 							0,
-		.what_key = "kind",
+		.what_key = "state",
 		.block_sizes = t->block_sizes,
-		.comments = { w->profiler->version, comment },
-		.comment_count = 2,
+		.comments = { w->profiler->version, comment, note_of(t) },
+		.comment_count = note_of(t) != NULL ? 3 : 2,
 	};
 
 	for (unsigned i = 0; i < t->value_count; i++)
@@ -136,6 +141,8 @@ static void write_text(struct capture_work *w, const struct totals *t,
 	symbols_begin(modules);
 	t->write_text(out, &w->totals, t->rate(t->kind), w->request.legacy);
 	symbols_end();
+	if (note_of(t) != NULL)
+		buf_printf(out, "# %s\n", note_of(t));
 	memory_map_write(out);
 }
 

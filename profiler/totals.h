@@ -17,6 +17,7 @@ struct totals {
 	int (*count)(enum profiler_kind kind, struct stacks *out, int sign);
 	unsigned (*buckets)(enum profiler_kind kind);
 	uint64_t (*lost)(enum profiler_kind kind);
+	const char *(*note)(enum profiler_kind kind); /* why nothing is recorded; NULL = it is */
 	int64_t (*rate)(enum profiler_kind kind);
 	void (*rate_set)(enum profiler_kind kind, int64_t rate);
 	/* Go's debug=1, or gperftools' wire format. Inside a symbol session. */

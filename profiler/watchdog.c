@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "profiler/contention.h"
 #include "profiler/goroutine.h"
 #include "profiler/symbols.h"
 
@@ -127,6 +128,7 @@ static void close_stall(uint64_t since)
 				 atomic_load_explicit(&last_turn_ns, memory_order_relaxed) :
 				 clock_now_ns(&clock_system) - open_since_ns;
 	open_since_ns = 0;
+	contention_stall(s->pcs, s->n, s->task, s->duration_ns);
 }
 
 static void look(void)
