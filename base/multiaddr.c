@@ -3,13 +3,16 @@
  * Only what the daemon dials is accepted: an IP address, a TCP port, optionally a peer id. Known
  * protocols it does not speak are told apart from nonsense (ERR_UNSUPPORTED), so that an address
  * learnt from other software is skipped, not an error. Decimal numbers with leading zeros are
- * malformed; IPv6 is written by inet_ntop, so zeros are compressed (RFC 5952). Scope ids
- * (fe80::1%eth0) have no place in the format: link-local addresses do not survive the text. */
+ * malformed; IPv6 is written by inet_ntop, so zeros are compressed (RFC 5952). A link-local address
+ * is of use only with its interface, /ip6zone/eth0 before it (RFC 4007): by name, which outlives a
+ * restart, and by number when the interface is gone. */
 #include "base/multiformats.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -19,11 +22,11 @@ enum { COMPONENT_MAX = 96 }; /* bytes between slashes */
 
 /* Protocols of the multiaddr table that we know by name and do not dial. */
 static const char *const unsupported_protocols[] = {
-	"udp",	  "quic",     "quic-v1", "webtransport", "webrtc",  "webrtc-direct", "certhash",
-	"dns",	  "dns4",     "dns6",	 "ws",		 "dnsaddr", "p2p-circuit",   "wss",
-	"http",	  "https",    "tls",	 "sni",		 "noise",   "sctp",	     "udt",
-	"utp",	  "unix",     "onion",	 "onion3",	 "dccp",    "garlic64",	     "ip6zone",
-	"ipcidr", "garlic32", "memory",	 "http-path",
+	"udp",	    "quic",   "quic-v1",   "webtransport", "webrtc",  "webrtc-direct", "certhash",
+	"dns",	    "dns4",   "dns6",	   "ws",	   "dnsaddr", "p2p-circuit",   "wss",
+	"http",	    "https",  "tls",	   "sni",	   "noise",   "sctp",	       "udt",
+	"utp",	    "unix",   "onion",	   "onion3",	   "dccp",    "garlic64",      "ipcidr",
+	"garlic32", "memory", "http-path",
 };
 
 static int unknown_protocol(const char *name, size_t len)
@@ -90,6 +93,26 @@ static int pair_next(struct buf_reader *r, char name[COMPONENT_MAX + 1],
 	return len == 0 ? ERR_MALFORMED : len;
 }
 
+/* 0 = no such interface. */
+static uint32_t zone_parse(const char *s)
+{
+	size_t digits = strspn(s, "0123456789");
+	char *end;
+	unsigned long n;
+
+	if (digits == 0 || s[digits] != '\0')
+		return strlen(s) < IF_NAMESIZE ? if_nametoindex(s) : 0;
+	if (digits > 10 || s[0] == '0')
+		return 0;
+	n = strtoul(s, &end, 10);
+	return n <= INT32_MAX ? (uint32_t)n : 0;
+}
+
+bool multiaddr_is_link_local(const struct multiaddr *a)
+{
+	return a->family == 6 && a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
+}
+
 static int read_ip(struct buf_reader *r, struct multiaddr *ret)
 {
 	char name[COMPONENT_MAX + 1], value[COMPONENT_MAX + 1];
@@ -97,6 +120,13 @@ static int read_ip(struct buf_reader *r, struct multiaddr *ret)
 
 	if (rc < 0)
 		return rc;
+	if (strcmp(name, "ip6zone") == 0 && ret->zone == 0) {
+		ret->zone = zone_parse(value);
+		if (ret->zone == 0)
+			return ERR_UNSUPPORTED;
+		rc = read_ip(r, ret);
+		return rc == 0 && !multiaddr_is_link_local(ret) ? ERR_MALFORMED : rc;
+	}
 	if (strcmp(name, "ip4") == 0)
 		ret->family = 4;
 	else if (strcmp(name, "ip6") == 0)
@@ -154,21 +184,25 @@ int multiaddr_parse(const char *s, size_t len, struct multiaddr *ret)
 
 void multiaddr_format(const struct multiaddr *a, char ret[MULTIADDR_TEXT_SIZE])
 {
-	char ip[INET6_ADDRSTRLEN], peer[PEER_ID_TEXT_SIZE] = "";
+	char ip[INET6_ADDRSTRLEN], peer[PEER_ID_TEXT_SIZE] = "", zone[IF_NAMESIZE] = "";
 	int len;
 
 	REQUIRE(a->family == 4 || a->family == 6);
 	REQUIRE(inet_ntop(a->family == 4 ? AF_INET : AF_INET6, a->ip, ip, sizeof(ip)) != NULL);
 	if (a->has_peer)
 		peer_id_format(&a->peer, peer);
-	len = snprintf(ret, MULTIADDR_TEXT_SIZE, "/ip%u/%s/tcp/%u%s%s", (unsigned)a->family, ip,
+	/* A name with a slash would be read as something else. */
+	if (a->zone != 0 && (if_indextoname(a->zone, zone) == NULL || strchr(zone, '/') != NULL))
+		snprintf(zone, sizeof(zone), "%u", (unsigned)a->zone);
+	len = snprintf(ret, MULTIADDR_TEXT_SIZE, "%s%s/ip%u/%s/tcp/%u%s%s",
+		       a->zone != 0 ? "/ip6zone/" : "", zone, (unsigned)a->family, ip,
 		       (unsigned)a->port, a->has_peer ? "/p2p/" : "", peer);
 	REQUIRE(len > 0 && len < MULTIADDR_TEXT_SIZE);
 }
 
 bool multiaddr_eq(const struct multiaddr *a, const struct multiaddr *b)
 {
-	return a->family == b->family && a->port == b->port &&
+	return a->family == b->family && a->port == b->port && a->zone == b->zone &&
 	       memcmp(a->ip, b->ip, a->family == 4 ? 4 : 16) == 0;
 }
 
@@ -188,6 +222,7 @@ void multiaddr_to_sockaddr(const struct multiaddr *a, struct sockaddr_storage *r
 		sin6->sin6_family = AF_INET6;
 		sin6->sin6_port = htons(a->port);
 		memcpy(&sin6->sin6_addr, a->ip, 16);
+		sin6->sin6_scope_id = a->zone;
 	}
 }
 
@@ -212,6 +247,7 @@ int multiaddr_from_sockaddr(const struct sockaddr *sa, struct multiaddr *ret)
 		addr.family = mapped ? 4 : 6;
 		addr.port = ntohs(sin6->sin6_port);
 		memcpy(addr.ip, mapped ? ip + 12 : ip, mapped ? 4 : 16);
+		addr.zone = multiaddr_is_link_local(&addr) ? sin6->sin6_scope_id : 0;
 	} else {
 		return ERR_UNSUPPORTED;
 	}

@@ -4,6 +4,7 @@
  *   space   multibase base58btc of multicodec ed25519-pub 0xed + 32-byte key              z6Mk…
  *   peer    base58btc of identity multihash of the libp2p PublicKey protobuf              12D3KooW…
  *   address multiaddr text, /ip4 or /ip6, /tcp, optional /p2p /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…
+ *           link-local with its interface: /ip6zone/eth0/ip6/fe80::1/tcp/4001
  *
  * All parsers take a length, accept foreign bytes, and leave outputs untouched on failure. */
 #pragma once
@@ -55,11 +56,16 @@ struct multiaddr {
 	uint16_t port;
 	bool has_peer;
 	struct public_key peer;
+	uint32_t zone; /* of a link-local address of family 6: the index of the interface, which
+			  means something on this machine only; 0 = none */
 };
-/** ERR_MALFORMED; ERR_UNSUPPORTED for a known shape we do not speak (udp, quic, dns, circuit). */
+/** ERR_MALFORMED; ERR_UNSUPPORTED for a known shape we do not speak (udp, quic, dns, circuit), and
+ * for a zone that is not here. A zone is the name or the number of an interface of this machine. */
 int multiaddr_parse(const char *s, size_t len, struct multiaddr *ret);
 void multiaddr_format(const struct multiaddr *a, char ret[MULTIADDR_TEXT_SIZE]);
-/** Same ip and port; the peer is not compared. */
+/** fe80::/10 */
+bool multiaddr_is_link_local(const struct multiaddr *a);
+/** Same ip, zone and port; the peer is not compared. */
 bool multiaddr_eq(const struct multiaddr *a, const struct multiaddr *b);
 struct sockaddr;
 struct sockaddr_storage;

@@ -275,6 +275,8 @@ static void on_lan_peer(void *data, const struct mdns_peer *peer)
 		struct dht_address node = { .family = peer->addrs[i].family,
 					    .port = peer->dht_port };
 
+		if (peer->addrs[i].zone != 0)
+			continue; /* the DHT knows no interfaces */
 		memcpy(node.ip, peer->addrs[i].ip, sizeof(node.ip));
 		dht_add_node(dht_udp_core(s->dht), &node);
 	}

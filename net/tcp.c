@@ -403,11 +403,6 @@ static int tcp_listen(struct net_transport *transport, const struct multiaddr *a
 
 /* ---- Addresses ---- */
 
-static bool is_link_local(const struct multiaddr *a)
-{
-	return a->family == 6 && a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
-}
-
 /* Loopback comes last: for daemons on this machine. Link-local IPv6 needs a scope that an address
  * cannot carry. */
 static size_t tcp_local_addrs(struct net_transport *t, struct multiaddr *ret, size_t cap)
@@ -424,8 +419,8 @@ static size_t tcp_local_addrs(struct net_transport *t, struct multiaddr *ret, si
 
 			if (multiaddr_from_sockaddr((const struct sockaddr *)&all[i].address, &a) ==
 				    0 &&
-			    (int)multiaddr_is_loopback(&a) == loopback && !is_link_local(&a) &&
-			    count < cap)
+			    (int)multiaddr_is_loopback(&a) == loopback &&
+			    !multiaddr_is_link_local(&a) && count < cap)
 				ret[count++] = a;
 		}
 	}

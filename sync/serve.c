@@ -179,7 +179,8 @@ static void peers_out(const struct store_peers *p, struct wire_reply *reply, str
 		to->key = from->key;
 		for (size_t k = 0; k < from->addr_count && to->addr_count < SYNC_TARGET_ADDRS_MAX;
 		     k++)
-			if (!multiaddr_is_loopback(&from->addrs[k]))
+			if (!multiaddr_is_loopback(&from->addrs[k]) &&
+			    !multiaddr_is_link_local(&from->addrs[k]))
 				to->addrs[to->addr_count++] = from->addrs[k];
 		if (to->addr_count > 0)
 			reply->peer_count++;

@@ -245,8 +245,9 @@ static int peer_in(const Sync__Wire__Peer *m, struct wire_peer *ret)
 		return ERR_LIMIT;
 	for (size_t i = 0; i < m->n_address; i++)
 		if (multiaddr_parse((const char *)m->address[i].data, m->address[i].len,
-				    &ret->addrs[ret->addr_count]) == 0)
-			ret->addr_count++; /* addresses of kinds unknown to us are skipped */
+				    &ret->addrs[ret->addr_count]) == 0 &&
+		    ret->addrs[ret->addr_count].zone == 0)
+			ret->addr_count++; /* other kinds are skipped; a zone is its owner's */
 	return wire_key_in(&m->key, &ret->key);
 }
 

@@ -84,6 +84,7 @@ static void add_addresses(const struct mdns *m, struct mdns_peer *p)
 				continue;
 			a.family = i->addrs[turn].family;
 			memcpy(a.ip, i->addrs[turn].ip, sizeof(a.ip));
+			a.zone = multiaddr_is_link_local(&a) ? i->link->config.zone : 0;
 			for (size_t k = 0; k < p->addr_count && !known; k++)
 				known = multiaddr_eq(&p->addrs[k], &a);
 			if (!known && p->addr_count < MDNS_PEER_ADDRS_MAX)
@@ -318,6 +319,11 @@ static bool same_network(const struct mdns_address *a, const uint8_t *ip)
 	       (rest == 0 || ((a->ip[whole] ^ ip[whole]) >> (8 - rest)) == 0);
 }
 
+static bool link_local_v6(const uint8_t *ip)
+{
+	return ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80;
+}
+
 /* Of the local network, and dialable: a link-local IPv6 address is not, without its interface. */
 static bool believable(const struct link *l, uint8_t family, const uint8_t *ip)
 {
@@ -325,9 +331,10 @@ static bool believable(const struct link *l, uint8_t family, const uint8_t *ip)
 
 	if (family == 4 && (ip[0] == 0 || ip[0] == 127 || ip[0] >= 224))
 		return false;
-	if (family == 6 && (ip[0] == 0xff || (ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80) ||
-			    memcmp(ip, zero, 10) == 0))
+	if (family == 6 && (ip[0] == 0xff || memcmp(ip, zero, 10) == 0))
 		return false;
+	if (family == 6 && link_local_v6(ip))
+		return l->config.zone != 0;
 	if (family == 4 ? private_v4(ip) : (ip[0] & 0xfe) == 0xfc)
 		return true;
 	for (size_t k = 0; k < l->config.addr_count; k++) {

@@ -85,7 +85,9 @@ static struct mdns_link_config *link_of(uint32_t id, uint8_t family, struct mdns
 	}
 	if (*count == cap)
 		return NULL;
-	links[*count] = (struct mdns_link_config){ .id = id, .family = family };
+	links[*count] = (struct mdns_link_config){ .id = id,
+						   .family = family,
+						   .zone = interfaces_index(id) };
 	return &links[(*count)++];
 }
 

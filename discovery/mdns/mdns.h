@@ -55,6 +55,8 @@ struct mdns_endpoint {
 struct mdns_link_config {
 	uint32_t id; /* whatever the driver knows it by */
 	uint8_t family;
+	uint32_t zone; /* the interface's index, for link-local addresses heard there; 0 = they are
+			  of no use */
 	/* The port of multicast DNS cannot be had: ask from another one, publish nothing. */
 	bool ask_only;
 	struct mdns_address addrs[MDNS_LINK_ADDRS_MAX]; /* of the interface, both families */

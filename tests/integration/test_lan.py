@@ -153,6 +153,13 @@ class TwoHosts(LanCase):
         self.assertTrue(a.wait_peer()["addrs"][0].startswith("/ip6/fd00:77::2/tcp/4002/p2p/"))
         b.wait_peer()
 
+    def test_link_local_addresses_come_with_their_interface(self):
+        for host in "ab":
+            self.lan.ip(host, "link", "set", "lan", "up")
+        a, b = Node(self.lan, "a", 1, "[::]:4001"), Node(self.lan, "b", 2, "[::]:4002")
+        for node, port in ((a, 4002), (b, 4001)):
+            self.assertRegex(node.wait_peer()["addrs"][0], f"^/ip6zone/lan/ip6/fe80::[0-9a-f:]+/tcp/{port}/p2p/")
+
     def test_two_on_one_host_find_each_other(self):
         self.lan.up4()
         one, two = Node(self.lan, "a", 1, "0.0.0.0:4001"), Node(self.lan, "a", 2, "0.0.0.0:4002")
@@ -354,14 +361,14 @@ class Avahi(LanCase):
 class NamespaceDaemon(harness.Daemon):
     """A daemon in a namespace; the command line reaches it through the data folder."""
 
-    def __init__(self, folder, lan, host):
+    def __init__(self, folder, lan, host, listen="0.0.0.0:0"):
         super().__init__(folder)
-        self.lan, self.host = lan, host
+        self.lan, self.host, self.listen = lan, host, listen
 
     def start(self, *_, **__):
         self.log = open(f"{self.data}.log", "a+b")
         self.process = self.lan.spawn(
-            self.host, harness.PROGRAM, "daemon", "--data", self.data, "--listen", "0.0.0.0:0", "--debug-listen",
+            self.host, harness.PROGRAM, "daemon", "--data", self.data, "--listen", self.listen, "--debug-listen",
             "127.0.0.1:0", "--dht", "off", "--lan", "on", stdout=self.log, stderr=self.log)
         self.wait_ready()
         return self
@@ -372,13 +379,21 @@ class Daemons(LanCase):
 
     def test_a_folder_travels_without_any_configuration(self):
         self.lan.up4()
+        self.travel("0.0.0.0:0")
+
+    def test_a_folder_travels_over_link_local_addresses(self):
+        for host in "ab":
+            self.lan.ip(host, "link", "set", "lan", "up")
+        self.travel("[::]:0")
+
+    def travel(self, listen):
         folder = pathlib.Path(tempfile.mkdtemp(prefix="pslan-"))
         self.addCleanup(shutil.rmtree, folder)
         source = folder / "source"
         source.mkdir()
         (source / "a file").write_text("over the LAN\n")
-        a = NamespaceDaemon(folder / "a", self.lan, "a").start()
-        b = NamespaceDaemon(folder / "b", self.lan, "b").start()
+        a = NamespaceDaemon(folder / "a", self.lan, "a", listen).start()
+        b = NamespaceDaemon(folder / "b", self.lan, "b", listen).start()
         iri, _ = a.publish(source)
         for daemon in (a, b):
             self.wait(lambda: daemon.json("status")["lan"]["peers"] == 1)

@@ -308,6 +308,9 @@ static void multiaddr_text_round_trips(void **state)
 		{ "/ip6/2001:0DB8:0000:0000:0000:0000:0000:0001/tcp/80",
 		  "/ip6/2001:db8::1/tcp/80" },
 		{ "/ip6/::/tcp/80", "/ip6/::/tcp/80" },
+		{ "/ip6zone/lo/ip6/fe80::1/tcp/80", "/ip6zone/lo/ip6/fe80::1/tcp/80" },
+		{ "/ip6zone/2147483647/ip6/fe80::1/tcp/80",
+		  "/ip6zone/2147483647/ip6/fe80::1/tcp/80" },
 		{ "/ip6/::ffff:1.2.3.4/tcp/80", "/ip6/::ffff:1.2.3.4/tcp/80" },
 		{ "/ip6/ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/tcp/65535/p2p/" PEER_A,
 		  "/ip6/ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/tcp/65535/p2p/" PEER_A },
@@ -336,7 +339,13 @@ static void multiaddr_tells_other_protocols_from_nonsense(void **state)
 		{ "/ip4/1.2.3.4/tcp/80/ws", ERR_UNSUPPORTED },
 		{ "/ip4/1.2.3.4/tcp/80/p2p/" PEER_A "/p2p-circuit", ERR_UNSUPPORTED },
 		{ "/ip4/1.2.3.4/tcp/80/p2p/" PEER_RSA, ERR_UNSUPPORTED },
-		{ "/ip6zone/eth0/ip6/fe80::1/tcp/80", ERR_UNSUPPORTED },
+		{ "/ip6zone/nosuchinterface/ip6/fe80::1/tcp/80", ERR_UNSUPPORTED },
+		{ "/ip6zone/0/ip6/fe80::1/tcp/80", ERR_UNSUPPORTED },
+		{ "/ip6zone/99999999999/ip6/fe80::1/tcp/80", ERR_UNSUPPORTED },
+		{ "/ip6zone/lo/ip6/2001:db8::1/tcp/80", ERR_MALFORMED },
+		{ "/ip6zone/lo/ip4/1.2.3.4/tcp/80", ERR_MALFORMED },
+		{ "/ip6zone/lo/ip6zone/lo/ip6/fe80::1/tcp/80", ERR_MALFORMED },
+		{ "/ip6zone/lo", ERR_MALFORMED },
 		{ "", ERR_MALFORMED },
 		{ "/", ERR_MALFORMED },
 		{ "ip4/1.2.3.4/tcp/80", ERR_MALFORMED },
@@ -380,8 +389,8 @@ static void multiaddr_refuses_hidden_nul_and_endless_components(void **state)
 
 static void sockaddr_conversion_round_trips(void **state)
 {
-	static const char *const texts[] = { "/ip4/10.0.0.7/tcp/4001",
-					     "/ip6/2001:db8::1/tcp/4001" };
+	static const char *const texts[] = { "/ip4/10.0.0.7/tcp/4001", "/ip6/2001:db8::1/tcp/4001",
+					     "/ip6zone/lo/ip6/fe80::1/tcp/4001" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		struct multiaddr addr, again;
