@@ -83,9 +83,18 @@ static void write_figures(struct buf *out, const json_t *s)
 		   figure(s, "sync", "blobs_fetched"), figure(s, "sync", "blobs_served"));
 	buf_printf(out,
 		   "discovery  %" PRIu64 " started, %" PRIu64 " active, %" PRIu64
-		   " subscriptions\n",
+		   " questions answered from memory\n",
 		   figure(s, "discovery", "started"), figure(s, "discovery", "active"),
-		   figure(s, "discovery", "subscriptions"));
+		   figure(s, "discovery", "miss_hits"));
+	buf_printf(out,
+		   "subscribed %" PRIu64 " scopes: %" PRIu64 " running, %" PRIu64
+		   " waiting for their turn, %" PRIu64 " backing off\n",
+		   figure(s, "discovery", "subscriptions"),
+		   figure(s, "discovery", "sub_hot_running") +
+			   figure(s, "discovery", "sub_cold_running"),
+		   figure(s, "discovery", "sub_hot_queued") +
+			   figure(s, "discovery", "sub_cold_queued"),
+		   figure(s, "discovery", "sub_backing_off"));
 	buf_printf(out, "traces     %" PRIu64 " kept, %" PRIu64 " active, ",
 		   figure(s, "trace", "kept_roots"), figure(s, "trace", "active_roots"));
 	progress_write_bytes(out, figure(s, "trace", "used_bytes"));

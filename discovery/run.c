@@ -118,13 +118,18 @@ static enum op_step do_entry(struct discovery_run *run)
 	return OP_WAIT;
 }
 
+static bool is_known_of(const struct discovery_run *run)
+{
+	return run->resolve.head_count > 0 || run->resolve.objects > 0;
+}
+
 /* Searching for what nothing is known of is what a flood of questions would cost: it has a budget.
  */
 static bool may_search(struct discovery_run *run)
 {
 	struct discovery *d = run->service;
 
-	if (run->resolved || run->resolve.head_count > 0 || run->fresh || run->has_announcer)
+	if (is_known_of(run) || run->fresh || run->has_announcer)
 		return true;
 	run->again_in_ms = misses_search(&d->misses, runner_now_ms(d->runner));
 	run->paid = run->again_in_ms == 0;
@@ -142,8 +147,8 @@ static void remember_miss(struct discovery_run *run)
 
 	if (run->paid && run->resolved)
 		misses_found(&d->misses);
-	if (run->outcome != DISCOVERY_NOT_FOUND || run->resolve.head_count > 0 ||
-	    run->has_announcer || run->last_error == UV_ENOMEM)
+	if (run->outcome != DISCOVERY_NOT_FOUND || is_known_of(run) || run->has_announcer ||
+	    run->last_error == UV_ENOMEM)
 		return;
 	answer.until_ms = answer.asked_ms + (heard ? MISSES_HOLD_MS : MISSES_HOLD_UNHEARD_MS);
 	misses_note(&d->misses, &run->key, &run->iri.space, &answer);
