@@ -141,7 +141,7 @@ static void an_active_trace_says_what_it_is_doing(void **state)
 	clock_manual_advance(&f->clock, 3 * NS_PER_SEC);
 	trace_stage(s, "fetch");
 	clock_manual_advance(&f->clock, NS_PER_SEC);
-	check_contains(waterfall_of(f, s), "sync.discover hm://a has been running for 4.00 s: 75 % "
+	check_contains(waterfall_of(f, s), "sync.discover hm://a running for 4.00 s: 75 % "
 					   "in dial (3.00 s), now in fetch\n");
 	trace_finish(s, UV_ETIMEDOUT, "timeout");
 	check_contains(waterfall_of(f, s),
