@@ -544,6 +544,8 @@ struct conn *http_conn_accept(struct listener *l)
 	c->request.body_max = s->surface == HTTP_CONTROL ? HTTP_CONTROL_BODY_MAX :
 							   HTTP_DEBUG_BODY_MAX;
 	buf_init(&c->request.body, c->request.body_max);
+	c->accepted_turn = s->loop->lag.turns;
+	c->accepted_ms = runner_now_ms(&s->loop->runner);
 	list_push_back(&s->conns, &c->node);
 	s->conn_count++;
 	s->stats.connections++;

@@ -15,10 +15,16 @@
 #include "base/mem.h"
 #include "debug_http/traces.h"
 
-/* At most HTTP_CONNS_MAX connections. One more pushes out the one that has been idle longest; when
- * none is idle it gets a short 503, written at once from a handle that every listener has in
- * reserve, so that refusing needs no memory. While that handle closes, libuv keeps the next
- * connection in the kernel's queue. */
+/* At most HTTP_CONNS_MAX connections. One more pushes out the one that has been idle longest, or
+ * waits a moment when those that are idle were accepted just now: their requests are on the way,
+ * and would be answered by a reset. When none is idle it gets a short 503, written at once from a
+ * handle that every listener has in reserve, so that refusing needs no memory. While that handle
+ * closes, libuv keeps the next connection in the kernel's queue. */
+
+enum {
+	FRESH_TURNS = 2, /* of the loop, until what has been sent is read */
+	FRESH_MS = 100	 /* for a client to send after it has connected */
+};
 
 static const char busy_reply[] =
 	"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -37,6 +43,9 @@ static void ignore_sigpipe(void)
 		(void)signal(SIGPIPE, SIG_IGN);
 }
 
+static void run_accept(struct runner_task *task);
+static void on_accept_timer(struct runner_timer *timer);
+
 struct http_server *http_server_new(const struct http_server_config *config)
 {
 	struct http_server *s = mem_alloc(sizeof(*s));
@@ -48,6 +57,8 @@ struct http_server *http_server_new(const struct http_server_config *config)
 	s->surface = config->surface;
 	s->trace = config->trace;
 	list_init(&s->conns);
+	s->accept_task.run = run_accept;
+	s->accept_timer.run = on_accept_timer;
 	s->title = mem_strdup(config->title != NULL ? config->title : "peerscope");
 	s->version = mem_strdup(config->version != NULL ? config->version : "");
 	s->started_ns = clock_now_ns(config->loop->runner.clock);
@@ -62,6 +73,7 @@ struct http_server *http_server_free(struct http_server *s)
 		return NULL;
 	REQUIRE(s->open_listeners == 0 && s->conn_count == 0);
 	runner_undefer(&s->task);
+	runner_undefer(&s->accept_task);
 	router_fini(&s->router);
 	mem_free(s->title);
 	mem_free(s->version);
@@ -144,6 +156,8 @@ void http_server_close(struct http_server *s, void (*closed)(void *data), void *
 	live_stop(s);
 	s->closed = closed;
 	s->closed_data = data;
+	runner_undefer(&s->accept_task);
+	runner_timer_stop(&s->loop->runner, &s->accept_timer);
 	for (unsigned i = 0; i < s->listener_count; i++)
 		if (!uv_is_closing(&s->listeners[i].uv.handle))
 			uv_close(&s->listeners[i].uv.handle, on_listener_closed);
@@ -179,43 +193,88 @@ static void refuse_connection(struct listener *l)
 	uv_close(&l->refused.handle, on_refused_closed);
 }
 
-/* The one that has waited longest for a request; NULL when all are at work. */
-static struct conn *idle_conn(struct http_server *s)
-{
-	list_for_each(node, &s->conns) {
-		struct conn *c = list_entry(node, struct conn, node);
+enum room { ROOM, ROOM_SOON, ROOM_LATER, ROOM_NONE };
 
-		if (c->state == CONN_IDLE)
-			return c;
-	}
-	return NULL;
+/* Whether an idle connection may be dropped, or has not had its chance to say what it wants. */
+static enum room room_of(const struct conn *c)
+{
+	const struct loop *loop = c->server->loop;
+
+	if (loop->lag.turns - c->accepted_turn < FRESH_TURNS)
+		return ROOM_SOON;
+	return c->served > 0 || runner_now_ms(&loop->runner) - c->accepted_ms >= FRESH_MS ?
+		       ROOM :
+		       ROOM_LATER;
 }
 
-static bool has_room(struct http_server *s)
+/* Drops the one that has waited longest for a request, when that makes room: of those that were
+ * served already, if there are any. */
+static enum room make_room(struct http_server *s)
 {
 	struct http_server_stats stats;
-	struct conn *idle;
+	enum room best = ROOM_NONE;
+	struct conn *idlest = NULL;
 
 	/* Closed connections whose handlers have not ended yet count too, though less. */
 	if (s->conn_count >= 4 * HTTP_CONNS_MAX)
-		return false;
+		return ROOM_NONE;
 	http_server_stats(s, &stats);
 	if (stats.open_connections < HTTP_CONNS_MAX)
-		return true;
-	idle = idle_conn(s);
-	if (idle != NULL)
-		conn_drop(idle);
-	return idle != NULL;
+		return ROOM;
+	list_for_each(node, &s->conns) {
+		struct conn *c = list_entry(node, struct conn, node);
+
+		if (c->state != CONN_IDLE)
+			continue;
+		best = MIN(best, room_of(c));
+		if (room_of(c) == ROOM &&
+		    (idlest == NULL || (c->served > 0 && idlest->served == 0)))
+			idlest = c;
+	}
+	if (idlest != NULL)
+		conn_drop(idlest);
+	return best;
 }
 
 static void on_connection(uv_stream_t *stream, int status)
 {
 	struct listener *l = stream->data;
+	struct runner *runner = &l->server->loop->runner;
+	enum room room;
 
 	if (status < 0)
 		return;
-	if (!has_room(l->server) || http_conn_accept(l) == NULL)
+	room = make_room(l->server);
+	l->waiting = room == ROOM_SOON || room == ROOM_LATER;
+	if (room == ROOM_SOON)
+		runner_defer(runner, &l->server->accept_task);
+	else if (room == ROOM_LATER)
+		runner_timer_start(runner, &l->server->accept_timer,
+				   runner_now_ms(runner) + FRESH_MS / 4);
+	else if (room == ROOM_NONE || http_conn_accept(l) == NULL)
 		refuse_connection(l);
+}
+
+static void accept_again(struct http_server *s)
+{
+	for (unsigned i = 0; i < s->listener_count && !s->closing; i++) {
+		struct listener *l = &s->listeners[i];
+
+		if (!l->waiting || l->refusing)
+			continue;
+		l->waiting = false;
+		on_connection(&l->uv.stream, 0);
+	}
+}
+
+static void run_accept(struct runner_task *task)
+{
+	accept_again(container_of(task, struct http_server, accept_task));
+}
+
+static void on_accept_timer(struct runner_timer *timer)
+{
+	accept_again(container_of(timer, struct http_server, accept_timer));
 }
 
 /* ---- Listening ---- */

@@ -44,7 +44,8 @@ struct listener {
 	struct http_server *server;
 	union stream uv;
 	union stream refused; /* a connection over the limit, on its way out */
-	bool refusing, is_unix, waiting;
+	bool refusing, is_unix;
+	bool waiting; /* a connection is there that could not be taken or refused yet */
 };
 
 struct http_server {
@@ -65,6 +66,8 @@ struct http_server {
 	struct live *live; /* those who follow the traces; NULL = nobody */
 	bool closing;
 	struct runner_task task;
+	struct runner_task accept_task;	  /* for listeners that wait … */
+	struct runner_timer accept_timer; /* … and for those that wait longer */
 	void (*closed)(void *data);
 	void *closed_data;
 	uint8_t scratch[HTTP_READ_SIZE];
@@ -90,9 +93,10 @@ struct conn {
 	struct buf in;
 	struct http_request request;
 	uint64_t served;
-	struct buf piece;      /* of a reply in pieces, not sent yet */
-	uint64_t queued_total; /* bytes given to libuv since the connection began */
-	uint64_t seen_taken;   /* … of which the socket had taken, when the timer last looked */
+	uint64_t accepted_turn, accepted_ms; /* of the loop */
+	struct buf piece;		     /* of a reply in pieces, not sent yet */
+	uint64_t queued_total;		     /* bytes given to libuv since the connection began */
+	uint64_t seen_taken; /* … of which the socket had taken, when the timer last looked */
 	size_t lingered;
 	unsigned hold;	 /* callbacks of a handler on the stack */
 	unsigned writes; /* given to libuv, not reported back */

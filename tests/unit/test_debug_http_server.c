@@ -591,12 +591,33 @@ static void idle_connections_make_room_for_new_ones(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(idle); i++) {
 		client_open(&idle[i], &f);
 		fixture_turns(&f, 3);
+		fixture_advance(&f, 60);
 	}
 	http_server_stats(f.server, &stats);
 	assert_int_equal(HTTP_CONNS_MAX, stats.open_connections);
 	assert_int_equal(200, ask_status(&f, GET("/echo")));
 	for (size_t i = 0; i < ARRAY_SIZE(idle); i++)
 		client_close(&idle[i]);
+}
+
+/* All in the kernel's queue before the server looks. */
+static void a_crowd_that_comes_at_once_is_answered(void **state)
+{
+	struct client crowd[2 * HTTP_CONNS_MAX];
+	unsigned served = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(crowd); i++) {
+		client_open(&crowd[i], &f);
+		client_send(&crowd[i], "GET /echo HTTP/1.1\r\nHost: localhost\r\n"
+				       "Connection: close\r\n\r\n");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(crowd); i++) {
+		client_await_end(&crowd[i]);
+		assert_true(client_status(&crowd[i]) == 200 || client_status(&crowd[i]) == 503);
+		served += client_status(&crowd[i]) == 200;
+		client_close(&crowd[i]);
+	}
+	assert_true(served >= HTTP_CONNS_MAX);
 }
 
 static void connections_beyond_the_limit_are_told_to_come_back(void **state)
@@ -822,6 +843,7 @@ int main(void)
 		T(a_slow_body_is_given_up_on),
 		T(an_idle_connection_is_closed_after_a_minute),
 		T(idle_connections_make_room_for_new_ones),
+		T(a_crowd_that_comes_at_once_is_answered),
 		T(connections_beyond_the_limit_are_told_to_come_back),
 		T(nonsense_is_a_bad_request),
 		T(reply_headers_cannot_be_split),
