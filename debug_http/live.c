@@ -11,7 +11,8 @@
  *
  * The store tells of beginnings and ends (trace_watch); each takes a place in a ring and a number,
  * which is the event's id, so that a client that was cut off goes on where it was (Last-Event-ID).
- * An event is rendered when it is sent, from what the store holds then. Who falls behind further
+ * An event is looked at and rendered when its turn comes, from what the store holds then: a slice
+ * of time for all subscribers, then the loop goes on. Who falls behind further
  * than the ring reaches loses events and is told how many. Changes of stage are looked for a few
  * times a second in the roots known to be running; they have no number and are not repeated.
  *
@@ -24,8 +25,7 @@ enum {
 	LIVE_TICK_MS = 300,
 	LIVE_KEEPALIVE_TICKS = 50, /* 15 s */
 	LIVE_LINGER_TICKS = 200,   /* without subscribers, until the ring is forgotten */
-	LIVE_EVENT_MAX = 64 << 10,
-	LIVE_SLICE_EVENTS = 32 /* to one subscriber before the next has its turn */
+	LIVE_EVENT_MAX = 64 << 10
 };
 
 struct event {
@@ -40,10 +40,11 @@ struct running {
 
 struct subscriber {
 	struct live *live;
-	struct http_request *r; /* NULL = free */
-	struct trace_query query;
-	char category[64];
-	uint64_t next;	 /* number of the event to send next */
+	struct http_request *r;	  /* NULL = free */
+	struct trace_query query; /* borrows from r */
+	struct trace_find find;	  /* in the root of the next event */
+	uint64_t next;		  /* number of the event to send next */
+	bool is_finding;
 	bool is_waiting; /* for the socket to drain */
 };
 
@@ -58,7 +59,7 @@ struct live {
 	struct running running[LIVE_ACTIVE_MAX];
 	size_t running_count;
 	struct subscriber subscribers[LIVE_SUBSCRIBERS_MAX];
-	unsigned ticks, lonely_ticks;
+	unsigned ticks, lonely_ticks, first; /* who comes first next time */
 	struct buf out;
 };
 
@@ -126,19 +127,6 @@ static void write_root(struct buf *out, struct live *l, const struct trace_span_
 
 /* ---- Sending ---- */
 
-static bool wants(const struct subscriber *u, const struct trace_span_view *s)
-{
-	const struct trace_query *q = &u->query;
-	bool errored = s->finished && s->status != 0;
-
-	if (u->category[0] != '\0' && strcmp(u->category, s->category) != 0)
-		return false;
-	if ((q->active && s->finished) || (q->finished && !s->finished) ||
-	    (q->errored && !errored) || (q->success && errored))
-		return false;
-	return s->duration_ns >= q->min_ns && (q->max_ns == 0 || s->duration_ns <= q->max_ns);
-}
-
 static void submit(struct subscriber *u, struct buf *out)
 {
 	if (buf_err(out) == 0 && http_reply_write(u->r, out->data, out->len))
@@ -149,8 +137,6 @@ static void send_root(struct subscriber *u, const struct trace_span_view *s, uin
 {
 	struct live *l = u->live;
 
-	if (!wants(u, s))
-		return;
 	buf_clear(&l->out);
 	if (number > 0)
 		buf_printf(&l->out, "id: %" PRIx64 "-%" PRIu64 "\n", l->epoch, number);
@@ -176,36 +162,57 @@ static void tell_dropped(struct subscriber *u, uint64_t count)
 	send_text(u, text);
 }
 
-/* True when there is more to send now. */
-static bool catch_up(struct subscriber *u)
+static void skip_lost(struct subscriber *u)
 {
 	struct live *l = u->live;
+
+	if (l->end - u->next <= LIVE_RING_MAX)
+		return;
+	tell_dropped(u, l->end - u->next - LIVE_RING_MAX);
+	u->next = l->end - LIVE_RING_MAX;
+	u->is_finding = false;
+}
+
+/* A step with the next event. One that has finished since is told of once, by its end. */
+static void take_next(struct subscriber *u)
+{
+	struct live *l = u->live;
+	const struct event *e = &l->ring[u->next % LIVE_RING_MAX];
 	struct trace_span_view s;
 
-	if (l->end - u->next > LIVE_RING_MAX) {
-		tell_dropped(u, l->end - u->next - LIVE_RING_MAX);
-		u->next = l->end - LIVE_RING_MAX;
-	}
-	for (unsigned i = 0; i < LIVE_SLICE_EVENTS && u->next < l->end && !u->is_waiting; i++) {
-		const struct event *e = &l->ring[u->next % LIVE_RING_MAX];
+	if (!u->is_finding)
+		trace_find_one(&u->find, l->trace, &u->query, e->root.slot, e->root.span_id);
+	u->is_finding = !trace_find_step(&u->find);
+	if (u->is_finding)
+		return;
+	if (u->find.matched > 0 && trace_look(l->trace, e->root.slot, e->root.span_id, &s) &&
+	    (e->complete || !s.finished))
+		send_root(u, &s, u->next);
+	u->next++;
+}
 
-		/* One that has finished since is told of once, by its end. */
-		if (trace_look(l->trace, e->root.slot, e->root.span_id, &s) &&
-		    (e->complete || !s.finished))
-			send_root(u, &s, u->next);
-		u->next++;
-	}
-	return u->next < l->end && !u->is_waiting;
+/* True when there is more to do now. */
+static bool catch_up(struct subscriber *u, uint64_t until_ns)
+{
+	skip_lost(u);
+	while (u->next < u->live->end && !u->is_waiting && clock_now_ns(&clock_system) < until_ns)
+		take_next(u);
+	return u->next < u->live->end && !u->is_waiting;
 }
 
 static void on_task(struct runner_task *task)
 {
 	struct live *l = container_of(task, struct live, task);
+	uint64_t until_ns = clock_now_ns(&clock_system) + TRACES_SLICE_NS;
 	bool more = false;
 
-	for (size_t i = 0; i < LIVE_SUBSCRIBERS_MAX; i++)
-		if (l->subscribers[i].r != NULL && !l->subscribers[i].is_waiting)
-			more |= catch_up(&l->subscribers[i]);
+	for (size_t i = 0; i < LIVE_SUBSCRIBERS_MAX; i++) {
+		struct subscriber *u = &l->subscribers[(l->first + i) % LIVE_SUBSCRIBERS_MAX];
+
+		if (u->r != NULL && !u->is_waiting)
+			more |= catch_up(u, until_ns);
+	}
+	l->first++;
 	if (more)
 		runner_defer(&l->server->loop->runner, &l->task);
 }
@@ -249,6 +256,11 @@ static void on_root(struct trace_watch *w, uint32_t slot, const uint8_t span_id[
 	runner_defer(&l->server->loop->runner, &l->task);
 }
 
+static bool wants(struct subscriber *u, const struct trace_span_view *s)
+{
+	return trace_matches(u->live->trace, &u->query, s->slot, s->span_id);
+}
+
 /* Those that are in another stage than before. */
 static void tell_stages(struct live *l)
 {
@@ -268,7 +280,8 @@ static void tell_stages(struct live *l)
 			continue;
 		known->stage = now.name;
 		for (size_t k = 0; k < LIVE_SUBSCRIBERS_MAX; k++)
-			if (l->subscribers[k].r != NULL && !l->subscribers[k].is_waiting)
+			if (l->subscribers[k].r != NULL && !l->subscribers[k].is_waiting &&
+			    wants(&l->subscribers[k], &s))
 				send_root(&l->subscribers[k], &s, 0);
 	}
 }
@@ -391,20 +404,9 @@ static void send_running(struct subscriber *u)
 		trace_walk(l->trace, slots[count], take_root, &s);
 		if (is_first)
 			add_running(l, s.slot, s.span_id);
-		send_root(u, &s, 0);
+		if (wants(u, &s))
+			send_root(u, &s, 0);
 	}
-}
-
-static bool refuse(struct http_request *r, const struct trace_query *q)
-{
-	if (q->text == NULL && !q->has_id &&
-	    (q->category == NULL ||
-	     strlen(q->category) < sizeof(((struct subscriber *)0)->category)))
-		return false;
-	http_reply_error(r, 400,
-			 "The live view can be narrowed by category, active, finished, errored, "
-			 "success, min and max only.");
-	return true;
 }
 
 static struct subscriber *free_place(struct live *l)
@@ -420,8 +422,6 @@ void live_reply(struct http_server *s, struct http_request *r, const struct trac
 	struct subscriber *u;
 	struct live *l;
 
-	if (refuse(r, q))
-		return;
 	l = s->closing ? NULL : live_get(s);
 	u = l != NULL ? free_place(l) : NULL;
 	if (u == NULL) {
@@ -437,9 +437,6 @@ void live_reply(struct http_server *s, struct http_request *r, const struct trac
 		return;
 	}
 	*u = (struct subscriber){ .live = l, .r = r, .query = *q };
-	u->query.category = NULL;
-	(void)snprintf(u->category, sizeof(u->category), "%s",
-		       q->category != NULL ? q->category : "");
 	http_request_on_drain(r, on_drain, u);
 	http_request_on_close(r, on_close, u);
 	u->next = resume_at(l, r);

@@ -377,9 +377,9 @@ Live.WAITING_MAX = 1000;
 Live.prototype.address = function () {
 	var asked = new URLSearchParams(location.search), query = new URLSearchParams();
 
-	["category", "errored", "active", "finished", "success", "min", "max"].forEach(function (name) {
-		if (asked.get(name))
-			query.set(name, asked.get(name));
+	asked.forEach(function (value, name) {
+		if (value && !/^(sort|n|limit|cursor|refresh|json|text|html)$/.test(name))
+			query.append(name, value);
 	});
 	query.set("stream", "");
 	return "/debug/traces?" + query;

@@ -117,9 +117,67 @@ static void the_stream_is_narrowed(void **state)
 	pump_until(&c, "\"title\":\"wanted\"");
 	assert_int_equal(1, count_of(&c, "event: trace"));
 	client_close(&c);
-	assert_int_equal(
-		400,
-		ask_status(&f, "GET /debug/traces?stream&q=x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+}
+
+/* Two roots end; only one of them has what each query asks for. */
+static void the_stream_is_narrowed_by_all_that_a_search_is(void **state)
+{
+	static const char *const queries[] = { "&q=herons", "&q=dial%20failed", "&attr=kind:wanted",
+					       "&stage=dht:1s", "&min=1s&finished=1" };
+	struct client c;
+
+	for (size_t i = 0; i < ARRAY_SIZE(queries); i++) {
+		struct span other, wanted;
+
+		follow(&c, queries[i], "");
+		other = begin("a", "crows");
+		trace_stage(other, "dht");
+		trace_finish(other, 0, NULL);
+		wanted = begin("a", "HERONS");
+		trace_attr_str(wanted, "kind", "wanted", 6);
+		trace_mark(wanted, "dial failed");
+		trace_stage(wanted, "dht");
+		scene_wait(&f.clock, 1200);
+		trace_finish(wanted, 0, "found");
+		pump_until(&c, "\"outcome\":\"found\"");
+		assert_int_equal(0, count_of(&c, "crows"));
+		client_close(&c);
+	}
+	assert_int_equal(400, ask_status(&f, "GET /debug/traces?stream&stage=dht:soon HTTP/1.1\r\n"
+					     "Host: localhost\r\n\r\n"));
+}
+
+static void one_trace_is_followed_by_its_id(void **state)
+{
+	struct span wanted = begin("a", "wanted"), other = begin("a", "other");
+	struct trace_context context;
+	char query[64] = "&id=";
+	struct client c;
+
+	assert_true(trace_context_of(wanted, &context));
+	for (size_t i = 0; i < sizeof(context.trace_id); i++)
+		(void)snprintf(query + 4 + 2 * i, 3, "%02x", context.trace_id[i]);
+	follow(&c, query, "");
+	trace_finish(other, 0, NULL);
+	trace_finish(wanted, 0, "found");
+	pump_until(&c, "\"outcome\":\"found\"");
+	assert_int_equal(0, count_of(&c, "\"title\":\"other\""));
+	client_close(&c);
+}
+
+/* A root so large that to look through it takes more than a turn. */
+static void a_large_root_is_looked_through_in_slices(void **state)
+{
+	struct span s = begin("a", "large");
+	struct client c;
+
+	follow(&c, "&q=needle", "");
+	for (unsigned i = 0; i < 3000; i++)
+		scene_failed_peer(&f.clock, s, i, 1);
+	trace_mark(s, "a needle");
+	trace_finish(s, 0, "found");
+	pump_until(&c, "\"outcome\":\"found\"");
+	client_close(&c);
 }
 
 static void a_client_that_comes_back_gets_what_it_missed(void **state)
@@ -285,6 +343,9 @@ int main(void)
 		T(what_runs_already_is_told_first),
 		T(an_accept_header_asks_for_the_stream_too),
 		T(the_stream_is_narrowed),
+		T(the_stream_is_narrowed_by_all_that_a_search_is),
+		T(one_trace_is_followed_by_its_id),
+		T(a_large_root_is_looked_through_in_slices),
 		T(a_client_that_comes_back_gets_what_it_missed),
 		T(a_foreign_event_id_starts_anew),
 		T(who_falls_behind_is_told_how_much_is_lost),
