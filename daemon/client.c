@@ -18,17 +18,21 @@ enum { SOCKET_PATH_MAX = 100, LINE_MAX_BYTES = 1 << 20 };
 
 struct client {
 	CURL *curl;
-	char *dir;
-	char *socket;
+	char *where;  /* the data folder or address, as given */
+	char *base;   /* what a URL begins with */
+	char *socket; /* NULL: by TCP */
+	bool is_dir;
 	int dir_fd;
 	bool unreachable;
+	const char *last_event_id; /* of the request under way; NULL = none */
 	char why[CLIENT_WHY_MAX];
 	char curl_why[CURL_ERROR_SIZE];
 };
 
 struct stream {
 	struct buf *whole;			   /* the answer is collected here … */
-	bool (*on_line)(void *data, json_t *line); /* … or handed on line by line */
+	bool (*on_line)(void *data, json_t *line); /* … or handed on line by line, as JSON … */
+	bool (*on_text)(void *data, const char *line, size_t len); /* … or as it is */
 	void *data;
 	CURL *curl;
 	struct buf rest;
@@ -56,24 +60,52 @@ bool client_interrupted(void)
 	return interrupted != 0;
 }
 
-struct client *client_new(const char *dir)
+static bool use_dir(struct client *c, const char *dir)
 {
-	struct client *c = mem_alloc(sizeof(*c));
-
-	if (c == NULL)
-		return NULL;
-	c->dir_fd = -1;
-	c->curl = curl_easy_init();
-	c->dir = mem_strdup(dir);
+	c->is_dir = true;
+	c->base = mem_strdup("http://localhost");
 	c->socket = disk_path(dir, "control.sock");
 	if (c->socket != NULL && strlen(c->socket) > SOCKET_PATH_MAX) {
 		mem_free(c->socket);
 		c->dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		c->socket = mem_printf("/proc/self/fd/%d/control.sock", c->dir_fd);
 	}
-	if (c->curl == NULL || c->dir == NULL || c->socket == NULL)
-		return client_free(c);
-	return c;
+	return c->base != NULL && c->socket != NULL;
+}
+
+/* With or without what the address line of a browser has behind the host. */
+static bool use_url(struct client *c, const char *url)
+{
+	size_t scheme = strlen("http://");
+
+	c->base = mem_strndup(url, scheme + strcspn(url + scheme, "/?#"));
+	return c->base != NULL;
+}
+
+static bool use_socket(struct client *c, const char *path)
+{
+	c->base = mem_strdup("http://localhost");
+	c->socket = mem_strdup(path);
+	return c->base != NULL && c->socket != NULL;
+}
+
+struct client *client_new(const char *where)
+{
+	struct client *c = mem_alloc(sizeof(*c));
+	bool is_ready;
+
+	if (c == NULL)
+		return NULL;
+	c->dir_fd = -1;
+	c->curl = curl_easy_init();
+	c->where = mem_strdup(where);
+	if (strncmp(where, "http://", 7) == 0)
+		is_ready = use_url(c, where);
+	else if (strncmp(where, "unix:", 5) == 0)
+		is_ready = use_socket(c, where + 5);
+	else
+		is_ready = use_dir(c, where);
+	return is_ready && c->curl != NULL && c->where != NULL ? c : client_free(c);
 }
 
 struct client *client_free(struct client *c)
@@ -84,7 +116,8 @@ struct client *client_free(struct client *c)
 		curl_easy_cleanup(c->curl);
 	if (c->dir_fd >= 0)
 		close(c->dir_fd);
-	mem_free(c->dir);
+	mem_free(c->where);
+	mem_free(c->base);
 	mem_free(c->socket);
 	return mem_free(c);
 }
@@ -108,6 +141,19 @@ char *client_escape(const char *s)
 	return copy;
 }
 
+static bool give_line(struct stream *s, const char *text, size_t len)
+{
+	json_t *line;
+	bool go_on;
+
+	if (s->on_text != NULL)
+		return s->on_text(s->data, text, len);
+	line = json_loadb(text, len, 0, NULL);
+	go_on = line == NULL || s->on_line(s->data, line);
+	json_decref(line);
+	return go_on;
+}
+
 static size_t give_lines(struct stream *s, const char *data, size_t len)
 {
 	size_t start = 0;
@@ -116,15 +162,10 @@ static size_t give_lines(struct stream *s, const char *data, size_t len)
 	if (buf_err(&s->rest) < 0)
 		return 0;
 	for (size_t i = 0; i < s->rest.len && !s->stop; i++) {
-		json_t *line;
-
 		if (s->rest.data[i] != '\n')
 			continue;
-		line = json_loadb((const char *)s->rest.data + start, i - start, 0, NULL);
+		s->stop = !give_line(s, (const char *)s->rest.data + start, i - start);
 		start = i + 1;
-		if (line != NULL && !s->on_line(s->data, line))
-			s->stop = true;
-		json_decref(line);
 	}
 	buf_consume(&s->rest, start);
 	return s->stop ? 0 : len;
@@ -135,7 +176,7 @@ static size_t on_data(char *data, size_t size, size_t count, void *arg)
 	struct stream *s = arg;
 	long status = 0;
 
-	if (s->on_line != NULL) {
+	if (s->on_line != NULL || s->on_text != NULL) {
 		curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
 		if (status == 200)
 			return give_lines(s, data, size * count);
@@ -156,7 +197,8 @@ static void prepare(struct client *c, const char *url, const char *method,
 	CURL *curl = c->curl;
 
 	curl_easy_reset(curl);
-	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+	if (c->socket != NULL)
+		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
 	curl_easy_setopt(curl, CURLOPT_PROXY, "");
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
@@ -183,12 +225,15 @@ static int explain(struct client *c, CURLcode code, const struct stream *s)
 		snprintf(c->why, sizeof(c->why), "cancelled");
 		return UV_ECANCELED;
 	}
-	if (code == CURLE_COULDNT_CONNECT) {
+	if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST) {
 		c->unreachable = true;
-		snprintf(c->why, sizeof(c->why),
-			 "no daemon answers on %s/control.sock: start one with `peerscope daemon "
-			 "--data %s`",
-			 c->dir, c->dir);
+		if (c->is_dir)
+			snprintf(c->why, sizeof(c->why),
+				 "no daemon answers on %s/control.sock: start one with `peerscope "
+				 "daemon --data %s`",
+				 c->where, c->where);
+		else
+			snprintf(c->why, sizeof(c->why), "no daemon answers on %s", c->where);
 		return ERR_CLOSED;
 	}
 	if (code == CURLE_WRITE_ERROR) {
@@ -197,7 +242,7 @@ static int explain(struct client *c, CURLcode code, const struct stream *s)
 	}
 	c->unreachable = true;
 	snprintf(c->why, sizeof(c->why),
-		 "the daemon at %s went away during the request (%s); its log says why", c->dir,
+		 "the daemon at %s went away during the request (%s); its log says why", c->where,
 		 c->curl_why[0] != '\0' ? c->curl_why : curl_easy_strerror(code));
 	return ERR_CLOSED;
 }
@@ -205,10 +250,13 @@ static int explain(struct client *c, CURLcode code, const struct stream *s)
 static int perform(struct client *c, const char *method, const char *path, const char *content_type,
 		   const void *body, size_t len, struct stream *s, int *ret_status)
 {
-	CLEANUP(mem_freep) char *url = mem_printf("http://localhost%s", path);
+	CLEANUP(mem_freep) char *url = mem_printf("%s%s", c->base, path);
 	CLEANUP(mem_freep)
 	char *type = mem_printf("Content-Type: %s",
 				content_type != NULL ? content_type : "application/json");
+	CLEANUP(mem_freep)
+	char *last = c->last_event_id != NULL ? mem_printf("Last-Event-ID: %s", c->last_event_id) :
+						NULL;
 	struct curl_slist *headers = NULL;
 	long status = 0;
 	int rc;
@@ -223,6 +271,8 @@ static int perform(struct client *c, const char *method, const char *path, const
 		return UV_ENOMEM;
 	headers = curl_slist_append(headers, type);
 	headers = curl_slist_append(headers, "Accept: application/json");
+	if (last != NULL)
+		headers = curl_slist_append(headers, last);
 	headers = curl_slist_append(headers,
 				    "Expect:"); /* no round trip before a body on a local socket */
 	prepare(c, url, method, headers, body, len, s);
@@ -315,6 +365,25 @@ int client_stream(struct client *c, const char *path, const json_t *body,
 	rc = buf_err(&text);
 	if (rc == 0)
 		rc = perform(c, "POST", path, NULL, text.data, text.len, &s, &reply.http_status);
+	if (rc == 0 && reply.http_status != 200)
+		rc = client_error_of(c, &reply);
+	buf_fini(&s.rest);
+	buf_fini(&reply.body);
+	return rc;
+}
+
+int client_lines(struct client *c, const char *path, const char *last_event_id,
+		 bool (*on_text)(void *data, const char *line, size_t len), void *data)
+{
+	struct client_reply reply = { 0 };
+	struct stream s = { .whole = &reply.body, .on_text = on_text, .data = data };
+	int rc;
+
+	buf_init(&reply.body, LINE_MAX_BYTES);
+	buf_init(&s.rest, LINE_MAX_BYTES);
+	c->last_event_id = last_event_id;
+	rc = perform(c, "GET", path, NULL, NULL, 0, &s, &reply.http_status);
+	c->last_event_id = NULL;
 	if (rc == 0 && reply.http_status != 200)
 		rc = client_error_of(c, &reply);
 	buf_fini(&s.rest);

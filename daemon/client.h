@@ -1,5 +1,5 @@
 /* The command line's end of the control socket: blocking HTTP over DIR/control.sock
- * (docs/control.md). */
+ * (docs/control.md); or of a daemon's debug pages, which another machine's may be by a tunnel. */
 #pragma once
 
 #include <jansson.h>
@@ -15,8 +15,10 @@ struct client_reply {
 	struct buf body; /* the caller's buf_fini */
 };
 
-/** Connects with the first request. NULL when out of memory. */
-struct client *client_new(const char *dir);
+/** `where` is a data folder, or where debug pages are: http://HOST:PORT (what a browser shows
+ * behind it does not matter) or unix:PATH. Connects with the first request. NULL when out of
+ * memory. */
+struct client *client_new(const char *where);
 struct client *client_free(struct client *c);
 
 /** Ctrl-C from now on ends the request under way with UV_ECANCELED. */
@@ -34,6 +36,10 @@ int client_json(struct client *c, const char *method, const char *path, const js
 /** POST, and every line of the answer as a JSON object to on_line, until it returns false. */
 int client_stream(struct client *c, const char *path, const json_t *body,
 		  bool (*on_line)(void *data, json_t *line), void *data);
+/** GET, and every line of the answer to on_text, without its end, until it returns false.
+ * last_event_id (may be NULL) is sent as the header of server-sent events. */
+int client_lines(struct client *c, const char *path, const char *last_event_id,
+		 bool (*on_text)(void *data, const char *line, size_t len), void *data);
 /** Story of the last failure. */
 const char *client_why(const struct client *c);
 /** The last failure was that no daemon answers. */

@@ -57,14 +57,16 @@ static const struct verb_def verbs[VERB_COUNT] = {
 	[VERB_SUBSCRIPTIONS] = { "subscriptions", cli_subscriptions, "", "what is kept in sync",
 				 NULL, true },
 	[VERB_STATUS] = { "status", cli_status, "", "how the daemon is doing", NULL, true },
-	[VERB_TRACE] = { "trace", cli_trace, "list|show|tail|export|diff",
+	[VERB_TRACE] = { "trace", cli_trace, "list|show|tail|export|…",
 			 "where time went: traces as text, or as files for other viewers",
 			 "list [TEXT]      the newest; TEXT is looked for in titles, marks and "
 			 "outcomes, e.g. an IRI\n"
 			 "show ID          one trace, as a waterfall\n"
 			 "tail [TEXT]      those that end from now on, until Ctrl-C\n"
 			 "export [ID]      one trace, or the newest, as a file on stdout\n"
-			 "diff ID ID       what took longer in the second one",
+			 "diff ID ID       what took longer in the second one\n"
+			 "pin ID           keep it, whatever else comes; unpin ID lets it go\n"
+			 "The first digits of an ID are enough.",
 			 true },
 	[VERB_WAIT] = { "wait", cli_wait, "[--ready TIME]", "wait until the daemon answers", NULL,
 			true },

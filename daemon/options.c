@@ -129,12 +129,14 @@ static const struct option_def table[OPT_COUNT] = {
 			.help = "at most so many" },
 	[OPT_FORMAT] = { .name = "format",
 			 .type = OPTION_CHOICE,
-			 .choices = "chrome|jaeger|otlp|json|text",
-			 .arg = "chrome|jaeger|otlp|json|text",
+			 .choices = "chrome|jaeger|otlp|otlp-protobuf|json|text",
+			 .arg = "chrome|jaeger|otlp|otlp-protobuf|json|text",
 			 .verbs = B(TRACE),
 			 .help = "of an export: for Perfetto (default), Jaeger, OpenTelemetry" },
-	[OPT_FROM] = FLAG("from", 0, OPTION_DIRS, "DIR", B(TRACE),
-			  "add to an export what the daemon of this data folder recorded"),
+	[OPT_FROM] =
+		FLAG("from", 0, OPTION_DIRS, "DIR|URL", B(TRACE),
+		     "show or export also what this daemon recorded of the trace: its data folder, "
+		     "or where its debug pages are; may be repeated"),
 	[OPT_READY] = { .name = "ready",
 			.type = OPTION_TIME,
 			.arg = "TIME",

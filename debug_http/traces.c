@@ -197,6 +197,10 @@ static bool find_median(struct http_server *s, const struct root_ref *of, struct
 		i++;
 	q.max_ns = i < count && stats[i].sample_count > 0 ? stats[i].p50_ns : 0;
 	count = find_roots(s->shown_trace, &q, found, ARRAY_SIZE(found));
+	if (count < 2) { /* of two, the shorter one is the median */
+		q.max_ns = 0;
+		count = find_roots(s->shown_trace, &q, found, ARRAY_SIZE(found));
+	}
 	for (i = 0; i < count; i++) {
 		struct trace_span_view other;
 
