@@ -12,6 +12,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+enum { HOT_MAX = SCHEDULER_SLOTS - SCHEDULER_COLD_RESERVED };
+
 struct scheduler_flow {
 	struct public_key space;
 	unsigned tasks;
@@ -228,8 +230,10 @@ static bool has_room(const struct scheduler *s, enum scheduler_lane lane)
 
 	if (s->stats.hot_running + s->stats.cold_running >= SCHEDULER_SLOTS)
 		return false;
+	if (lane == SCHEDULER_HOT)
+		return s->stats.hot_running < HOT_MAX;
 	cold_max = s->users < cold_max ? cold_max - s->users : 1;
-	return lane == SCHEDULER_HOT || s->stats.cold_running < cold_max;
+	return s->stats.cold_running < cold_max;
 }
 
 /* The task whose flow is next in turn. Each time round, every flow earns a quantum; debts are
@@ -288,6 +292,12 @@ static bool evictable(const struct scheduler_task *t, uint64_t now_ms)
 	       now_ms - t->moved_ms >= SCHEDULER_MOVING_MS;
 }
 
+/* For news: when the hot lane is full, only a place in it helps. */
+static bool makes_room(const struct scheduler *s, const struct scheduler_task *t)
+{
+	return t->lane == SCHEDULER_HOT || s->stats.hot_running < HOT_MAX;
+}
+
 struct scheduler_task *scheduler_preempt(struct scheduler *s, uint64_t now_ms)
 {
 	struct scheduler_task *victim = NULL;
@@ -299,7 +309,7 @@ struct scheduler_task *scheduler_preempt(struct scheduler *s, uint64_t now_ms)
 
 		if (t->evicted)
 			return NULL; /* room is being made */
-		if (!evictable(t, now_ms))
+		if (!evictable(t, now_ms) || !makes_room(s, t))
 			continue;
 		if (victim == NULL || t->lane < victim->lane ||
 		    (t->lane == victim->lane && t->moved_ms < victim->moved_ms))
@@ -365,7 +375,7 @@ void scheduler_done(struct scheduler *s, struct scheduler_task *t,
 	s->stats.failed += result->status < 0 && !evicted;
 	if (evicted && t->lane == SCHEDULER_HOT)
 		t->news = true; /* it lost its turn, not its claim */
-	if (!evicted && result->partial)
+	if (result->partial)
 		judge_news(s, t, result->brought, now_ms);
 	if (!evicted && !result->partial) {
 		t->failures = result->status == 0 ? 0 : t->failures + (t->failures < UINT32_MAX);
@@ -386,8 +396,9 @@ static uint64_t evictable_ms(const struct scheduler *s)
 
 		if (t->evicted)
 			return UINT64_MAX;
-		at_ms = MIN(at_ms, MAX(t->started_ms + SCHEDULER_YOUNG_MS,
-				       t->moved_ms + SCHEDULER_MOVING_MS));
+		if (makes_room(s, t))
+			at_ms = MIN(at_ms, MAX(t->started_ms + SCHEDULER_YOUNG_MS,
+					       t->moved_ms + SCHEDULER_MOVING_MS));
 	}
 	return at_ms;
 }

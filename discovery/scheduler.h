@@ -4,8 +4,9 @@
  *   task   one scope that is kept in sync: sleeping until it is due, queued until a slot is free,
  *          running until its owner says how it ended
  *   lane   hot: a peer told of news, or the scope was just added; cold: the interval is over
- *   slot   a place for a run. One is kept from the cold lane, so that news never waits for it;
- *          discoveries that users wait for take further ones from it, down to one
+ *   slot   a place for a run. One is kept from each lane for the other: news does not wait for the
+ *          interval, and whoever announces without end does not stop it. Discoveries that users
+ *          wait for take further ones from the cold lane, down to one
  *   flow   the tasks of one space. Flows take turns by deficit round robin, paid in slot time:
  *          a space with many or slow scopes delays itself, not others
  *
@@ -22,6 +23,7 @@ enum {
 	SCHEDULER_TASKS_MAX = 10000,
 	SCHEDULER_SLOTS = 6,
 	SCHEDULER_HOT_RESERVED = 1,
+	SCHEDULER_COLD_RESERVED = 1,
 	SCHEDULER_YOUNG_MS = 5000,  /* since the start: not preempted */
 	SCHEDULER_MOVING_MS = 5000, /* since progress: not preempted */
 	SCHEDULER_QUANTUM_MS = 2000,
@@ -94,8 +96,8 @@ void scheduler_users(struct scheduler *s, unsigned count);
 
 /** The next task to start now, which takes a slot; NULL: none is due, or none may start. */
 struct scheduler_task *scheduler_next(struct scheduler *s, uint64_t now_ms);
-/** News waits and every slot is taken: the running task to end early, or NULL when all are young or
- * move. It keeps its slot until scheduler_done. */
+/** News waits and every slot that it may have is taken: the running task to end early, or NULL when
+ * all are young or move. It keeps its slot until scheduler_done. */
 struct scheduler_task *scheduler_preempt(struct scheduler *s, uint64_t now_ms);
 /** Something arrived in its run. */
 void scheduler_progress(struct scheduler_task *t, uint64_t now_ms);

@@ -120,6 +120,68 @@ static void the_cold_lane_leaves_room_for_hot(void **state)
 	setup_free(u);
 }
 
+static void the_hot_lane_leaves_room_for_cold(void **state)
+{
+	struct setup *u = setup_new(18);
+	struct scheduler_stats stats;
+	struct scheduler_task *t;
+
+	for (int i = 0; i < 20; i++)
+		scheduler_news(&u->s, add(u, 1, UINT64_MAX / 2), u->now_ms);
+	assert_int_equal(start_all(u), SCHEDULER_SLOTS - SCHEDULER_COLD_RESERVED);
+	t = add(u, 2, u->now_ms);
+	assert_ptr_equal(next(u), t);
+	scheduler_stats(&u->s, &stats);
+	assert_int_equal(stats.cold_running, 1);
+	setup_free(u);
+}
+
+/* When hot runs fill their lane, evicting a cold one would help nobody. */
+static void news_makes_room_where_it_may_run(void **state)
+{
+	struct setup *u = setup_new(19);
+	struct scheduler_task *cold, *victim;
+
+	for (int i = 0; i < 20; i++)
+		scheduler_news(&u->s, add(u, 1, UINT64_MAX / 2), u->now_ms);
+	start_all(u);
+	cold = add(u, 2, u->now_ms);
+	assert_ptr_equal(next(u), cold);
+	u->now_ms += 60000;
+	for (size_t i = 0; i < u->count; i++) {
+		if (&u->tasks[i] != cold)
+			scheduler_progress(&u->tasks[i], u->now_ms);
+	}
+	assert_null(scheduler_preempt(&u->s, u->now_ms));
+	assert_int_equal(scheduler_wake_ms(&u->s, u->now_ms), u->now_ms + SCHEDULER_MOVING_MS);
+	u->now_ms += SCHEDULER_MOVING_MS;
+	victim = scheduler_preempt(&u->s, u->now_ms);
+	assert_non_null(victim);
+	assert_int_equal(victim->lane, SCHEDULER_HOT);
+	setup_free(u);
+}
+
+/* Whoever announces and then says nothing holds a place for a moment, and ever more rarely. */
+static void news_that_stalls_until_it_is_evicted_counts_as_empty(void **state)
+{
+	struct scheduler_result cut = { .status = UV_ECANCELED, .partial = true };
+	struct setup *u = setup_new(23);
+	struct scheduler_task *victim;
+
+	for (int i = 0; i < 20; i++)
+		scheduler_news(&u->s, add(u, 1, UINT64_MAX / 2), u->now_ms);
+	start_all(u);
+	u->now_ms += 60000;
+	victim = scheduler_preempt(&u->s, u->now_ms);
+	assert_non_null(victim);
+	scheduler_done(&u->s, victim, &cut, u->now_ms);
+	assert_int_equal(victim->vain, 1);
+	assert_int_equal(victim->state, SCHEDULER_SLEEPING);
+	assert_int_equal(scheduler_next_run_ms(victim, u->now_ms),
+			 u->now_ms + SCHEDULER_VAIN_BASE_MS);
+	setup_free(u);
+}
+
 static void a_due_hot_task_behind_a_blocked_cold_one_still_starts(void **state)
 {
 	struct setup *u = setup_new(3);
@@ -412,6 +474,7 @@ static void check_counts(struct setup *u)
 	assert_int_equal(stats.hot_running + stats.cold_running, by_state[SCHEDULER_RUNNING]);
 	assert_true(by_state[SCHEDULER_RUNNING] <= SCHEDULER_SLOTS);
 	assert_true(stats.cold_running <= SCHEDULER_SLOTS - SCHEDULER_HOT_RESERVED);
+	assert_true(stats.hot_running <= SCHEDULER_SLOTS - SCHEDULER_COLD_RESERVED);
 }
 
 static uint64_t dice(uint64_t *state, uint64_t n)
@@ -467,6 +530,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_task_runs_when_it_is_due_and_again_after_the_interval),
 		cmocka_unit_test(the_cold_lane_leaves_room_for_hot),
+		cmocka_unit_test(the_hot_lane_leaves_room_for_cold),
+		cmocka_unit_test(news_makes_room_where_it_may_run),
+		cmocka_unit_test(news_that_stalls_until_it_is_evicted_counts_as_empty),
 		cmocka_unit_test(a_due_hot_task_behind_a_blocked_cold_one_still_starts),
 		cmocka_unit_test(users_take_slots_from_the_cold_lane_down_to_one),
 		cmocka_unit_test(a_space_with_many_scopes_delays_itself_and_not_others),
