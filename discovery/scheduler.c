@@ -255,34 +255,38 @@ static struct scheduler_task *next_in_turn(struct scheduler *s, enum scheduler_l
 	return NULL;
 }
 
+static void begin(struct scheduler *s, struct scheduler_task *t, uint64_t now_ms)
+{
+	bool hot = t->lane == SCHEDULER_HOT;
+
+	flow_charge(t->flow, t->lane, (int64_t)t->cost_ms);
+	take_out(s, t);
+	t->state = SCHEDULER_RUNNING;
+	t->started_ms = t->moved_ms = now_ms;
+	t->evicted = false;
+	t->news = t->news && !hot;
+	list_push_back(&s->running, &t->node);
+	s->stats.queued_max_ms = MAX(s->stats.queued_max_ms, now_ms - t->queued_ms);
+	*(hot ? &s->stats.hot_running : &s->stats.cold_running) += 1;
+	*(hot ? &s->stats.hot_started : &s->stats.cold_started) += 1;
+}
+
 struct scheduler_task *scheduler_next(struct scheduler *s, uint64_t now_ms)
 {
-	wake(s, now_ms);
-	for (int lane = SCHEDULER_HOT; lane >= SCHEDULER_COLD; lane--) {
-		struct scheduler_task *t;
-		bool hot = lane == SCHEDULER_HOT;
+	static const enum scheduler_lane lanes[] = { SCHEDULER_HOT, SCHEDULER_COLD };
 
-		if (list_empty(&s->turns[lane]))
-			continue;
-		if (!has_room(s, lane)) {
-			s->stats.cold_held += !hot;
-			continue;
+	wake(s, now_ms);
+	for (size_t i = 0; i < ARRAY_SIZE(lanes); i++) {
+		struct scheduler_task *t = NULL;
+
+		if (has_room(s, lanes[i]))
+			t = next_in_turn(s, lanes[i]);
+		if (t != NULL) {
+			begin(s, t, now_ms);
+			return t;
 		}
-		t = next_in_turn(s, lane);
-		if (t == NULL)
-			continue;
-		flow_charge(t->flow, lane, (int64_t)t->cost_ms);
-		take_out(s, t);
-		t->state = SCHEDULER_RUNNING;
-		t->started_ms = t->moved_ms = now_ms;
-		t->evicted = false;
-		t->news = t->news && !hot;
-		s->stats.queued_max_ms = MAX(s->stats.queued_max_ms, now_ms - t->queued_ms);
-		*(hot ? &s->stats.hot_running : &s->stats.cold_running) += 1;
-		*(hot ? &s->stats.hot_started : &s->stats.cold_started) += 1;
-		list_push_back(&s->running, &t->node);
-		return t;
 	}
+	s->stats.cold_held += s->stats.cold_queued > 0;
 	return NULL;
 }
 
