@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "daemon/json.h"
 #include "daemon/network.h"
+#include "daemon/otlp_push.h"
 #include "daemon/sources.h"
 
 /* Every folder hands out its figures as a struct of unsigned counters; a table names them. */
@@ -54,6 +55,7 @@ static const struct figure sync_table[] = {
 	F(sync_stats, bytes_served),
 	F(sync_stats, duplicates),
 	F(sync_stats, refused_blobs),
+	F(sync_stats, wants_over_limit),
 	F(sync_stats, rounds),
 	F(sync_stats, serves),
 	F(sync_stats, active_serves),
@@ -105,6 +107,16 @@ static const struct figure trace_table[] = {
 	F(trace_counts, dropped_spans), F(trace_counts, dropped_marks), F(trace_counts, late_calls),
 	F(trace_counts, kept_roots),	F(trace_counts, active_roots),	F(trace_counts, used_bytes),
 	F(trace_counts, budget_bytes),
+};
+
+static const struct figure otlp_table[] = {
+	F(otlp_push_figures, queued),	       F(otlp_push_figures, sent_roots),
+	F(otlp_push_figures, sent_spans),      F(otlp_push_figures, sent_batches),
+	F(otlp_push_figures, sent_bytes),      F(otlp_push_figures, refused_spans),
+	F(otlp_push_figures, retries),	       F(otlp_push_figures, dropped_queue),
+	F(otlp_push_figures, dropped_gone),    F(otlp_push_figures, dropped_size),
+	F(otlp_push_figures, dropped_refused), F(otlp_push_figures, dropped_too_late),
+	F(otlp_push_figures, failing),	       F(otlp_push_figures, last_status),
 };
 
 static const struct figure http_table[] = {
@@ -256,6 +268,20 @@ static json_t *trace_figures(struct daemon *d)
 	return FIGURES(s, trace_table);
 }
 
+static json_t *otlp_figures(struct daemon *d)
+{
+	struct otlp_push_figures s;
+	json_t *o;
+
+	if (d->otlp == NULL)
+		return json_pack("{s:s}", "state", "off");
+	otlp_push_figures(d->otlp, &s);
+	o = FIGURES(s, otlp_table);
+	json_object_set_new(o, "state", json_string(s.failing > 0 ? "failing" : "on"));
+	json_object_set_new(o, "why", json_string(otlp_push_why(d->otlp)));
+	return o;
+}
+
 static json_t *http_figures(struct http_server *server)
 {
 	struct http_server_stats s;
@@ -369,6 +395,7 @@ json_t *figures_all(struct daemon *d)
 	json_object_set_new(o, "sync", sync_figures(d));
 	json_object_set_new(o, "discovery", discovery_figures(d));
 	json_object_set_new(o, "trace", trace_figures(d));
+	json_object_set_new(o, "otlp", otlp_figures(d));
 	json_object_set_new(o, "profiler", profiler_figures(d));
 	json_object_set_new(o, "debug_http", http_figures(d->debug));
 	json_object_set_new(o, "control_http", http_figures(d->control_http));

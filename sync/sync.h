@@ -74,6 +74,7 @@ struct sync_stats {
 	uint64_t sessions, sessions_ok, sessions_failed, active_sessions;
 	uint64_t blobs_fetched, bytes_fetched, blobs_served, bytes_served, duplicates,
 		refused_blobs;
+	uint64_t wants_over_limit; /* blobs that a wave had no room to want: a later one asks */
 	uint64_t rounds, serves, active_serves, refusals_busy, refusals_other, claims, claim_waits;
 	uint64_t subscribers, follows, announced_out, announced_in, announce_dropped;
 	uint64_t charged; /* peers that lied or broke the protocol, each time */

@@ -126,9 +126,18 @@ static void on_wants(struct store_wants *l, int status)
 {
 	struct sync_wave *w = container_of(l, struct sync_wave, load);
 
-	for (size_t i = 0; i < l->count && status == 0; i++)
-		status = fetch_set_add(w->wants, &l->wants[i], NULL);
+	size_t i = 0;
+
+	while (i < l->count && status == 0 &&
+	       (status = fetch_set_add(w->wants, &l->wants[i], NULL)) == 0)
+		i++;
 	w->load_more = status == 0 && l->total > l->count;
+	if (status == ERR_LIMIT) {
+		w->sync->stats.wants_over_limit += l->total - i;
+		trace_mark(w->op.env.span,
+			   "no room for %llu of the blobs that are wanted: left for later",
+			   (unsigned long long)(l->total - i));
+	}
 	if (status < 0 && session_is_store_error(status))
 		wave_store_failed(w, status);
 	store_wants_fini(l);
