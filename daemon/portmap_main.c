@@ -309,7 +309,9 @@ static void limit(int what, rlim_t max)
 
 static void confine(void)
 {
+#ifndef __SANITIZE_ADDRESS__ /* which reserves terabytes */
 	limit(RLIMIT_AS, MEMORY_MAX);
+#endif
 	limit(RLIMIT_CPU, LIFE_S);
 	limit(RLIMIT_FSIZE, OUTPUT_MAX);
 	limit(RLIMIT_CORE, 0);

@@ -128,6 +128,7 @@ def upnp(gateway, drip=False):
             pass
 
     server = http.server.ThreadingHTTPServer((gateway.inside, 0), Handler)
+    server.handle_error = lambda *_: None
     threading.Thread(target=answer_searches, args=(gateway, server.server_port), daemon=True).start()
     gateway.say("ready")
     server.serve_forever()

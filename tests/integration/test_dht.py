@@ -69,6 +69,44 @@ class Dht(Case):
         b.cli("unsubscribe", iri)
         self.announced(b, 0)
 
+    def test_an_announcement_is_a_trace(self):
+        a, b = self.daemons(2)
+        self.joined(a, b)
+        a.publish(__file__, "--as", "/traced")
+        self.announced(a, 2)
+        span = next(s for t in a.traces("&category=dht.announce") for s in t["spans"])
+        self.assertEqual(span["category"], "dht.announce")
+        attributes = span["attrs"]
+        for name in ("queries", "replies", "timeouts", "rounds", "stored"):
+            self.assertIn(name, attributes)
+        self.assertGreater(attributes["stored"], 0)
+        self.assertTrue(any(m["text"].startswith("round 1: ") for m in span["marks"]), span["marks"])
+
+    def test_a_flood_costs_little_and_sync_goes_on(self):
+        a, b = self.daemons(2)
+        self.joined(a, b)
+        iri, _ = a.publish(__file__, "--as", "/flooded")
+        self.announced(a, 2)
+        target = ("127.0.0.1", a.json("status")["dht"]["port"])
+        packets = [bytes(range(256)), b"d" * 1400, b"d1:ad2:id20:" + b"x" * 20 + b"e1:q4:ping1:t2:aa1:y1:qe",
+                   b"d1:rd2:id20:" + b"x" * 20 + b"5:nodes1300:" + b"y" * 1300 + b"e1:t4:zzzz1:y1:re",
+                   b"d1:eli203e4:evile1:t4:zzzz1:y1:ee", b"d1:q9:get_peers1:t" + b"9999999:x"]
+        sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(20)]
+        before = a.json("status")["dht"]
+        for round_ in range(300):
+            for s in sockets:
+                for packet in packets:
+                    s.sendto(packet, target)
+            if round_ == 150:
+                b.cli("get", iri, "-o", self.lab.folder / "flooded")
+        for s in sockets:
+            s.close()
+        self.assertSameTree(__file__, self.lab.folder / "flooded")
+        after = a.json("status")["dht"]
+        for counter in ("dropped_malformed", "dropped_limit", "dropped_stray"):
+            self.assertGreater(after[counter], before[counter], counter)
+        self.assertLess(after["bytes_out"] - before["bytes_out"], (after["bytes_in"] - before["bytes_in"]) / 10)
+
     def test_nodes_are_remembered_over_a_restart(self):
         a, b = self.daemons(2)
         self.joined(a, b)
