@@ -28,6 +28,7 @@
 #include "daemon/disk.h"
 #include "daemon/exit.h"
 #include "daemon/notify.h"
+#include "daemon/otlp_push.h"
 #include "daemon/sources.h"
 
 static const char port_file[] = "listen.port";
@@ -134,8 +135,15 @@ static void stop_next(struct daemon *d)
 				store_close(d->store, on_closed, d);
 			}
 			break;
-		case STEP_NONE:
+		case STEP_OTLP:
 			d->store = NULL;
+			if (d->otlp != NULL) {
+				d->closing++;
+				otlp_push_close(d->otlp, on_closed, d);
+			}
+			break;
+		case STEP_NONE:
+			d->otlp = NULL;
 			d->step = STEP_NONE;
 			if (!uv_is_closing((uv_handle_t *)&d->signals[0]))
 				close_last(d);
@@ -150,8 +158,8 @@ static void stop_next(struct daemon *d)
 
 static void give_up(struct daemon *d, const char *why)
 {
-	static const char *const names[] = { "signals", "store",     "net",  "sync",
-					     "sources", "discovery", "http", "ready" };
+	static const char *const names[] = { "signals", "otlp",	     "store", "net",  "sync",
+					     "sources", "discovery", "http",  "ready" };
 
 	log_error(LOG_DAEMON, "msg=\"%s\" waiting_for=%s", why,
 		  names[MIN((size_t)d->step + 1, ARRAY_SIZE(names) - 1)]);
@@ -468,7 +476,7 @@ static int prepare(struct daemon *d)
 static void run_loop(struct daemon *d)
 {
 	static int (*const steps[])(struct daemon * d) = {
-		start_profiler,	 start_store,	    start_net,	   start_sync,
+		start_profiler,	 daemon_start_otlp, start_store,   start_net,	 start_sync,
 		start_discovery, daemon_start_http, start_sources, become_ready,
 	};
 

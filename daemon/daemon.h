@@ -26,11 +26,13 @@ enum {
 #define DAEMON_SOCKET_FILE  "control.sock"
 
 struct control;
+struct otlp_push;
 struct sources;
 
 /* Steps of coming up; stopping walks them backwards. */
 enum daemon_step {
 	STEP_NONE,
+	STEP_OTLP,
 	STEP_STORE,
 	STEP_NET,
 	STEP_SYNC,
@@ -56,6 +58,7 @@ struct daemon {
 	struct sources *sources;
 	struct http_server *debug, *control_http;
 	struct control *control;
+	struct otlp_push *otlp;		/* NULL = not configured */
 	char debug_url[DAEMON_URL_MAX]; /* "http://127.0.0.1:56001", or "unix:/path" */
 	uint64_t start_ms, start_wall_s;
 	enum daemon_step step;
@@ -72,5 +75,7 @@ struct daemon {
 int daemon_fail(int code, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /** Make and open both servers; debug_url is set. 0 or an exit code, said already. */
 int daemon_start_http(struct daemon *d);
+/** Send traces to a collector, if one is configured. 0 or an exit code, said already. */
+int daemon_start_otlp(struct daemon *d);
 /** Settings, then run until a signal. The exit code. */
 int daemon_run(const struct options *options);

@@ -71,6 +71,18 @@ static const struct option_def table[OPT_COUNT] = {
 				  0, "error, warn, info or debug, also per part: info,store=debug"),
 	[OPT_TRACE_BUDGET] = SETTING("trace-budget", OPTION_SIZE, "16MiB", NULL, "SIZE", 128 << 10,
 				     1 << 30, "memory for traces, taken at the start"),
+	[OPT_OTLP_ENDPOINT] = SETTING(
+		"otlp-endpoint", OPTION_TEXT, NULL, NULL, "URL", 0, 0,
+		"send finished traces to this collector (OTLP over HTTP), http://127.0.0.1:4318"),
+	[OPT_OTLP_HEADERS_FILE] =
+		SETTING("otlp-headers-file", OPTION_TEXT, NULL, NULL, "FILE", 0, 0,
+			"headers to send with them, \"Name: value\" a line; or the text in "
+			"$PEERSCOPE_OTLP_HEADERS"),
+	[OPT_OTLP_CA_FILE] = SETTING("otlp-ca-file", OPTION_TEXT, NULL, NULL, "FILE", 0, 0,
+				     "certificates to trust there instead of the system's (PEM)"),
+	[OPT_OTLP_NAMES] = SETTING("otlp-names", OPTION_CHOICE, "pseudonyms", "pseudonyms|raw",
+				   "pseudonyms|raw", 0, 0,
+				   "whether IRIs, peer ids and addresses in them are replaced"),
 	[OPT_DISCOVERY_TIMEOUT] = TIME("discovery-timeout", "600s", "one discovery in all"),
 	[OPT_LOCAL_TIMEOUT] =
 		TIME("local-timeout", "400s", "its part with hinted, known and local peers"),
