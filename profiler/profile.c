@@ -178,8 +178,11 @@ int capture_first(struct capture_work *w)
 {
 	struct modules modules = { 0 };
 	struct dump d = { 0 };
-	int rc = w->request.kind == PROFILER_GOROUTINE ? dump_threads(&d) : 0;
+	int rc;
 
+	if (totals_of(w->request.kind) != NULL)
+		return totals_first(w);
+	rc = w->request.kind == PROFILER_GOROUTINE ? dump_threads(&d) : 0;
 	if (rc == 0)
 		rc = modules_add(&modules);
 	if (rc == 0) {
