@@ -18,10 +18,11 @@
  * is not a positive integer means 30 for profile and is refused for the others
  *   - the body is gzip by itself and never has a Content-Encoding
  *
- * Beyond Go: HEAD does not wait, several profiles run at once, goroutine has debug=3, and stalls
- * lists the turns of the loop that were too long. */
+ * Beyond Go: HEAD does not wait, several profiles run at once, goroutine has debug=3, a difference
+ * of heap or allocs may have delta=alloc, stalls lists the turns of the loop that were too long,
+ * and a POST with rate= sets how finely a profile is sampled. A GET never changes anything. */
 
-enum { CMDLINE_MAX = 2 << 20, INDEX_MAX = 64 << 10, GRACE_MS = 120000 };
+enum { CMDLINE_MAX = 2 << 20, GRACE_MS = 120000 };
 
 struct pending {
 	struct http_request *request;
@@ -29,7 +30,7 @@ struct pending {
 	const char *file; /* name offered for saving; NULL = text */
 };
 
-static void fail(struct http_request *r, int status, const char *text)
+void pprof_fail(struct http_request *r, int status, const char *text)
 {
 	struct buf out;
 
@@ -70,7 +71,7 @@ static void on_captured(struct profiler_capture *c, int status)
 	struct pending *p = container_of(c, struct pending, capture);
 
 	if (status != 0) {
-		fail(p->request, status == UV_ETIMEDOUT ? 408 : 500, failure(p, status));
+		pprof_fail(p->request, status == UV_ETIMEDOUT ? 408 : 500, failure(p, status));
 	} else if (p->file != NULL) {
 		begin_binary(p->request, p->file);
 		http_reply(p->request, 200, "application/octet-stream", &c->out);
@@ -81,8 +82,8 @@ static void on_captured(struct profiler_capture *c, int status)
 	mem_free(p);
 }
 
-static void capture(struct profiler *profiler, struct http_request *r,
-		    const struct profiler_request *request, const char *file)
+void pprof_capture(struct profiler *profiler, struct http_request *r,
+		   const struct profiler_request *request, const char *file)
 {
 	struct runner *runner = &r->conn->server->loop->runner;
 	struct pending *p = mem_alloc(sizeof(*p));
@@ -92,7 +93,7 @@ static void capture(struct profiler *profiler, struct http_request *r,
 			      .span = r->span };
 
 	if (p == NULL) {
-		fail(r, 500, "failed to collect profile");
+		pprof_fail(r, 500, "failed to collect profile");
 		return;
 	}
 	p->request = r;
@@ -104,7 +105,7 @@ static void capture(struct profiler *profiler, struct http_request *r,
 /* ---- Parameters ---- */
 
 /* strconv.Atoi: an optional sign and digits, nothing else. False also when it is out of range. */
-static bool parse_int(const char *s, long *ret)
+bool pprof_int(const char *s, long *ret)
 {
 	char *end;
 
@@ -120,7 +121,7 @@ static long int_param(struct http_request *r, const char *name)
 	char text[PPROF_PARAM_MAX];
 	long v;
 
-	return pprof_param(r, name, text) && parse_int(text, &v) ? v : 0;
+	return pprof_param(r, name, text) && pprof_int(text, &v) ? v : 0;
 }
 
 /* ---- Profiles ---- */
@@ -132,7 +133,7 @@ static void serve_profile(struct profiler *profiler, struct http_request *r)
 					    .seconds = PROFILER_SECONDS_DEFAULT };
 
 	if (seconds > PROFILER_SECONDS_MAX) {
-		fail(r, 400, "profile duration exceeds server's WriteTimeout");
+		pprof_fail(r, 400, "profile duration exceeds server's WriteTimeout");
 		return;
 	}
 	if (seconds > 0)
@@ -144,48 +145,94 @@ static void serve_profile(struct profiler *profiler, struct http_request *r)
 		http_reply(r, 200, "application/octet-stream", NULL);
 		return;
 	}
-	capture(profiler, r, &request, "profile");
+	pprof_capture(profiler, r, &request, "profile");
+}
+
+static const struct named {
+	const char *name, *delta_file;
+	enum profiler_kind kind;
+	bool has_gc;
+	const char *rate; /* what is set by rate=; NULL = nothing */
+} named_profiles[] = {
+	{ "allocs", "allocs-delta", PROFILER_ALLOCS, true, "allocs profile rate" },
+	{ "block", "block-delta", PROFILER_BLOCK, false, "block profile rate" },
+	{ "goroutine", "goroutine-delta", PROFILER_GOROUTINE, false, NULL },
+	{ "heap", "heap-delta", PROFILER_HEAP, true, "heap profile rate" },
+	{ "mutex", "mutex-delta", PROFILER_MUTEX, false, "mutex profile fraction" },
+	{ "threadcreate", "threadcreate-delta", PROFILER_THREADCREATE, false, NULL },
+};
+
+static const struct named *find_named(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(named_profiles); i++)
+		if (strcmp(named_profiles[i].name, name) == 0)
+			return &named_profiles[i];
+	return NULL;
 }
 
 /* A difference of two snapshots. The order of the checks is Go's. */
-static void serve_delta(struct profiler *profiler, struct http_request *r, enum profiler_kind kind,
-			const char *seconds_text, const char *file)
+static void serve_delta(struct profiler *profiler, struct http_request *r, const struct named *n,
+			const char *seconds_text)
 {
-	struct profiler_request request = { .kind = kind };
+	struct profiler_request request = { .kind = n->kind };
+	char text[PPROF_PARAM_MAX];
 	long seconds;
 
-	if (!parse_int(seconds_text, &seconds) || seconds <= 0) {
-		fail(r, 400, "invalid value for \"seconds\" - must be a positive integer");
+	if (!pprof_int(seconds_text, &seconds) || seconds <= 0) {
+		pprof_fail(r, 400, "invalid value for \"seconds\" - must be a positive integer");
 	} else if (seconds > PROFILER_SECONDS_MAX) {
-		fail(r, 400, "profile duration exceeds server's WriteTimeout");
+		pprof_fail(r, 400, "profile duration exceeds server's WriteTimeout");
 	} else if (int_param(r, "debug") != 0) {
-		fail(r, 400, "seconds and debug params are incompatible");
+		pprof_fail(r, 400, "seconds and debug params are incompatible");
 	} else if (request_is_head(r)) {
-		begin_binary(r, file);
+		begin_binary(r, n->delta_file);
 		http_reply(r, 200, "application/octet-stream", NULL);
 	} else {
 		request.seconds = (unsigned)seconds;
-		capture(profiler, r, &request, file);
+		request.gc = n->has_gc && int_param(r, "gc") > 0;
+		request.delta_alloc = n->has_gc && pprof_param(r, "delta", text) &&
+				      strcmp(text, "alloc") == 0;
+		pprof_capture(profiler, r, &request, n->delta_file);
 	}
 }
 
-static void serve_named(struct profiler *profiler, struct http_request *r, enum profiler_kind kind,
-			const char *file, const char *delta_file)
+static void set_rate(struct http_request *r, const struct named *n, const char *text)
 {
-	struct profiler_request request = { .kind = kind };
+	struct buf out;
+	long rate, was;
+
+	if (!pprof_int(text, &rate) || rate < 0) {
+		pprof_fail(r, 400, "invalid value for \"rate\" - must be a non-negative integer");
+		return;
+	}
+	was = (long)profiler_rate_set(n->kind, rate);
+	buf_init(&out, 4096);
+	buf_printf(&out, "%s set to %ld (was %ld)\n", n->rate, rate, was);
+	http_reply(r, 200, "text/plain; charset=utf-8", &out);
+}
+
+static void serve_named(struct profiler *profiler, struct http_request *r, const struct named *n)
+{
+	struct profiler_request request = { .kind = n->kind };
 	char text[PPROF_PARAM_MAX];
 	long debug;
 
+	if (n->rate != NULL && http_request_method(r) == HTTP_POST_ &&
+	    pprof_param(r, "rate", text)) {
+		set_rate(r, n, text);
+		return;
+	}
 	if (pprof_param(r, "seconds", text) && text[0] != '\0') {
-		serve_delta(profiler, r, kind, text, delta_file);
+		serve_delta(profiler, r, n, text);
 		return;
 	}
 	debug = int_param(r, "debug");
 	request.debug = debug <= 0 ? 0 : (unsigned)MIN(debug, 3L);
-	capture(profiler, r, &request, request.debug == 0 ? file : NULL);
+	request.gc = n->has_gc && int_param(r, "gc") > 0;
+	pprof_capture(profiler, r, &request, request.debug == 0 ? n->name : NULL);
 }
 
-static void serve_symbol(struct profiler *profiler, struct http_request *r)
+void pprof_serve_symbol(struct profiler *profiler, struct http_request *r)
 {
 	const char *target = request_text(r, r->target), *query = strchr(target, '?');
 	struct profiler_request request = { .kind = PROFILER_SYMBOL };
@@ -196,10 +243,10 @@ static void serve_symbol(struct profiler *profiler, struct http_request *r)
 		request.addresses = query + 1;
 		request.addresses_len = strlen(query + 1);
 	}
-	capture(profiler, r, &request, NULL);
+	pprof_capture(profiler, r, &request, NULL);
 }
 
-static void serve_cmdline(struct http_request *r)
+void pprof_serve_cmdline(struct http_request *r)
 {
 	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
 	struct buf out;
@@ -221,77 +268,6 @@ static void serve_cmdline(struct http_request *r)
 	http_reply(r, 200, "text/plain; charset=utf-8", &out);
 }
 
-/* ---- The list ---- */
-
-struct entry {
-	const char *name, *href, *help;
-	uint64_t count;
-};
-
-static void write_index(struct buf *out, const struct entry *entries, size_t count)
-{
-	buf_write_str(out,
-		      "<html>\n<head>\n<title>/debug/pprof/</title>\n<meta name=\"color-scheme\" "
-		      "content=\"light dark\">\n<link rel=\"stylesheet\" "
-		      "href=\"/debug/assets/page.css\">\n</head>\n<body>\n/debug/pprof/<br>\n<br>\n"
-		      "Types of profiles available:\n<table>\n"
-		      "<thead><td>Count</td><td>Profile</td></thead>\n");
-	/* One row per line, single quotes: known scrapers go by a regular expression. */
-	for (size_t i = 0; i < count; i++)
-		buf_printf(out, "<tr><td>%llu</td><td><a href='%s'>%s</a></td></tr>\n",
-			   (unsigned long long)entries[i].count, entries[i].href, entries[i].name);
-	buf_write_str(
-		out, "</table>\n<a href=\"goroutine?debug=2\">full goroutine stack dump</a>\n<br>\n"
-		     "<p>\nProfile Descriptions:\n<ul>\n");
-	for (size_t i = 0; i < count; i++)
-		buf_printf(out, "<li><b>%s:</b> %s</li>\n", entries[i].name, entries[i].help);
-	buf_write_str(out, "</ul>\n</p>\n");
-}
-
-static void serve_index(struct profiler *profiler, struct http_request *r)
-{
-	const char *host =
-		http_request_header(r, "host"); /* the guard wants one, except on a socket */
-	struct profiler_stats stats;
-	struct buf out;
-
-	host = host != NULL ? host : "localhost";
-	profiler_stats(profiler, &stats);
-	const struct entry entries[] = {
-		{ "cmdline", "cmdline",
-		  "The command line of this program, arguments separated by NUL.", 0 },
-		{ "goroutine", "goroutine?debug=1",
-		  "Stacks of all threads, and all operations in flight with what they wait for. "
-		  "debug=2 is one block each, debug=3 adds ids and times.",
-		  stats.threads + r->conn->server->loop->runner.op_count },
-		{ "profile", "profile",
-		  "CPU profile. Duration in seconds=, 30 if not given. Samples carry the labels "
-		  "thread, "
-		  "task and category.",
-		  0 },
-		{ "symbol", "symbol", "Names of addresses: symbol?0x1234+0x5678.", 0 },
-		{ "threadcreate", "threadcreate?debug=1",
-		  "Stacks that led to the creation of threads.", stats.threads_created },
-	};
-
-	buf_init(&out, INDEX_MAX);
-	write_index(&out, entries, ARRAY_SIZE(entries));
-	buf_printf(&out, "<p>\ngo tool pprof -http=:8080 http://");
-	buf_write_html(&out, host, strlen(host));
-	buf_printf(
-		&out,
-		"/debug/pprof/profile?seconds=30\n</p>\n<p>\nThe files hold names of functions and "
-		"files and counts, no content and no addresses of peers.\n</p>\n<p>\n"
-		"Turns of the loop that were too long: <a href=\"stalls\">stalls</a>, %llu so "
-		"far.\n</p>\n<p>\n"
-		"Now: %u CPU captures, %u timers. So far: %llu samples, %llu lost, %llu ns in the "
-		"handler.\n</p>\n</body>\n</html>\n",
-		(unsigned long long)stats.loop_stalls, stats.cpu_captures, stats.timers,
-		(unsigned long long)stats.samples, (unsigned long long)stats.lost,
-		(unsigned long long)stats.handler_ns);
-	http_reply(r, 200, "text/html; charset=utf-8", &out);
-}
-
 /* ---- Routes ---- */
 
 static void on_redirect(void *data, struct http_request *r)
@@ -302,36 +278,36 @@ static void on_redirect(void *data, struct http_request *r)
 
 static void on_stack(void *data, struct http_request *r)
 {
-	capture(data, r, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 2 },
-		NULL);
+	pprof_capture(data, r, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 2 },
+		      NULL);
 }
 
 static void on_pprof(void *data, struct http_request *r)
 {
 	const char *name = http_request_tail(r);
+	const struct named *named = find_named(name);
 
-	if (strcmp(name, "") == 0)
-		serve_index(data, r);
+	if (named != NULL)
+		serve_named(data, r, named);
+	else if (strcmp(name, "") == 0)
+		pprof_serve_index(data, r);
 	else if (strcmp(name, "profile") == 0)
 		serve_profile(data, r);
-	else if (strcmp(name, "goroutine") == 0)
-		serve_named(data, r, PROFILER_GOROUTINE, "goroutine", "goroutine-delta");
-	else if (strcmp(name, "threadcreate") == 0)
-		serve_named(data, r, PROFILER_THREADCREATE, "threadcreate", "threadcreate-delta");
 	else if (strcmp(name, "stalls") == 0)
-		capture(data, r, &(struct profiler_request){ .kind = PROFILER_STALLS }, NULL);
+		pprof_capture(data, r, &(struct profiler_request){ .kind = PROFILER_STALLS }, NULL);
 	else if (strcmp(name, "symbol") == 0)
-		serve_symbol(data, r);
+		pprof_serve_symbol(data, r);
 	else if (strcmp(name, "cmdline") == 0)
-		serve_cmdline(r);
+		pprof_serve_cmdline(r);
 	else
-		fail(r, 404, "Unknown profile");
+		pprof_fail(r, 404, "Unknown profile");
 }
 
 int debug_http_pprof(struct http_server *s, struct profiler *profiler)
 {
 	static const char help[] =
-		"profiles for go tool pprof: where CPU time goes, what all threads do";
+		"profiles for go tool pprof: where CPU time and memory go, what threads do and "
+		"wait for";
 	int rc = http_route(s, HTTP_GET_ | HTTP_POST_, "/debug/pprof/*", NULL, on_pprof, profiler);
 
 	if (rc == 0)
@@ -341,5 +317,5 @@ int debug_http_pprof(struct http_server *s, struct profiler *profiler)
 				profiler);
 	if (rc == 0)
 		rc = http_route(s, HTTP_GET_, "/debug/stack", NULL, on_stack, profiler);
-	return rc;
+	return rc == 0 ? pprof_legacy_attach(s, profiler) : rc;
 }

@@ -86,6 +86,13 @@ static void failures_have_the_words_of_go(void **state)
 		{ "/nosuch", "Unknown profile\n", 404 },
 		{ "/heap/", "Unknown profile\n", 404 },
 		{ "/goroutine/", "Unknown profile\n", 404 },
+		{ "/heap?seconds=x", "invalid value for \"seconds\" - must be a positive integer\n",
+		  400 },
+		{ "/allocs?seconds=0&debug=1",
+		  "invalid value for \"seconds\" - must be a positive integer\n", 400 },
+		{ "/mutex?seconds=3601&debug=1", "profile duration exceeds server's WriteTimeout\n",
+		  400 },
+		{ "/block?seconds=1&debug=2", "seconds and debug params are incompatible\n", 400 },
 		{ "/goroutine?seconds=x",
 		  "invalid value for \"seconds\" - must be a positive integer\n", 400 },
 		{ "/goroutine?seconds=0",
@@ -129,8 +136,8 @@ static void methods_that_are_not_gos_are_refused(void **state)
 
 static void the_list_of_profiles_is_the_one_that_scrapers_read(void **state)
 {
-	static const char *const names[] = { "cmdline", "goroutine", "profile", "symbol",
-					     "threadcreate" };
+	static const char *const names[] = { "allocs", "block",	  "cmdline", "goroutine",   "heap",
+					     "mutex",  "profile", "symbol",  "threadcreate" };
 	struct fixture f;
 	const char *at;
 	struct client c;
@@ -254,25 +261,65 @@ static void a_client_that_leaves_frees_its_place_and_the_timers(void **state)
 
 /* ---- The others ---- */
 
+static void check_difference(struct fixture *f, const char *path, const char *file)
+{
+	char text[256];
+	struct client c;
+
+	client_open(&c, f);
+	(void)snprintf(text, sizeof(text), "GET /debug/pprof%s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		       path);
+	client_send(&c, text);
+	for (int i = 0; i < WAIT_TURNS && c.in.len == 0; i++) {
+		client_pump(&c, SIZE_MAX);
+		clock_manual_advance(&f->clock, 10 * NS_PER_MS);
+	}
+	client_await(&c, false);
+	assert_int_equal(client_status(&c), 200);
+	(void)snprintf(text, sizeof(text),
+		       "\r\nContent-Disposition: attachment; filename=\"%s\"\r\n", file);
+	assert_true(client_has(&c, text));
+	assert_memory_equal(client_body(&c), "\x1f\x8b", 2);
+	client_close(&c);
+}
+
 static void differences_are_named_so(void **state)
+{
+	struct fixture f;
+
+	open_server(&f);
+	check_difference(&f, "/goroutine?seconds=2&debug=0", "goroutine-delta");
+	check_difference(&f, "/threadcreate?seconds=2", "threadcreate-delta");
+	check_difference(&f, "/heap?seconds=2&gc=1", "heap-delta");
+	check_difference(&f, "/allocs?seconds=2&delta=alloc", "allocs-delta");
+	check_difference(&f, "/mutex?seconds=2", "mutex-delta");
+	check_difference(&f, "/block?seconds=2", "block-delta");
+	close_server(&f);
+}
+
+static void a_post_sets_the_rate_and_a_get_does_not(void **state)
 {
 	struct fixture f;
 	struct client c;
 
 	open_server(&f);
-	client_open(&c, &f);
-	client_send(
-		&c,
-		"GET /debug/pprof/goroutine?seconds=2&debug=0 HTTP/1.1\r\nHost: localhost\r\n\r\n");
-	for (int i = 0; i < WAIT_TURNS && c.in.len == 0; i++) {
-		client_pump(&c, SIZE_MAX);
-		clock_manual_advance(&f.clock, 10 * NS_PER_MS);
-	}
-	client_await(&c, false);
-	assert_int_equal(client_status(&c), 200);
-	assert_true(client_has(
-		&c, "\r\nContent-Disposition: attachment; filename=\"goroutine-delta\"\r\n"));
+	check_answer(&f, "POST", "/mutex?rate=1", "Content-Length: 0\r\n", 200,
+		     "mutex profile fraction set to 1 (was 10)\n");
+	check_answer(&f, "POST", "/block?rate=0", "Content-Length: 0\r\n", 200,
+		     "block profile rate set to 0 (was 10000)\n");
+	check_answer(&f, "POST", "/heap?rate=65536", "Content-Length: 0\r\n", 200,
+		     "heap profile rate set to 65536 (was 524288)\n");
+	ask(&c, &f, "GET", "/mutex?rate=5", "");
 	client_close(&c);
+	assert_int_equal(profiler_rate(PROFILER_MUTEX), 1);
+	assert_int_equal(profiler_rate(PROFILER_ALLOCS), 65536);
+	check_answer(&f, "POST", "/mutex?rate=-1", "Content-Length: 0\r\n", 400,
+		     "invalid value for \"rate\" - must be a non-negative integer\n");
+	check_answer(&f, "POST", "/heap?rate=1k", "Content-Length: 0\r\n", 400,
+		     "invalid value for \"rate\" - must be a non-negative integer\n");
+	profiler_rate_set(PROFILER_MUTEX, 10);
+	profiler_rate_set(PROFILER_BLOCK, 10000);
+	profiler_rate_set(PROFILER_HEAP, 512 << 10);
 	close_server(&f);
 }
 
@@ -290,6 +337,15 @@ static void debug_chooses_the_form(void **state)
 		{ "/goroutine?debug=9", "goroutine 1 [" },
 		{ "/threadcreate?debug=1", "threadcreate profile: total " },
 		{ "/threadcreate", "\x1f\x8b" },
+		{ "/heap", "\x1f\x8b" },
+		{ "/heap?gc=1&debug=0", "\x1f\x8b" },
+		{ "/heap?debug=1", "heap profile: " },
+		{ "/allocs?debug=2", "heap profile: " },
+		{ "/allocs", "\x1f\x8b" },
+		{ "/mutex", "\x1f\x8b" },
+		{ "/mutex?debug=1", "--- mutex:\ncycles/second=1000000000\nsampling period=10\n" },
+		{ "/block", "\x1f\x8b" },
+		{ "/block?debug=1", "--- contention:\ncycles/second=1000000000\n" },
 	};
 	struct fixture f;
 	struct client c;
@@ -373,6 +429,7 @@ int main(void)
 		cmocka_unit_test(the_ninth_profile_is_refused_in_gos_words),
 		cmocka_unit_test(a_client_that_leaves_frees_its_place_and_the_timers),
 		cmocka_unit_test(differences_are_named_so),
+		cmocka_unit_test(a_post_sets_the_rate_and_a_get_does_not),
 		cmocka_unit_test(debug_chooses_the_form),
 		cmocka_unit_test(symbols_come_the_same_by_query_and_by_body),
 		cmocka_unit_test(the_command_line_keeps_its_zeros_but_the_last),
