@@ -55,6 +55,8 @@ void count_profile_write(struct buf *out, const char *name, const char *what_key
 void record_frames_write(struct buf *out, const struct stack *k);
 /** `--- Memory map: ---` and the executable lines of /proc/self/maps. */
 void memory_map_write(struct buf *out);
+/** The lines alone. */
+void executable_maps_write(struct buf *out);
 
 /** Go's word for what a thread waits for; looks at names, so inside a symbol session. */
 const char *thread_state(const struct dumped_thread *t);

@@ -339,7 +339,7 @@ static void write_map_line(struct buf *out, const char *line, size_t len)
 	buf_write_str(out, "\n");
 }
 
-void memory_map_write(struct buf *out)
+void executable_maps_write(struct buf *out)
 {
 	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	struct buf maps;
@@ -356,7 +356,6 @@ void memory_map_write(struct buf *out)
 	}
 	if (fd >= 0)
 		close(fd);
-	buf_write_str(out, "--- Memory map: ---\n");
 	for (size_t at = 0; at < maps.len;) {
 		const char *line = (const char *)maps.data + at;
 		const char *end = memchr(line, '\n', maps.len - at);
@@ -366,4 +365,10 @@ void memory_map_write(struct buf *out)
 		at += len + 1;
 	}
 	buf_fini(&maps);
+}
+
+void memory_map_write(struct buf *out)
+{
+	buf_write_str(out, "--- Memory map: ---\n");
+	executable_maps_write(out);
 }

@@ -34,5 +34,9 @@ struct pprof {
 int pprof_write(struct buf *out, const struct pprof *p, const struct stacks *stacks,
 		const struct modules *modules);
 
+/** Append a CPU profile as gperftools writes it: addresses without names, counts, what is mapped. 0
+ * or UV_ENOMEM. */
+int gperftools_write(struct buf *out, const struct stacks *stacks, uint64_t period_ns);
+
 /** gzip (RFC 1952), one member. 0, UV_ENOMEM or ERR_LIMIT. */
 int pprof_gzip(struct buf *out, const void *data, size_t len);

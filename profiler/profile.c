@@ -271,7 +271,10 @@ static int write_count(struct capture_work *w, struct buf *out)
 int capture_write(struct capture_work *w, struct buf *out)
 {
 	switch (w->request.kind) {
-	case PROFILER_CPU: return write_cpu(w, out);
+	case PROFILER_CPU:
+		return w->request.legacy ?
+			       gperftools_write(out, &w->reader.stacks, w->reader.period_ns) :
+			       write_cpu(w, out);
 	case PROFILER_SYMBOL: return write_symbols(w, out);
 	case PROFILER_STALLS: return write_stalls(out);
 	case PROFILER_GOROUTINE:

@@ -81,7 +81,7 @@ struct profiler_request {
 	bool gc;
 	/* HEAP, ALLOCS with seconds: what is in use is told as it stands at the end. */
 	bool delta_alloc;
-	/* HEAP, ALLOCS, BLOCK with debug=1: as gperftools' tools read it. */
+	/* CPU, and HEAP, ALLOCS, BLOCK with debug=1: as gperftools' tools read it. */
 	bool legacy;
 	/* SYMBOL: words like 0x1234 joined by '+'. Copied. */
 	const char *addresses;
