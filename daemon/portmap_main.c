@@ -300,7 +300,7 @@ static int fail(const char *why)
 	return 1;
 }
 
-static void limit(int what, rlim_t max)
+static void limit(__rlimit_resource_t what, rlim_t max)
 {
 	struct rlimit l = { max, max };
 
