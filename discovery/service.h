@@ -38,6 +38,7 @@ struct discovery {
 	struct subscription_loader *loader; /* while the table is read */
 	bool reload;			    /* it has to be read again */
 	bool loaded;			    /* it was read once */
+	bool impatient; /* somebody tells of news that another is being asked for */
 	bool subscribing;
 	struct runner_timer subscription_timer;
 	bool closing;

@@ -8,6 +8,7 @@
 
 enum {
 	LOAD_TIMEOUT_MS = 60000,
+	IMPATIENT_MS = 1000,  /* so long may one announcer stall while another one has news too */
 	RELOAD_MS = 5000,     /* after a load that failed, or did not have the memory */
 	QUEUED_SPANS_MAX = 64 /* runs that wait for a slot and show it in a trace of their own */
 };
@@ -24,7 +25,7 @@ struct discovery_subscription {
 	struct span queued; /* the trace of the run, from when it was due; zero otherwise */
 	bool running, noting, gone, seen;
 	bool announced;
-	struct public_key announcer;
+	struct public_key announcer, asked; /* who told last; whom a partial run asks */
 	/* The last run */
 	const char *why;
 	bool ran;
@@ -169,11 +170,34 @@ static void start(struct discovery_subscription *s)
 	s->queued = (struct span){ 0 };
 	s->result = (struct scheduler_result){ .partial = partial };
 	s->why = reason(s, partial);
-	if (partial)
+	if (partial) {
 		s->announced = false;
+		s->asked = announcer;
+	}
 	s->running = true;
 	s->discover.on_progress = on_progress;
 	discover_start_for(&s->discover, &env, d, &iri, s->scope.kind, &trigger, on_discovered);
+}
+
+/* Somebody else has news as well, and the one that is asked says nothing. */
+static bool is_stalled(const struct discovery_subscription *s, uint64_t now)
+{
+	return s->running && s->result.partial && s->announced &&
+	       !key_eq(&s->announcer, &s->asked) && now >= s->task.moved_ms + IMPATIENT_MS;
+}
+
+static void cut_stalled(struct discovery *d)
+{
+	d->impatient = false;
+	list_for_each(node, &d->subscriptions) {
+		struct discovery_subscription *s =
+			list_entry(node, struct discovery_subscription, node);
+
+		if (is_stalled(s, now_ms(d)))
+			op_cancel(&s->discover.op);
+		else if (s->running && s->result.partial && s->announced)
+			d->impatient = true;
+	}
 }
 
 static void start_due(struct discovery *d)
@@ -192,6 +216,8 @@ static void start_due(struct discovery *d)
 	wake_ms = scheduler_wake_ms(&d->scheduler, now_ms(d));
 	if (d->reload)
 		wake_ms = MIN(wake_ms, now_ms(d) + RELOAD_MS);
+	if (d->impatient)
+		wake_ms = MIN(wake_ms, now_ms(d) + IMPATIENT_MS / 4);
 	if (wake_ms != UINT64_MAX)
 		runner_timer_start(d->runner, &d->subscription_timer, wake_ms);
 }
@@ -209,6 +235,8 @@ static void on_timer(struct runner_timer *t)
 
 	if (d->reload && d->loader == NULL)
 		load(d);
+	if (d->impatient)
+		cut_stalled(d);
 	start_due(d);
 }
 
@@ -233,6 +261,7 @@ void subscription_announced(struct discovery *d, const struct scope *scope,
 		return;
 	s->announced = true;
 	s->announcer = *peer;
+	d->impatient = d->impatient || (s->running && s->result.partial);
 	scheduler_news(&d->scheduler, &s->task, now_ms(d));
 	start_due(d);
 }

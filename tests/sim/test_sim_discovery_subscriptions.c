@@ -160,6 +160,64 @@ static void news_overtakes_a_hundred_scopes_that_are_due(void **state)
 	setup_free(u);
 }
 
+static bool is_asking_for_news(void *data)
+{
+	struct node *n = data;
+
+	return stats_of(n).sub_hot_running > 0;
+}
+
+static bool resolves_edit(void *data)
+{
+	struct resolving {
+		struct node *node;
+		struct iri iri;
+	} *r = data;
+
+	return world_resolves(r->node, &r->iri, SCOPE_EXACT);
+}
+
+static void subscribe_and_sync(struct node *n, const struct node *from, const struct iri *iri)
+{
+	world_add_peer(n, from);
+	world_subscribe(n, iri, SCOPE_EXACT);
+	world_run_ms(n->world, 20000);
+}
+
+/* A relay tells first and falls silent; the author, further away, tells too. */
+static void one_that_announces_and_stalls_does_not_hold_up_another(void **state)
+{
+	struct simnet_path far = { .latency_ms = 300 }, cut = { .cut = true };
+	struct world w;
+	struct node *author, *relay, *n;
+	struct {
+		struct node *node;
+		struct iri iri;
+	} r;
+	struct discover d;
+	uint64_t since;
+
+	world_init(&w, 7);
+	author = world_node(&w);
+	relay = world_node(&w);
+	r.node = n = world_node(&w);
+	r.iri = world_iri(author, "/notes", false);
+	world_publish(author, "/notes", note, 1);
+	subscribe_and_sync(relay, author, &r.iri);
+	subscribe_and_sync(n, relay, &r.iri);
+	world_add_peer(n, author);
+	CHECK_STATUS(0, world_discover(n, &r.iri, SCOPE_EXACT, &d)); /* asks, and follows, both */
+	world_run_ms(&w, 1000);
+	CHECK_STATUS(0, simnet_set_path(w.simnet, author->ip, n->ip, &far));
+	r.iri.heads[r.iri.head_count++] = world_publish(author, "/notes", edit, 1);
+	since = runner_now_ms(&w.loop.runner);
+	assert_true(world_run_until(&w, is_asking_for_news, n, 250));
+	CHECK_STATUS(0, simnet_set_path(w.simnet, relay->ip, n->ip, &cut));
+	assert_true(world_run_until(&w, resolves_edit, &r, 60000));
+	assert_in_range(runner_now_ms(&w.loop.runner) - since, 900, 6000);
+	world_fini(&w);
+}
+
 /* Hundred scopes look for one author that is gone: its bench counts, not their number. */
 static void a_lost_authority_is_dialed_by_its_bench_and_heard_again(void **state)
 {
@@ -267,6 +325,7 @@ int main(void)
 		cmocka_unit_test(an_idle_node_in_sync_dials_nobody),
 		cmocka_unit_test(scopes_are_spread_over_the_interval),
 		cmocka_unit_test(news_overtakes_a_hundred_scopes_that_are_due),
+		cmocka_unit_test(one_that_announces_and_stalls_does_not_hold_up_another),
 		cmocka_unit_test(a_lost_authority_is_dialed_by_its_bench_and_heard_again),
 		cmocka_unit_test(scopes_that_nobody_has_back_off),
 		cmocka_unit_test(a_scope_taken_out_is_forgotten_wherever_it_is),
