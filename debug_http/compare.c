@@ -18,14 +18,17 @@ struct sums {
 	struct stage_sum *sums;
 	size_t *count;
 	uint32_t spans;
+	bool is_cut;
 };
 
 static bool add_span(void *data, const struct trace_span_view *s)
 {
 	struct sums *c = data;
 
-	if (c->spans++ == TRACES_SPANS_MAX)
+	if (c->spans++ == TRACES_SPANS_MAX) {
+		c->is_cut = true;
 		return false;
+	}
 	stage_sums_add(c->p->trace, s, c->sums, c->count);
 	return true;
 }
@@ -227,6 +230,31 @@ static void write_trees(struct traces_page *p)
 		    true);
 }
 
+/* The text has no limit of its own: it is written in pieces. */
+static void write_text_link(struct traces_page *p)
+{
+	const char *with = http_request_param(p->r, "with");
+
+	buf_write_str(&p->out, "<a href=\"/debug/traces?id=");
+	page_write_hex(&p->out, p->query.id, sizeof(p->query.id));
+	buf_write_str(&p->out, "&amp;with=");
+	page_write_query(&p->out, with, strlen(with));
+	buf_write_str(&p->out, "&amp;text\">the text</a>");
+}
+
+static void add_tree(struct traces_page *p, unsigned side, struct sums *sums)
+{
+	struct buf *out = &p->out;
+
+	trace_walk(p->trace, p->roots[side].slot, add_span, sums);
+	if (!sums->is_cut)
+		return;
+	buf_printf(out, "<p class=\"hint\">Of <b>%s</b>, the first %d spans are added up here; ",
+		   side == 0 ? "A" : "B", TRACES_SPANS_MAX);
+	write_text_link(p);
+	buf_write_str(out, " has them all.</p>\n");
+}
+
 static bool write_some(struct traces_page *p)
 {
 	struct sums walk = { .p = p, .sums = p->sums, .count = &p->sum_count };
@@ -240,11 +268,11 @@ static bool write_some(struct traces_page *p)
 	p->pause = true;
 	switch (p->next++) {
 	case 0: write_roots(p, sides); return false;
-	case 1: trace_walk(p->trace, p->roots[0].slot, add_span, &walk); return false;
+	case 1: add_tree(p, 0, &walk); return false;
 	case 2:
 		walk.sums = p->with_sums;
 		walk.count = &p->with_count;
-		trace_walk(p->trace, p->roots[1].slot, add_span, &walk);
+		add_tree(p, 1, &walk);
 		return false;
 	default: write_trees(p); return true;
 	}

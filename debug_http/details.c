@@ -40,7 +40,7 @@ static void write_attrs(struct traces_page *p, const struct trace_span_view *s)
 	}
 }
 
-/* Who was not at work waited: for a peer, a disk, a timer, its turn. */
+/* Who was neither at work nor in line for it waited: for a peer, a disk, a timer, a child. */
 static void write_busy(struct traces_page *p, const struct trace_span_view *s)
 {
 	struct buf *out = &p->out;
@@ -51,8 +51,12 @@ static void write_busy(struct traces_page *p, const struct trace_span_view *s)
 	page_write_duration(out, s->busy_ns);
 	buf_write_str(out, " (");
 	axis_write_share(out, s->busy_ns, s->duration_ns);
+	buf_write_str(out, "), queued ");
+	page_write_duration(out, s->queued_ns);
+	buf_write_str(out, " (");
+	axis_write_share(out, s->queued_ns, s->duration_ns);
 	buf_write_str(out, "), waited ");
-	page_write_duration(out, s->duration_ns - MIN(s->busy_ns, s->duration_ns));
+	page_write_duration(out, trace_waiting_ns(s));
 	buf_write_str(out, "</dd></div>\n");
 }
 

@@ -33,6 +33,8 @@ static bool count_span(void *data, const struct trace_span_view *v)
 		s->axis = (struct axis){ v->start_ns, v->duration_ns };
 	s->failed += v->finished && v->status != 0;
 	s->open += !v->finished;
+	s->busy_ns += v->busy_ns;
+	s->queued_ns += v->queued_ns;
 	if (end_ns > s->axis.start_ns + s->axis.length_ns)
 		s->axis.length_ns = end_ns - s->axis.start_ns;
 	return true;

@@ -126,6 +126,7 @@ struct story {
 	struct stretch *path;
 	uint32_t count, total, failed, open; /* count <= TRACES_SPANS_MAX; the others are of all */
 	uint32_t line_count, path_count;
+	uint64_t busy_ns, queued_ns; /* of all spans together */
 };
 /** NULL when out of memory or there is no such root. */
 struct story *story_new(struct trace *t, uint32_t root);
@@ -225,6 +226,8 @@ enum { TITLE_IN_SENTENCE = 40 /* bytes */ };
 void span_write_name(struct buf *out, const struct trace_span_view *s, size_t most);
 void span_write_href(struct buf *out, const uint8_t span_id[8]);
 void verdict_write(struct traces_page *p);
+/** At work, queued, waiting for others: how the whole trace divides into these. */
+void verdict_write_split(struct traces_page *p);
 /** " › sync.peer: 64 % in fetch (20.4 ms)": who was at work in a root's longest stage, if somebody
  * was. */
 void verdict_write_inner(struct traces_page *p, const struct trace_span_view *root);

@@ -164,6 +164,45 @@ static void write_path(struct traces_page *p)
 	buf_write_str(out, ".</p>\n");
 }
 
+static void write_part(struct buf *out, const char *class, const char *name, uint64_t ns,
+		       const struct axis *whole)
+{
+	buf_printf(out,
+		   "<svg class=\"sample\" aria-hidden=\"true\"><rect class=\"%s\" "
+		   "width=\"100%%\" height=\"100%%\"/></svg> %s <b>",
+		   class, name);
+	page_write_duration(out, ns);
+	buf_write_str(out, "</b> (");
+	axis_write_share(out, ns, whole->length_ns);
+	buf_write_u8(out, ')');
+}
+
+/* All spans work on one thread, so that their CPU time adds up to no more than the whole; what is
+ * queued may overlap, and is drawn as far as there is room. */
+void verdict_write_split(struct traces_page *p)
+{
+	const struct story *s = p->story;
+	uint64_t busy = MIN(s->busy_ns, s->axis.length_ns);
+	uint64_t queued = MIN(s->queued_ns, s->axis.length_ns - busy);
+	uint64_t waited = s->axis.length_ns - busy - queued;
+	struct buf *out = &p->out;
+
+	if (trace_cpu(p->trace) == TRACE_CPU_OFF)
+		return;
+	buf_write_str(out, "<svg class=\"stack split\" aria-hidden=\"true\"><rect class=\"busy\"");
+	axis_write_percent(out, "width", &s->axis, busy);
+	buf_write_str(out, "/><rect class=\"queued\"");
+	axis_write_percent(out, "x", &s->axis, busy);
+	axis_write_percent(out, "width", &s->axis, queued);
+	buf_write_str(out, "/></svg>\n<p class=\"quiet parts\">");
+	write_part(out, "busy", "At work", busy, &s->axis);
+	buf_write_str(out, " ");
+	write_part(out, "queued", "queued", queued, &s->axis);
+	buf_write_str(out, " ");
+	write_part(out, "waited", "waiting for others", waited, &s->axis);
+	buf_write_str(out, "</p>\n");
+}
+
 void verdict_write(struct traces_page *p)
 {
 	const struct trace_span_view *s = &p->root;

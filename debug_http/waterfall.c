@@ -330,6 +330,7 @@ static bool begin_root(struct traces_page *p)
 			&(struct axis){ s->start_ns, s->duration_ns });
 	buf_write_str(out, "</svg>\n");
 	details_write_stages(p, s);
+	verdict_write_split(p);
 	details_write_facts(p, s);
 	buf_printf(out,
 		   "<h2>%" PRIu32 " span%s, %" PRIu32 " failed, %" PRIu32

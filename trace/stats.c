@@ -219,3 +219,32 @@ int trace_limits_set(struct trace *t, const char *category, const struct trace_l
 	retain_limit(t, (uint32_t)id);
 	return 0;
 }
+
+bool trace_stats_history(struct trace *t, const char *category, uint64_t window_ns,
+			 struct trace_history *ret, size_t count)
+{
+	uint64_t now = clock_now_ns(t->clock);
+	uint64_t stretch = MAX(window_ns / MAX(count, (size_t)1), UINT64_C(1));
+	const struct figures *f = NULL;
+
+	for (uint32_t id = 0; id < t->categories.count && f == NULL; id++)
+		if (strcmp(t->categories.text[id], category) == 0)
+			f = t->category[id].figures;
+	if (f == NULL)
+		return false;
+	memset(ret, 0, count * sizeof(*ret));
+	for (uint32_t i = 0; i < MIN(f->next, f->capacity); i++) {
+		const struct sample *s = &f->samples[i];
+		uint64_t ago = (now - MIN(s->end_ns, now)) / stretch;
+
+		if (ago >= count)
+			continue;
+		size_t k = count - 1 - (size_t)ago;
+		if ((s->word & 3) == SAMPLE_OK)
+			ret[k].succeeded++;
+		else
+			ret[k].failed++;
+		ret[k].max_ns = MAX(ret[k].max_ns, s->word >> 2);
+	}
+	return true;
+}

@@ -439,6 +439,16 @@ size_t trace_stats_recent(struct trace *t, uint64_t window_ns, struct trace_stat
 size_t trace_stats_stages(struct trace *t, const char *category, struct trace_stats *ret,
 			  size_t cap);
 
+/* How the spans ended that ended within a stretch of time. */
+struct trace_history {
+	uint64_t succeeded, failed; /* failed: with the cancelled */
+	uint64_t max_ns;	    /* the longest of either */
+};
+/** The last window_ns of a category in `count` equal stretches, the oldest first, as far as its
+ *  sample reaches. False when there are no figures of it. */
+bool trace_stats_history(struct trace *t, const char *category, uint64_t window_ns,
+			 struct trace_history *ret, size_t count);
+
 /* ---- Rendering ---- */
 
 /* Answers can be large: a writer gives them in pieces, each of which takes at most 1 ms, so that a

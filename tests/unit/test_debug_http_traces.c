@@ -311,6 +311,52 @@ static void assets_are_served_with_their_type(void **state)
 	client_close(&c);
 }
 
+/* The bars stand where they happened: a long one in the last but one half minute, a failure now. */
+static void a_category_shows_its_last_minutes(void **state)
+{
+	struct trace_history history[30];
+	struct span s = trace_root(f.trace, "a", "x", 1, NULL);
+	char *page;
+
+	scene_wait(&f.clock, 1000);
+	trace_finish(s, 0, NULL);
+	scene_wait(&f.clock, 31 * 1000);
+	s = trace_root(f.trace, "a", "x", 1, NULL);
+	scene_wait(&f.clock, 500);
+	trace_finish(s, UV_ETIMEDOUT, NULL);
+	assert_true(trace_stats_history(f.trace, "a", 15 * 60 * NS_PER_SEC, history, 30));
+	assert_int_equal(1, history[28].succeeded);
+	assert_int_equal(NS_PER_SEC, history[28].max_ns);
+	assert_int_equal(1, history[29].failed);
+	assert_int_equal(0, history[29].succeeded + history[28].failed + history[27].succeeded);
+	assert_false(trace_stats_history(f.trace, "b", NS_PER_SEC, history, 30));
+	page = get_page("/debug/traces", 200);
+	check_well_formed(page);
+	assert_true(
+		has(page, "<path d=\"M84 22V0h2V22\"/><path class=\"bad\" d=\"M87 22V11h2V22\"/>"));
+	mem_free(page);
+}
+
+static void limits_of_a_category_and_its_failures_are_shown(void **state)
+{
+	struct span s = trace_root(f.trace, "a", "x", 1, NULL);
+	char *page;
+
+	CHECK_STATUS(0, trace_thresholds_set(f.trace, "a",
+					     &(struct trace_thresholds){ .p50_ns = NS_PER_SEC }));
+	scene_wait(&f.clock, 1500);
+	trace_finish(s, 0, NULL);
+	s = trace_root(f.trace, "a", "x", 1, NULL);
+	scene_wait(&f.clock, 7);
+	trace_finish(s, UV_ETIMEDOUT, NULL);
+	page = get_page("/debug/traces", 200);
+	assert_true(has(page, "<td class=\"n bad\"><a "
+			      "href=\"/debug/traces?category=a&amp;min=1500000000ns&amp;sort="
+			      "slowest\">1.50 s</a><small>≤ 1.00 s</small></td>"));
+	assert_true(has(page, "errored=1&amp;sort=slowest\">7.00 ms</a>"));
+	mem_free(page);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -331,6 +377,8 @@ int main(void)
 		T(a_client_that_leaves_a_page_costs_nothing_more),
 		T(a_page_survives_oom_at_every_allocation),
 		T(assets_are_served_with_their_type),
+		T(a_category_shows_its_last_minutes),
+		T(limits_of_a_category_and_its_failures_are_shown),
 	};
 #undef T
 

@@ -214,6 +214,25 @@ static void two_traces_are_compared(void **state)
 	check_diff(target, "&json", "application/json", "\"dht\"");
 }
 
+static void a_comparison_says_what_it_left_out(void **state)
+{
+	struct span s = large_trace();
+	char *page, target[128], id[TRACE_ID_HEX_SIZE];
+
+	for (unsigned i = 0; i < 200; i++)
+		trace_finish(scene_peer(s, i), 0, NULL);
+	format_id(s, id);
+	trace_finish(s, 0, NULL);
+	scene_fast_discovery(f.trace, &f.clock, "hm://usual", 1);
+	(void)snprintf(target, sizeof(target), "/debug/traces?id=%s&with=median", id);
+	page = get_page(target, 200);
+	check_well_formed(page);
+	assert_true(has(page, "Of <b>A</b>, the first 2000 spans are added up here; "));
+	assert_false(has(page, "Of <b>B</b>"));
+	assert_true(has(page, "&amp;with=median&amp;text\">the text</a> has them all"));
+	mem_free(page);
+}
+
 static void a_partner_that_cannot_be_had_is_said(void **state)
 {
 	static const struct {
@@ -276,6 +295,7 @@ int main(void)
 		T(similar_spans_are_one_row_and_silence_is_shown),
 		T(sums_come_in_the_order_asked_for),
 		T(two_traces_are_compared),
+		T(a_comparison_says_what_it_left_out),
 		T(a_partner_that_cannot_be_had_is_said),
 		T(a_trace_page_survives_oom_at_every_allocation),
 	};
