@@ -16,7 +16,7 @@ enum {
 	HTTP_CONNS_MAX = 16,
 	HTTP_HEADERS_MAX = 8 << 10, /* bytes of request line and headers */
 	HTTP_QUERY_PARAMS_MAX = 32,
-	HTTP_DEBUG_BODY_MAX = 64 << 10,
+	HTTP_DEBUG_BODY_MAX = 1 << 20, /* 65,536 addresses for /debug/pprof/symbol */
 	HTTP_CONTROL_BODY_MAX = 20 << 20,
 	HTTP_HEADER_TIMEOUT_MS = 10000,
 	HTTP_BODY_TIMEOUT_MS = 60000,

@@ -489,20 +489,17 @@ static void many_headers_are_refused(void **state)
 static void large_bodies_are_refused_unread(void **state)
 {
 	struct http_server_stats stats;
-	char chunk[70000];
+	static char chunk[HTTP_DEBUG_BODY_MAX + 1];
 	struct client c;
 
-	assert_int_equal(
-		413,
-		ask_status(
-			&f,
-			"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65537\r\n\r\n"));
+	assert_int_equal(413, ask_status(&f, "POST /echo HTTP/1.1\r\nHost: "
+					     "localhost\r\nContent-Length: 1048577\r\n\r\n"));
 	assert_int_equal(
 		413, ask_status(&f, "POST /echo HTTP/1.1\r\nHost: localhost\r\n"
 				    "Content-Length: 1073741824\r\nExpect: 100-continue\r\n\r\n"));
 	client_open(&c, &f);
 	client_send(&c, "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
-			"chunked\r\n\r\n11170\r\n");
+			"chunked\r\n\r\n100001\r\n");
 	memset(chunk, 'x', sizeof(chunk));
 	client_send_bytes(&c, chunk, sizeof(chunk));
 	client_await_end(&c);
