@@ -63,9 +63,12 @@ static enum op_step leave(struct discovery_run *run, enum discovery_outcome outc
 	return OP_NEXT;
 }
 
-/* It resolves, and somebody was heard: thanks to whom? */
+/* It resolves, and somebody was heard: thanks to whom? Whom a wide wave did not come to is heard in
+ * the background: the asker need not wait for them. */
 static enum op_step leave_found(struct discovery_run *run)
 {
+	if (run->exhaustive && run->op.state == RUN_LOCAL_SYNC)
+		run_keep_rest(run);
 	return leave(run, run->dht_used && !run->local_ok ? DISCOVERY_DHT : DISCOVERY_LOCAL, 0);
 }
 
@@ -232,7 +235,9 @@ static enum op_step do_local_sync(struct discovery_run *run)
 		return leave_local(run);
 	if (run->waving) {
 		if (!run->resolving && run_may_cut(run, &run->wave)) {
-			if (run_is_answered(run)) {
+			/* Nobody waits for a wide wave in the background: it goes through all
+			 * tiers. */
+			if (run_is_answered(run) && (run->user || !run->exhaustive)) {
 				leave_local(run);
 				return leave_found(run);
 			}

@@ -90,6 +90,8 @@ void run_ask_resolved(struct discovery_run *run);
 void run_sum_progress(struct discovery_run *run);
 /** Start the wave over run->tier; false when it has nobody. */
 bool run_start_tier(struct discovery_run *run);
+/** Leave the tiers after the present one to the background. */
+void run_keep_rest(struct discovery_run *run);
 /** Once; says so when the DHT is off. */
 void run_start_dht(struct discovery_run *run);
 /** Look every few ms whether a wave may be cut, or the DHT should start beside it. */

@@ -216,6 +216,18 @@ bool run_start_tier(struct discovery_run *run)
 	return true;
 }
 
+void run_keep_rest(struct discovery_run *run)
+{
+	const struct candidates *c = &run->candidates;
+
+	for (size_t i = 0; i < c->count; i++) {
+		if (c->tiers[i] <= run->tier)
+			continue;
+		keep_for_background(run, &c->targets[i]);
+		run->cut_peers = true;
+	}
+}
+
 /* ---- The DHT: a lookup whose providers sync as they arrive ---- */
 
 static struct discovery_source *lookup_source(const struct discovery *d)

@@ -177,6 +177,37 @@ static void older_content_follows_in_the_background(void **state)
 	world_fini(&w);
 }
 
+/* One authority answers at once, the other is silent; neither knows what another device of the
+ * author's made. */
+static void what_only_a_stranger_has_comes_after_a_wide_search(void **state)
+{
+	struct world w;
+	struct node *author, *device, *n, *silent;
+	struct discover d;
+	struct iri iri, other;
+
+	world_init(&w, 23);
+	author = world_node(&w);
+	device = world_node(&w);
+	n = world_node(&w);
+	silent = world_node(&w);
+	CHECK_STATUS(0, simnet_set_path(w.simnet, n->ip, silent->ip,
+					&(struct simnet_path){ .cut = true }));
+	device->space = author->space;
+	memcpy(device->space_secret, author->space_secret, sizeof(device->space_secret));
+	world_publish(author, "/notes", notes, 1);
+	iri = world_iri(author, "/notes", true);
+	iri.hints[iri.hint_count++] = silent->addr;
+	other = world_iri(author, "/notes", false);
+	other.heads[other.head_count++] = world_publish(device, "/notes", notes, 2);
+	world_add_peer(n, device);
+	CHECK_STATUS(0, world_discover(n, &iri, SCOPE_EXACT, &d));
+	assert_int_equal(d.head_count, 1);
+	world_run_ms(&w, 10000);
+	assert_true(world_resolves(n, &other, SCOPE_EXACT));
+	world_fini(&w);
+}
+
 static void an_older_version_can_be_asked_for(void **state)
 {
 	static const struct world_file old[] = { { "a.txt", "only in the first version\n", 0 } };
@@ -509,6 +540,7 @@ int main(void)
 		cmocka_unit_test(a_third_node_gets_it_from_the_second_when_the_first_is_gone),
 		cmocka_unit_test(an_edit_moves_only_what_changed),
 		cmocka_unit_test(older_content_follows_in_the_background),
+		cmocka_unit_test(what_only_a_stranger_has_comes_after_a_wide_search),
 		cmocka_unit_test(an_older_version_can_be_asked_for),
 		cmocka_unit_test(what_was_found_is_told_whatever_ends_meanwhile),
 		cmocka_unit_test(identical_discoveries_are_one),
