@@ -20,6 +20,7 @@
 
 enum { MUTEX_RATE = 10, BLOCK_RATE_NS = 10000, MUTEX_LONG_NS = 100000, MUTEX_RATE_MAX = 1000000 };
 #define BLOCK_RATE_MAX_NS INT64_C(3600000000000)
+#define OWN_KIND	  "profiler."
 enum { OWN_FRAMES = 8, FRAMES_MAX = BUCKET_FRAMES_MAX + OWN_FRAMES };
 
 static struct buckets mutex_buckets, block_buckets;
@@ -195,14 +196,16 @@ bool contention_record(const struct contention_event *e)
 	return true;
 }
 
-/* Its function, and who started it: honest, though never a stack of its own. */
+/* Its function, and who started it: honest, though never a stack of its own. Taking profiles is
+ * left out of profiles. */
 void contention_operation(const struct op *op, unsigned state, uint64_t waited_ms)
 {
 	uintptr_t pcs[1 + OP_CREATED_FRAMES];
 	unsigned n = 1, i;
 	int64_t values[2];
 
-	if (waited_ms == 0 || !choose(PROFILER_BLOCK, waited_ms * NS_PER_MS, values))
+	if (waited_ms == 0 || strncmp(op->kind->name, OWN_KIND, strlen(OWN_KIND)) == 0 ||
+	    !choose(PROFILER_BLOCK, waited_ms * NS_PER_MS, values))
 		return;
 	pcs[0] = (uintptr_t)op->kind->tick;
 	for (i = 0; i < OP_CREATED_FRAMES && op->created_by[i] != 0; i++) {
