@@ -237,6 +237,36 @@ static void a_lost_authority_is_dialed_by_its_bench_and_heard_again(void **state
 	setup_free(u);
 }
 
+/* The author does not know what another device of the author's made; that one is connected, about
+ * something else. */
+static void a_gap_in_what_the_authority_has_heals_through_connected_peers(void **state)
+{
+	struct world w;
+	struct node *author, *n, *device;
+	struct iri iri, mine;
+	uint64_t dials;
+
+	world_init(&w, 8);
+	author = world_node(&w);
+	n = world_node(&w);
+	device = world_node(&w);
+	iri = world_iri(author, "/notes", false);
+	mine = world_iri(n, "/mine", false);
+	world_publish(author, "/notes", note, 1);
+	world_publish(n, "/mine", note, 1);
+	world_add_peer(n, author);
+	world_subscribe(n, &iri, SCOPE_RECURSIVE);
+	subscribe_and_sync(device, n, &mine);
+	device->space = author->space;
+	memcpy(device->space_secret, author->space_secret, sizeof(device->space_secret));
+	iri.heads[iri.head_count++] = world_publish(device, "/notes", edit, 1);
+	dials = dials_of(n);
+	world_run_ms(&w, 3 * DISCOVERY_EXHAUSTIVE_MS);
+	assert_true(world_resolves(n, &iri, SCOPE_EXACT));
+	assert_int_equal(dials_of(n), dials);
+	world_fini(&w);
+}
+
 static void scopes_that_nobody_has_back_off(void **state)
 {
 	struct discovery_subscription_status status;
@@ -327,6 +357,7 @@ int main(void)
 		cmocka_unit_test(news_overtakes_a_hundred_scopes_that_are_due),
 		cmocka_unit_test(one_that_announces_and_stalls_does_not_hold_up_another),
 		cmocka_unit_test(a_lost_authority_is_dialed_by_its_bench_and_heard_again),
+		cmocka_unit_test(a_gap_in_what_the_authority_has_heals_through_connected_peers),
 		cmocka_unit_test(scopes_that_nobody_has_back_off),
 		cmocka_unit_test(a_scope_taken_out_is_forgotten_wherever_it_is),
 		cmocka_unit_test(subscriptions_survive_no_memory_anywhere),
