@@ -153,15 +153,23 @@ static void begin(struct traces_page *p)
 
 /* ---- Which page ---- */
 
-static void reply_page(struct http_server *s, struct http_request *r, const struct trace_query *q)
+/* The roots of the trace that was asked for, if one was: to look for them costs as much as a slice,
+ * so that it is done once. */
+struct roots {
+	struct root_ref refs[TRACES_LIST_MAX];
+	size_t count;
+};
+
+static void reply_page(struct http_server *s, struct http_request *r, const struct trace_query *q,
+		       const struct roots *roots)
 {
 	const char *download = http_request_param(r, "download");
 	struct traces_page *p = new_page(s, r, q, q->has_id ? &page_waterfall : &page_list);
 
 	if (p == NULL)
 		return;
-	if (q->has_id)
-		p->count = find_roots(p->trace, q, p->roots, ARRAY_SIZE(p->roots));
+	memcpy(p->roots, roots->refs, roots->count * sizeof(*roots->refs));
+	p->count = roots->count;
 	p->is_file = q->has_id && download != NULL && strcmp(download, "html") == 0;
 	if (p->is_file)
 		export_name_file(p, "html");
@@ -250,21 +258,21 @@ static void reply_diff(struct http_server *s, struct http_request *r, uint32_t o
 }
 
 static void reply_compare(struct http_server *s, struct http_request *r,
-			  const struct trace_query *q, const char *with)
+			  const struct trace_query *q, const struct root_ref *one)
 {
-	struct root_ref one, other;
+	struct root_ref other;
 	struct traces_page *p;
 
-	if (find_roots(s->shown_trace, q, &one, 1) == 0 || !find_partner(s, r, with, &one, &other))
+	if (!find_partner(s, r, http_request_param(r, "with"), one, &other))
 		return;
 	if (http_request_format(r) != HTTP_HTML) {
-		reply_diff(s, r, one.slot, other.slot);
+		reply_diff(s, r, one->slot, other.slot);
 		return;
 	}
 	p = new_page(s, r, q, &page_compare);
 	if (p == NULL)
 		return;
-	p->roots[0] = one;
+	p->roots[0] = *one;
 	p->roots[1] = other;
 	p->count = 2;
 	begin(p);
@@ -306,33 +314,65 @@ static bool wants_stream(const struct http_request *r)
 	       (accept != NULL && strncmp(accept, "text/event-stream", 17) == 0);
 }
 
+/* To look for a trace takes some 0.1 ms per MiB of the store, and many may ask in one turn: each
+ * does so as a task, of which the loop runs as many as there is time for. */
+struct question {
+	struct runner_task task;
+	struct http_server *server;
+	struct http_request *r;
+	struct trace_query query;
+};
+
+static void answer(struct http_server *s, struct http_request *r, const struct trace_query *q)
+{
+	const char *format = http_request_param(r, "format");
+	struct roots roots = { .count = 0 };
+
+	if (q->has_id)
+		roots.count = find_roots(s->shown_trace, q, roots.refs, ARRAY_SIZE(roots.refs));
+	if (q->has_id && roots.count == 0)
+		http_reply_error(r, 404,
+				 "No trace with this id is kept. It may have been evicted, or "
+				 "belong to another daemon.");
+	else if (format != NULL)
+		export_reply(s, r, q, format);
+	else if (q->has_id && http_request_param(r, "with") != NULL)
+		reply_compare(s, r, q, &roots.refs[0]);
+	else if (http_request_format(r) == HTTP_JSON)
+		export_reply(s, r, q, "json");
+	else if (http_request_format(r) == HTTP_TEXT)
+		reply_text(s, r, q);
+	else
+		reply_page(s, r, q, &roots);
+}
+
+static void run_question(struct runner_task *task)
+{
+	struct question *asked = container_of(task, struct question, task);
+
+	answer(asked->server, asked->r, &asked->query);
+	mem_free(asked);
+}
+
 static void on_traces(void *data, struct http_request *r)
 {
 	struct http_server *s = data;
-	const char *with = http_request_param(r, "with");
-	const char *format = http_request_param(r, "format");
 	struct trace_query q = { 0 };
-	uint32_t root;
+	struct question *asked;
 
 	if (!read_query(r, &q))
 		return;
-	if (wants_stream(r))
+	if (wants_stream(r)) {
 		live_reply(s, r, &q);
-	else if (q.has_id && trace_search(s->shown_trace, &q, &root, 1, NULL, NULL) == 0)
-		http_reply_error(r, 404,
-				 "No trace with this id is kept. It may have been evicted, or "
-				 "belong to another "
-				 "daemon.");
-	else if (format != NULL)
-		export_reply(s, r, &q, format);
-	else if (q.has_id && with != NULL)
-		reply_compare(s, r, &q, with);
-	else if (http_request_format(r) == HTTP_JSON)
-		export_reply(s, r, &q, "json");
-	else if (http_request_format(r) == HTTP_TEXT)
-		reply_text(s, r, &q);
-	else
-		reply_page(s, r, &q);
+		return;
+	}
+	asked = mem_alloc(sizeof(*asked));
+	if (asked == NULL) {
+		http_reply_error(r, 503, "The daemon is out of memory.");
+		return;
+	}
+	*asked = (struct question){ .task.run = run_question, .server = s, .r = r, .query = q };
+	runner_defer(&s->loop->runner, &asked->task);
 }
 
 int debug_http_traces(struct http_server *s, struct trace *trace)

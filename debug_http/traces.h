@@ -192,7 +192,7 @@ struct traces_page {
 	struct trace_span_view root;
 	struct story *story;
 	uint32_t line, drawn, open_groups;
-	bool is_lost;
+	bool is_begun, is_lost;
 	struct stage_sum sums[CATEGORY_SUMS_MAX];
 	size_t sum_count;
 	/* compare.c, of the second trace */

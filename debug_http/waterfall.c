@@ -306,14 +306,12 @@ static void write_line(struct traces_page *p, const struct story_line *line)
 
 /* ---- A root ---- */
 
-static bool begin_root(struct traces_page *p)
+static void begin_root(struct traces_page *p)
 {
 	const struct trace_span_view *s = &p->root;
 	struct buf *out = &p->out;
 
-	p->story = story_new(p->trace, s->slot);
-	if (p->story == NULL)
-		return false;
+	p->is_begun = true;
 	p->line = p->drawn = 0;
 	p->sum_count = 0;
 	p->is_lost = false;
@@ -341,7 +339,6 @@ static bool begin_root(struct traces_page *p)
 	buf_write_str(
 		out,
 		"<ol class=\"spans\" aria-label=\"Spans, nested; each opens to its details\">\n");
-	return true;
 }
 
 static void end_root(struct traces_page *p)
@@ -379,8 +376,15 @@ static bool write_some(struct traces_page *p)
 			return false;
 		}
 		p->pause = true;
-		if (!begin_root(p))
+		p->is_begun = false;
+		p->story = story_new(p->trace, p->root.slot);
+		if (p->story == NULL)
 			p->next = p->count; /* out of memory: what is there is there */
+		return false;
+	}
+	if (!p->is_begun) {
+		p->pause = true;
+		begin_root(p);
 		return false;
 	}
 	if (p->line < p->story->line_count && !p->is_lost) {
