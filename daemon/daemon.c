@@ -102,6 +102,7 @@ static void stop_next(struct daemon *d)
 			d->debug = http_server_free(d->debug);
 			d->control_http = http_server_free(d->control_http);
 			d->control = control_free(d->control);
+			stalls_stop(&d->stalls);
 			d->profiler = profiler_free(d->profiler);
 			if (d->discovery != NULL) {
 				d->closing++;
@@ -248,6 +249,7 @@ static int start_profiler(struct daemon *d)
 		return daemon_fail(EXIT_FAILED, "out of memory");
 	if (profiler_watch_loop(d->profiler, PROFILER_STALL_MS, true) < 0)
 		log_warn(LOG_DAEMON, "msg=\"nobody watches the loop: no thread for it\"");
+	stalls_start(&d->stalls, &d->loop.runner, d->profiler, d->trace);
 	return 0;
 }
 

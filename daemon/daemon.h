@@ -6,6 +6,7 @@
 #include "daemon/keys.h"
 #include "daemon/lock.h"
 #include "daemon/options.h"
+#include "daemon/stalls.h"
 #include "debug_http/debug_http.h"
 #include "discovery/discovery.h"
 #include "profiler/profiler.h"
@@ -50,6 +51,7 @@ struct daemon {
 	struct loop loop;
 	struct trace *trace;
 	struct profiler *profiler;
+	struct stalls stalls;
 	struct store *store;
 	struct net_transport *tcp;
 	struct net *net;

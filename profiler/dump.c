@@ -34,6 +34,7 @@ struct slot {
 	_Atomic uint32_t state;
 	_Atomic uint32_t generation;
 	const char *task;
+	struct span span;
 	unsigned n;
 	uintptr_t pcs[UNWIND_FRAMES_MAX];
 };
@@ -57,6 +58,7 @@ static int dump_signal(void)
 
 static void answer(struct slot *s, uint32_t generation, const ucontext_t *uc)
 {
+	const volatile struct op_label *label = op_label();
 	uint32_t open = SLOT_OPEN;
 	struct unwind u;
 	bool cut;
@@ -64,7 +66,10 @@ static void answer(struct slot *s, uint32_t generation, const ucontext_t *uc)
 	if (atomic_load(&s->generation) != generation ||
 	    !atomic_compare_exchange_strong(&s->state, &open, SLOT_FILLING))
 		return;
-	s->task = op_label()->task;
+	s->task = label->task;
+	s->span = (struct span){ 0 };
+	if (s->task != NULL)
+		s->span = label->span;
 	unwind_init(&u, uc, thread_stack_end());
 	s->n = unwind_walk(&u, s->pcs, UNWIND_FRAMES_MAX, &cut);
 	atomic_store(&s->state, SLOT_FULL);
@@ -178,6 +183,7 @@ static void collect(struct asked *a, unsigned i)
 	}
 	a->t->answered = true;
 	a->t->task = s->task;
+	a->t->span = s->span;
 	a->t->n = thread_trim(s->pcs, s->n);
 	memcpy(a->t->pcs, s->pcs, a->t->n * sizeof(*s->pcs));
 }

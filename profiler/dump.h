@@ -2,6 +2,7 @@
  * never on the loop: threads are given DUMP_WAIT_MS to answer. */
 #pragma once
 
+#include "base/span.h"
 #include "profiler/thread.h"
 
 enum { DUMP_BATCH = 256, DUMP_WAIT_MS = 100 };
@@ -13,6 +14,7 @@ struct dumped_thread {
 	char run_state;	   /* of /proc: R, S, D… ; '?' */
 	long syscall;	   /* number; -1 = in none, or not known */
 	const char *task;  /* the operation that it runs; static; NULL = none, or not known */
+	struct span span;  /* that operation's; zero = none */
 	bool answered;	   /* it walked its own stack; else what could be had from outside */
 	pid_t owner;	   /* of the mutex, if it is one that the thread waits for; 0 = not known */
 	uint64_t still_ms; /* since when it has used no CPU time, as far as was watched */

@@ -79,6 +79,7 @@ unsigned profiler_stalls(const struct profiler *p, struct profiler_stall *ret, u
 		ret[i] = (struct profiler_stall){ .number = stalls[i].number,
 						  .wall_ns = stalls[i].wall_ns,
 						  .duration_ns = stalls[i].duration_ns,
-						  .task = stalls[i].task };
+						  .task = stalls[i].task,
+						  .span = stalls[i].span };
 	return n;
 }

@@ -53,6 +53,7 @@ struct profiler_stall {
 	uint64_t wall_ns;     /* when it was noticed */
 	uint64_t duration_ns; /* 0 = it lasts */
 	const char *task;     /* kind of the operation that ran; static; NULL = none */
+	struct span span;     /* of that operation; zero = none */
 };
 /** The latest, newest first; returns how many. Their stacks: PROFILER_STALLS. Does not block for
  * longer than another thread's answer takes (DUMP_WAIT_MS). */

@@ -110,6 +110,7 @@ static void open_stall(uint64_t since, const struct dumped_thread *t)
 	*s = (struct stall){ .number = number,
 			     .wall_ns = clock_wall_ns(&clock_system),
 			     .task = t->task,
+			     .span = t->span,
 			     .n = MIN(t->n, (unsigned)WATCHDOG_FRAMES) };
 	memcpy(s->pcs, t->pcs, s->n * sizeof(*s->pcs));
 	open_since_ns = since;

@@ -15,6 +15,7 @@ struct stall {
 	uint64_t wall_ns;     /* when it was noticed */
 	uint64_t duration_ns; /* 0 = it still lasts */
 	const char *task;     /* the operation that ran; static; NULL = none */
+	struct span span;     /* its span; zero = none */
 	unsigned n;
 	uintptr_t pcs[WATCHDOG_FRAMES];
 };
