@@ -354,6 +354,59 @@ test("traces appear as they happen, and wait while paused", async () => {
 	await close(page);
 });
 
+for (const javaScriptEnabled of [true, false]) {
+	test(`a trace is kept and let go ${javaScriptEnabled ? "with" : "without"} scripts`, async () => {
+		const page = await open(await slow(), { javaScriptEnabled });
+		const where = page.url();
+
+		await page.click("button:text-is('Keep')");
+		assert.equal(page.url().split("#")[0], where.split("#")[0]);
+		assert.match(await page.locator(".keep").innerText(), /Let go\s+kept/);
+		await page.goto(origin + LIST);
+		assert.equal(await page.locator(".kept").count(), 1);
+		await page.goBack();
+		await page.click("button:text-is('Let go')");
+		assert.ok(await page.locator("button:text-is('Keep')").isVisible());
+		await close(page);
+	});
+}
+
+test("another site's page cannot keep a trace", async () => {
+	const page = await open("data:text/html,://");
+
+	await page.setContent(`<form method="post" action="${origin}${(await slow()).replace("traces?", "traces/pin?")}"><button>go</button></form>`);
+	await page.click("button");
+	await page.waitForURL(/pin/);
+	assert.match(await page.locator("body").innerText(), /403|another site|not accepted/);
+	await page.goto(origin + LIST);
+	assert.equal(await page.locator(".kept").count(), 0);
+	page.troubles = page.troubles.filter((t) => !t.includes("403"));
+	await close(page);
+});
+
+test("the last minutes of a category are drawn", async () => {
+	const page = await open(LIST);
+	const bars = (which) => page.locator(`.categories tr:has-text("sync.peer") .spark ${which}`).evaluate((path) => path.getBBox().width);
+
+	assert.ok(await bars("path:not(.bad)") > 20);
+	assert.ok(await bars("path.bad") > 0);
+	await close(page);
+});
+
+test("the live view is narrowed like the list", async () => {
+	const page = await open(`${LIST}?q=nothing+of+the+kind`);
+	const told = [];
+
+	page.on("request", (request) => told.push(request.url()));
+	await page.click("text=Live");
+	await page.locator(".live-state:text-matches('^live')").waitFor();
+	assert.match(told.find((url) => url.includes("stream")), /q=nothing\+of\+the\+kind/);
+	await fetch(`${origin}/demo/happen?kind=failed`);
+	await page.waitForTimeout(700);
+	assert.equal(await page.locator(".live-state").innerText(), "live, 0 events");
+	await close(page);
+});
+
 test("a kept file needs nothing else", async () => {
 	const folder = fs.mkdtempSync(path.join(os.tmpdir(), "peerscope-browser-"));
 	const file = path.join(folder, "trace.html");

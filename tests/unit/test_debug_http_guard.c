@@ -293,7 +293,7 @@ static void every_reply_carries_the_protective_headers(void **state)
 					       "frame-ancestors 'none'",
 					       "\r\nX-Frame-Options: DENY\r\n",
 					       "\r\nX-Content-Type-Options: nosniff\r\n",
-					       "\r\nReferrer-Policy: no-referrer\r\n",
+					       "\r\nReferrer-Policy: same-origin\r\n",
 					       "\r\nCache-Control: no-store\r\n",
 					       "\r\nCross-Origin-Resource-Policy: same-origin\r\n",
 					       "\r\nCross-Origin-Opener-Policy: same-origin\r\n" };
