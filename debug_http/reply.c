@@ -16,8 +16,8 @@
 
 enum { HEAD_MAX = 8 << 10, ERROR_TEXT_MAX = 2048, ERROR_PAGE_MAX = 64 << 10 };
 
-/* With "no-referrer" browsers would send "Origin: null" with our own forms, which the guard refuses;
- * "same-origin" tells other sites as little. */
+/* With "no-referrer" browsers would send "Origin: null" with our own forms, which the guard
+ * refuses; "same-origin" tells other sites as little. */
 static const char fixed_headers[] =
 	"Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src "
 	"'self' data:; "
