@@ -22,6 +22,7 @@ static struct entry entries[LOG_RING_LINES];
 static char bytes[LOG_RING_BYTES];
 static uint64_t first = 1, end = 1; /* numbers of the lines kept: [first, end) */
 static uint32_t head, used;	    /* where the next text begins; bytes kept */
+static uint64_t by_level[LOG_DEBUG + 1];
 
 static struct entry *entry_of(uint64_t number)
 {
@@ -41,6 +42,7 @@ void log_ring_add(enum log_sub sub, enum log_level level, uint64_t wall_ns, cons
 	*entry_of(end++) = (struct entry){ wall_ns, head, len, (uint8_t)sub, (uint8_t)level };
 	head = (head + len) % LOG_RING_BYTES;
 	used += len;
+	by_level[level]++;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -76,6 +78,7 @@ void log_ring_stats(struct log_ring_stats *ret)
 	ret->written = end - 1;
 	ret->dropped = first - 1;
 	ret->bytes = used;
+	memcpy(ret->by_level, by_level, sizeof(by_level));
 	pthread_mutex_unlock(&lock);
 }
 

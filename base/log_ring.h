@@ -20,9 +20,10 @@ struct log_record {
 };
 
 struct log_ring_stats {
-	uint64_t written; /* lines since the start = the number of the newest */
-	uint64_t dropped; /* made room for newer ones */
-	uint64_t bytes;	  /* of text kept */
+	uint64_t written;		  /* lines since the start = the number of the newest */
+	uint64_t dropped;		  /* made room for newer ones */
+	uint64_t bytes;			  /* of text kept */
+	uint64_t by_level[LOG_DEBUG + 1]; /* written */
 };
 
 /** `text` is escaped and shorter than LOG_RECORD_MAX. */

@@ -14,7 +14,9 @@ struct cli {
 	int argc;	  /* arguments behind the verb */
 	char **argv;
 	bool json, quiet;
-	struct client *client; /* NULL for verbs that need no daemon */
+	const char *config_why;	 /* the configuration is wrong (diag alone runs nevertheless) */
+	const char *config_file; /* where it is, or would be; may be NULL */
+	struct client *client;	 /* NULL for verbs that need no daemon */
 };
 
 int cli_daemon(struct cli *c);
@@ -30,6 +32,11 @@ int cli_subscriptions(struct cli *c);
 int cli_status(struct cli *c);
 int cli_trace(struct cli *c);
 int cli_wait(struct cli *c);
+int cli_diag(struct cli *c);
+int cli_config(struct cli *c);
+int cli_paths(struct cli *c);
+/** `log level …` and `log tail`. */
+int cli_log_lines(struct cli *c);
 
 /** Prints `peerscope: …` and returns the code. */
 int cli_fail(enum exit_code code, const char *fmt, ...) PRINTF_LIKE(2, 3) MUST_USE;

@@ -24,6 +24,10 @@ struct client {
 	bool is_dir;
 	int dir_fd;
 	bool unreachable;
+	uint64_t timeout_ms; /* 0 = none */
+	size_t max_bytes;    /* 0 = CLIENT_REPLY_MAX */
+	bool (*cancelled)(void *data);
+	void *cancelled_data;
 	const char *last_event_id; /* of the request under way; NULL = none */
 	char why[CLIENT_WHY_MAX];
 	char curl_why[CURL_ERROR_SIZE];
@@ -187,8 +191,20 @@ static size_t on_data(char *data, size_t size, size_t count, void *arg)
 
 static int on_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
-	(void)arg, (void)a, (void)b, (void)c, (void)d;
-	return interrupted != 0;
+	const struct client *client = arg;
+
+	(void)a, (void)b, (void)c, (void)d;
+	return interrupted != 0 ||
+	       (client->cancelled != NULL && client->cancelled(client->cancelled_data));
+}
+
+void client_set_limits(struct client *c, uint64_t timeout_ms, size_t max_bytes,
+		       bool (*cancelled)(void *data), void *data)
+{
+	c->timeout_ms = timeout_ms;
+	c->max_bytes = max_bytes;
+	c->cancelled = cancelled;
+	c->cancelled_data = data;
 }
 
 static void prepare(struct client *c, const char *url, const char *method,
@@ -206,6 +222,8 @@ static void prepare(struct client *c, const char *url, const char *method,
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, c->curl_why);
 	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
 	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_tick);
+	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, c);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)c->timeout_ms);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, s);
 	if (body != NULL || strcmp(method, "POST") == 0) {
@@ -224,6 +242,11 @@ static int explain(struct client *c, CURLcode code, const struct stream *s)
 	if (code == CURLE_ABORTED_BY_CALLBACK) {
 		snprintf(c->why, sizeof(c->why), "cancelled");
 		return UV_ECANCELED;
+	}
+	if (code == CURLE_OPERATION_TIMEDOUT) {
+		snprintf(c->why, sizeof(c->why), "no answer within %.1f s",
+			 (double)c->timeout_ms / 1000);
+		return UV_ETIMEDOUT;
 	}
 	if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST) {
 		c->unreachable = true;
@@ -288,7 +311,7 @@ int client_request(struct client *c, const char *method, const char *path, const
 {
 	struct stream s = { .whole = &ret->body };
 
-	buf_init(&ret->body, CLIENT_REPLY_MAX);
+	buf_init(&ret->body, c->max_bytes > 0 ? c->max_bytes : CLIENT_REPLY_MAX);
 	ret->http_status = 0;
 	return perform(c, method, path, content_type, body, len, &s, &ret->http_status);
 }

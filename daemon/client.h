@@ -25,6 +25,12 @@ struct client *client_free(struct client *c);
 void client_catch_interrupt(void);
 bool client_interrupted(void);
 
+/** From now on a request ends with UV_ETIMEDOUT after timeout_ms (0 = never) and with ERR_LIMIT
+ * beyond max_bytes, and with UV_ECANCELED as soon as `cancelled` (may be NULL; asked about once a
+ * second) says so. */
+void client_set_limits(struct client *c, uint64_t timeout_ms, size_t max_bytes,
+		       bool (*cancelled)(void *data), void *data);
+
 /** One request. 0 with any HTTP status; UV_ECANCELED; ERR_CLOSED when no daemon answers or it went
  * away. */
 int client_request(struct client *c, const char *method, const char *path, const char *content_type,

@@ -6,13 +6,18 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "daemon/bundle_http.h"
+#include "daemon/diag_pages.h"
 #include "daemon/json.h"
+#include "daemon/logs.h"
 
 struct control {
 	struct daemon *daemon;
 	struct list calls;
 	size_t active;
 	bool stopping;
+	struct logs *logs;
+	struct bundle_server *bundles;
 };
 
 struct control *control_new(struct daemon *d)
@@ -23,14 +28,28 @@ struct control *control_new(struct daemon *d)
 		return NULL;
 	c->daemon = d;
 	list_init(&c->calls);
-	return c;
+	c->logs = logs_new(d);
+	c->bundles = bundle_server_new(d);
+	return c->logs != NULL && c->bundles != NULL ? c : control_free(c);
 }
 
 struct control *control_free(struct control *c)
 {
-	if (c != NULL)
-		REQUIRE(c->active == 0);
+	if (c == NULL)
+		return NULL;
+	REQUIRE(c->active == 0);
+	logs_free(c->logs);
+	bundle_server_free(c->bundles);
 	return mem_free(c);
+}
+
+int control_attach_diagnostics(struct control *c, struct http_server *s)
+{
+	int rc = logs_attach(c->logs, s);
+
+	if (rc == 0)
+		rc = bundle_server_attach(c->bundles, s);
+	return rc == 0 ? diag_pages_attach(c->daemon, s) : rc;
 }
 
 struct daemon *control_daemon(struct control *c)
@@ -55,6 +74,7 @@ int control_attach(struct control *c, struct http_server *s)
 void control_stop(struct control *c)
 {
 	c->stopping = true;
+	bundle_server_stop(c->bundles);
 	list_for_each(node, &c->calls) {
 		struct control_call *call = list_entry(node, struct control_call, node);
 

@@ -23,6 +23,8 @@ struct control *control_new(struct daemon *d);
 struct control *control_free(struct control *c);
 /** Routes under /v1/. */
 int control_attach(struct control *c, struct http_server *s);
+/** Pages of the log, the doctor, the system and the bundle; for either server. */
+int control_attach_diagnostics(struct control *c, struct http_server *s);
 /** Cancel what runs; new requests are refused. */
 void control_stop(struct control *c);
 size_t control_active(const struct control *c);

@@ -527,7 +527,7 @@ int cli_daemon(struct cli *c)
 	if (!options_on(c->options, OPT_CHECK_CONFIG))
 		return daemon_run(c->options);
 	buf_init(&out, 64 << 10);
-	options_write_settings(c->options, &out);
+	options_write_settings(c->options, &out, true);
 	fwrite(out.data, 1, out.len, stdout);
 	buf_fini(&out);
 	return EXIT_DONE;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -89,4 +90,42 @@ void lock_release(struct lock *l)
 	(void)!ftruncate(l->fd, 0);
 	close(l->fd);
 	l->fd = -1;
+}
+
+/* Lines of /proc/locks (proc(5)) read "1: FLOCK  ADVISORY  WRITE 812 fd:01:1234 0 EOF". Device
+ * numbers are not compared: some file systems show others there than stat(2) does. */
+static bool is_locked(unsigned long inode, int pid)
+{
+	FILE *f = fopen("/proc/locks", "re");
+	unsigned long found_inode;
+	char line[256];
+	bool found = false;
+	int found_pid;
+
+	while (f != NULL && !found && fgets(line, sizeof(line), f) != NULL)
+		found = sscanf(line, "%*u: FLOCK %*s %*s %d %*x:%*x:%lu", &found_pid,
+			       &found_inode) == 2 &&
+			found_pid == pid && found_inode == inode;
+	if (f != NULL)
+		(void)fclose(f);
+	return found;
+}
+
+int lock_holder(const char *dir)
+{
+	CLEANUP(mem_freep) char *path = disk_path(dir, "lock");
+	int fd = path != NULL ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1, pid = 0;
+	char text[HOLDER_MAX + 1];
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0)
+		return 0;
+	n = pread(fd, text, HOLDER_MAX, 0);
+	text[n > 0 ? n : 0] = '\0';
+	if (sscanf(text, "%9d", &pid) < 1 || pid <= 0 || fstat(fd, &st) < 0 ||
+	    !is_locked(st.st_ino, pid))
+		pid = 0;
+	close(fd);
+	return pid;
 }

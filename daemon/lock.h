@@ -15,3 +15,6 @@ int lock_take(struct lock *l, const char *dir, char *ret_why, size_t why_size) M
 /** Harmless when not held. The file stays: removing it would let two daemons hold two different
  * files. */
 void lock_release(struct lock *l);
+/** Pid of the daemon that holds the lock of this folder; 0 when nobody does. Takes no lock itself,
+ * so that a daemon that starts just now is not kept from it. */
+int lock_holder(const char *dir);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/cli.h"
+#include "daemon/completion.h"
 #include "daemon/daemon.h"
 
 /* A verb that reads what strangers made needs a bound, too; far above what honest objects need. */
@@ -21,9 +22,11 @@ struct verb_def {
 	const char *args;
 	const char *help;
 	const char *more;
-	bool needs_daemon;
+	bool needs_daemon, hidden;
 };
 
+static int cli_completion(struct cli *c);
+static int cli_man(struct cli *c);
 static int cli_version(struct cli *c);
 static int cli_help(struct cli *c);
 
@@ -45,7 +48,14 @@ static const struct verb_def verbs[VERB_COUNT] = {
 	[VERB_DISCOVER] = { "discover", cli_discover, "IRI",
 			    "find an object and bring it here, without writing files",
 			    "Says how it was found; --trace shows where the time went.", true },
-	[VERB_LOG] = { "log", cli_log, "IRI", "versions of an object, newest first", NULL, true },
+	[VERB_LOG] = { "log", cli_log, "IRI | level [PART [LEVEL]] | tail",
+		       "versions of an object, newest first; or what the daemon logs",
+		       "IRI                   its versions\n"
+		       "level                 how much each part logs\n"
+		       "level PART LEVEL      change it (PART all: everywhere); goes back after "
+		       "--for\n"
+		       "tail                  log lines from now on, until Ctrl-C",
+		       true },
 	[VERB_OBJECTS] = { "objects", cli_objects, "[IRI]", "objects that are here", NULL, true },
 	[VERB_PEERS] = { "peers", cli_peers, "[add ADDRESS | rm PEER]", "known peers",
 			 "ADDRESS is a line of `listen` from the other end's status: "
@@ -70,8 +80,29 @@ static const struct verb_def verbs[VERB_COUNT] = {
 			 true },
 	[VERB_WAIT] = { "wait", cli_wait, "[--ready TIME]", "wait until the daemon answers", NULL,
 			true },
+	[VERB_DIAG] = { "diag", cli_diag, "bundle|doctor|cpu|heap|…",
+			"find out what is wrong, or collect what helps somebody else to",
+			"doctor           what is wrong, in plain words; also without a daemon\n"
+			"bundle           everything in one zip file; also when the daemon hangs\n"
+			"cpu, heap, allocs, goroutine, mutex, block\n"
+			"                 one profile for `go tool pprof`, as a file\n"
+			"stacks           what every thread and task is doing; also when it hangs\n"
+			"sys              machine, limits, libraries; also without a daemon\n"
+			"vars             all figures\n"
+			"traces           the latest traces as text\n"
+			"log              the latest log lines\n"
+			"healthy          nothing but an exit code: 0 or 1\n"
+			"Profiles and stacks are technical: contents are technical — no document "
+			"content is included.",
+			false },
+	[VERB_CONFIG] = { "config", cli_config, "show", "the settings as they would be used now",
+			  NULL, false },
+	[VERB_PATHS] = { "paths", cli_paths, "", "where everything is kept", NULL, false },
 	[VERB_VERSION] = { "version", cli_version, "", "version of this program", NULL, false },
 	[VERB_HELP] = { "help", cli_help, "[VERB]", "this list, or one verb", NULL, false },
+	[VERB_COMPLETION] = { "completion", cli_completion, "bash|zsh|fish",
+			      "completion for a shell", NULL, false, true },
+	[VERB_MAN] = { "man", cli_man, "", "the manual page", NULL, false, true },
 };
 
 static int cli_version(struct cli *c)
@@ -110,7 +141,9 @@ static void write_overview(struct buf *out)
 			   "can say where the time went.\n\n"
 			   "usage: peerscope VERB [options] [arguments]\n\n");
 	for (int i = 0; i < VERB_COUNT; i++)
-		buf_printf(out, "  %-14s %-24s %s\n", verbs[i].name, verbs[i].args, verbs[i].help);
+		if (!verbs[i].hidden)
+			buf_printf(out, "  %-14s %-24s %s\n", verbs[i].name, verbs[i].args,
+				   verbs[i].help);
 	buf_write_str(out, "\nEvery verb takes --data DIR, most take --json; `peerscope help VERB` "
 			   "lists the options of one.\n\nexit codes:\n");
 	for (int i = 0; i <= EXIT_CANCELLED; i++)
@@ -136,6 +169,45 @@ static int print_help(int verb)
 	fwrite(out.data, 1, out.len, stdout);
 	buf_fini(&out);
 	return EXIT_DONE;
+}
+
+static void fill_verbs(struct verb_help ret[VERB_COUNT])
+{
+	for (unsigned i = 0; i < VERB_COUNT; i++)
+		ret[i] = (struct verb_help){ verbs[i].name, verbs[i].args, verbs[i].help,
+					     verbs[i].more, VERB_BIT(i),   verbs[i].hidden };
+}
+
+static int print_buf(struct buf *out)
+{
+	fwrite(out->data, 1, out->len, stdout);
+	buf_fini(out);
+	return EXIT_DONE;
+}
+
+static int cli_completion(struct cli *c)
+{
+	struct verb_help help[VERB_COUNT];
+	struct buf out;
+
+	buf_init(&out, 256 << 10);
+	fill_verbs(help);
+	if (c->argc == 1 && completion_write(&out, c->argv[0], help, VERB_COUNT))
+		return print_buf(&out);
+	buf_fini(&out);
+	return cli_usage("completion", "it is bash, zsh or fish");
+}
+
+static int cli_man(struct cli *c)
+{
+	struct verb_help help[VERB_COUNT];
+	struct buf out;
+
+	(void)c;
+	buf_init(&out, 256 << 10);
+	fill_verbs(help);
+	man_write(&out, PEERSCOPE_VERSION, help, VERB_COUNT);
+	return print_buf(&out);
 }
 
 static int cli_help(struct cli *c)
@@ -170,8 +242,10 @@ static int read_settings(struct options *o, char *why, size_t why_size)
 	return options_parse_file(o, path, why, why_size);
 }
 
-static int run_verb(const struct options *o, int verb, int argc, char **argv)
+static int run_verb(const struct options *o, int verb, int argc, char **argv, const char *why)
 {
+	bool is_explicit;
+	CLEANUP(mem_freep) char *file = options_file(o, from_environment, &is_explicit);
 	struct cli c = { .options = o,
 			 .argc = argc,
 			 .argv = argv,
@@ -180,6 +254,8 @@ static int run_verb(const struct options *o, int verb, int argc, char **argv)
 	int code;
 
 	c.data = options_text(o, OPT_DATA);
+	c.config_file = file;
+	c.config_why = why;
 	if (c.data == NULL && (verbs[verb].needs_daemon || verb == VERB_DAEMON))
 		return cli_fail(EXIT_USAGE,
 				"no data folder: there is no $HOME; give one with --data DIR");
@@ -201,6 +277,7 @@ int main(int argc, char **argv)
 	struct options o;
 	char why[1024] = "";
 	int first = 0, verb, code = EXIT_USAGE, rc;
+	bool is_spoilt = false;
 
 	signal(SIGPIPE, SIG_IGN);
 	if (base_init() < 0)
@@ -209,8 +286,12 @@ int main(int argc, char **argv)
 	if (options_init(&o, from_environment) < 0)
 		return cli_fail(EXIT_FAILED, "out of memory");
 	rc = options_parse_flags(&o, argc, argv, &first, why, sizeof(why));
-	if (rc == 0)
+	if (rc == 0) {
 		rc = read_settings(&o, why, sizeof(why));
+		/* The doctor is to say what is wrong with them. */
+		is_spoilt = rc < 0 && first < argc && find_verb(argv[first]) == VERB_DIAG;
+		rc = is_spoilt ? 0 : rc;
+	}
 	verb = rc == 0 && first < argc ? find_verb(argv[first]) : VERB_HELP;
 	if (rc == 0 && verb >= 0 && first < argc)
 		rc = options_check_verb(&o, (enum verb)verb, verbs[verb].name, why, sizeof(why));
@@ -223,7 +304,8 @@ int main(int argc, char **argv)
 	else if (first >= argc)
 		(void)print_help(-1);
 	else
-		code = run_verb(&o, verb, argc - first - 1, argv + first + 1);
+		code = run_verb(&o, verb, argc - first - 1, argv + first + 1,
+				is_spoilt ? why : NULL);
 	options_fini(&o);
 	return code;
 }

@@ -107,8 +107,9 @@ static const struct option_def table[OPT_COUNT] = {
 		"the version this one follows (default: the present one; several make a merge)"),
 	[OPT_SKIP_UNREADABLE] = FLAG("skip-unreadable", 0, OPTION_SWITCH, NULL, B(PUBLISH),
 				     "leave out what cannot be read (exit code 4)"),
-	[OPT_OUTPUT] = FLAG("output", 'o', OPTION_TEXT, "PATH", B(GET),
-			    "where to write (default: the last segment of the IRI)"),
+	[OPT_OUTPUT] = FLAG("output", 'o', OPTION_TEXT, "PATH", B(GET) | B(DIAG),
+			    "where to write (default: the last segment of the IRI, or a name with "
+			    "the time); diag: - for stdout"),
 	[OPT_FORCE] =
 		FLAG("force", 'f', OPTION_SWITCH, NULL, B(GET), "replace what is there already"),
 	[OPT_OFFLINE] =
@@ -135,7 +136,7 @@ static const struct option_def table[OPT_COUNT] = {
 			.letter = 'n',
 			.type = OPTION_NUMBER,
 			.arg = "N",
-			.verbs = B(LOG) | B(OBJECTS) | B(TRACE),
+			.verbs = B(LOG) | B(OBJECTS) | B(TRACE) | B(DIAG),
 			.min = 1,
 			.max = 10000,
 			.help = "at most so many" },
@@ -156,6 +157,32 @@ static const struct option_def table[OPT_COUNT] = {
 			.min = 1,
 			.max = TIME_MAX_MS,
 			.help = "how long to wait for the daemon (default 10s)" },
+	[OPT_SECONDS] = { .name = "seconds",
+			  .letter = 's',
+			  .type = OPTION_NUMBER,
+			  .arg = "N",
+			  .verbs = B(DIAG),
+			  .max = 300,
+			  .help = "how long profiles look (default 30); 0: a bundle without them" },
+	[OPT_RAW] = FLAG("raw", 0, OPTION_SWITCH, NULL, B(DIAG),
+			 "a bundle with names as they are, not with codes for them"),
+	[OPT_NO_BINARY] = FLAG("no-binary", 0, OPTION_SWITCH, NULL, B(DIAG),
+			       "a bundle without the program itself"),
+	[OPT_LIST] = FLAG("list", 0, OPTION_SWITCH, NULL, B(DIAG),
+			  "what a bundle consists of; collects nothing"),
+	[OPT_LEVEL] = FLAG("level", 0, OPTION_TEXT, "LEVEL", B(DIAG) | B(LOG),
+			   "only log lines of this level and worse: error, warn, info, debug"),
+	[OPT_PART] = FLAG("part", 0, OPTION_TEXT, "PART", B(DIAG) | B(LOG),
+			  "only log lines of this part, e.g. store"),
+	[OPT_FOR] = { .name = "for",
+		      .type = OPTION_TIME,
+		      .arg = "TIME",
+		      .verbs = B(LOG),
+		      .min = 1000,
+		      .max = TIME_MAX_MS,
+		      .help = "until a log level goes back by itself (default 10m)" },
+	[OPT_ORIGIN] =
+		FLAG("origin", 0, OPTION_SWITCH, NULL, B(CONFIG), "where each value comes from"),
 	[OPT_HELP] = FLAG("help", 'h', OPTION_SWITCH, NULL, VERB_ALL, "this text"),
 };
 
@@ -432,13 +459,42 @@ void options_help(struct buf *out, uint32_t verbs, bool with_env)
 	}
 }
 
-void options_write_settings(const struct options *o, struct buf *out)
+/* What follows the path of a URL may be a token. */
+static int shown_len(const struct option_value *v)
+{
+	bool is_url = strncmp(v->text, "http://", 7) == 0 || strncmp(v->text, "https://", 8) == 0;
+
+	return (int)(is_url ? strcspn(v->text, "?#") : strlen(v->text));
+}
+
+void options_write_settings(const struct options *o, struct buf *out, bool with_origin)
 {
 	for (size_t i = 0; i < OPT_COUNT; i++) {
 		const struct option_value *v = &o->values[i];
 
-		if (table[i].setting && v->text != NULL)
-			buf_printf(out, "%s = \"%s\" # %s\n", table[i].name, v->text,
+		if (!table[i].setting || v->text == NULL)
+			continue;
+		buf_printf(out, "%s = \"%.*s\"", table[i].name, shown_len(v), v->text);
+		if (with_origin)
+			buf_printf(out, " # %s",
 				   v->origin == ORIGIN_DEFAULT ? "default" : v->where);
+		buf_write_u8(out, '\n');
 	}
+}
+
+json_t *options_settings_json(const struct options *o)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < OPT_COUNT; i++) {
+		const struct option_value *v = &o->values[i];
+
+		if (table[i].setting && v->text != NULL)
+			(void)json_array_append_new(
+				list, json_pack("{s:s, s:s%, s:s, s:s}", "name", table[i].name,
+						"value", v->text, (size_t)shown_len(v), "origin",
+						option_origin_name(v->origin), "where",
+						v->origin == ORIGIN_DEFAULT ? "" : v->where));
+	}
+	return list;
 }

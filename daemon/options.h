@@ -6,6 +6,8 @@
  * a value came from; the stronger one wins: flag > environment > file > default */
 #pragma once
 
+#include <jansson.h>
+
 #include "base/buf.h"
 
 enum verb {
@@ -22,8 +24,13 @@ enum verb {
 	VERB_STATUS,
 	VERB_TRACE,
 	VERB_WAIT,
+	VERB_DIAG,
+	VERB_CONFIG,
+	VERB_PATHS,
 	VERB_VERSION,
 	VERB_HELP,
+	VERB_COMPLETION,
+	VERB_MAN,
 	VERB_COUNT
 };
 #define VERB_BIT(v) (UINT32_C(1) << (v))
@@ -72,6 +79,14 @@ enum option_id {
 	OPT_FORMAT,
 	OPT_FROM,
 	OPT_READY,
+	OPT_SECONDS,
+	OPT_RAW,
+	OPT_NO_BINARY,
+	OPT_LIST,
+	OPT_LEVEL,
+	OPT_PART,
+	OPT_FOR,
+	OPT_ORIGIN,
 	OPT_HELP,
 	OPT_COUNT
 };
@@ -163,5 +178,7 @@ const char *option_nearest(const char *word, const char *const *words);
 
 /** Help lines of the options of a verb; settings = only those, with environment names. */
 void options_help(struct buf *out, uint32_t verbs, bool with_env);
-/** `name = value` of every setting with its origin. */
-void options_write_settings(const struct options *o, struct buf *out);
+/** `name = value` of every setting, as the file takes it; with its origin as a comment. */
+void options_write_settings(const struct options *o, struct buf *out, bool with_origin);
+/** The same as [{"name", "value", "origin", "where"}]; the caller's. */
+json_t *options_settings_json(const struct options *o);

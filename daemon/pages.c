@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "daemon/figures.h"
 #include "daemon/json.h"
+#include "daemon/network.h"
 
 /* Every page is one JSON object, that of the control API where there is one, shown as HTML, as JSON
  * or as text: no figure is named twice. */
@@ -206,8 +207,13 @@ static void reply_list(struct daemon *d, struct http_request *r, const char *tit
 static void reply_peers(struct daemon *d, struct http_request *r, json_t *list)
 {
 	static const char *const parts[] = { "network", "listen", "net", "lan", "dht", NULL };
+	json_t *network = network_figures(d), *page = json_object();
 
-	reply_list(d, r, "Peers", list, parts);
+	/* What most people come for is above everything else. */
+	json_object_set(page, "summary", json_object_get(network, "sentence"));
+	json_decref(network);
+	(void)json_object_update_new(page, list);
+	reply_list(d, r, "Peers", page, parts);
 }
 
 static void reply_store(struct daemon *d, struct http_request *r, json_t *list)
@@ -250,5 +256,5 @@ int pages_attach(struct control *c, struct http_server *s)
 	if (rc == 0)
 		rc = http_route(s, HTTP_GET_, "/debug/vars",
 				"all figures of this daemon (JSON for curl)", on_vars, c);
-	return rc;
+	return rc == 0 ? control_attach_diagnostics(c, s) : rc;
 }

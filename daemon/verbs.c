@@ -55,17 +55,22 @@ static void write_version(struct buf *text, const json_t *v)
 	buf_write_u8(text, '\n');
 }
 
+/* An IRI begins with hm://, so `level` and `tail` cannot be meant as one. */
 int cli_log(struct cli *c)
 {
-	struct iri *iri = mem_alloc(sizeof(*iri));
+	bool is_lines = c->argc > 0 &&
+			(strcmp(c->argv[0], "level") == 0 || strcmp(c->argv[0], "tail") == 0);
+	struct iri *iri = is_lines ? NULL : mem_alloc(sizeof(*iri));
 	json_t *log = NULL, *v;
 	struct buf text;
 	size_t i, heads = 0;
 	int code;
 
+	if (is_lines)
+		return cli_log_lines(c);
 	if (c->argc != 1 || iri == NULL) {
 		mem_free(iri);
-		return cli_usage("log", "one IRI is needed");
+		return cli_usage("log", "one IRI is needed, or `level` or `tail`");
 	}
 	code = cli_iri(c, c->argv[0], iri);
 	mem_free(iri);

@@ -1,0 +1,118 @@
+#include "daemon/doctor_facts.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log_ring.h"
+#include "daemon/figures.h"
+#include "daemon/json.h"
+#include "daemon/sys.h"
+
+enum { CATEGORIES_MAX = 32 };
+
+static uint64_t count_of(const json_t *figures, const char *part, const char *name)
+{
+	return json_get_count(json_object_get(figures, part), name);
+}
+
+static const char *text_of(const json_t *figures, const char *part, const char *name)
+{
+	return json_get_text(json_object_get(figures, part), name);
+}
+
+/* The kind of operation of which the largest share failed, those cancelled aside. */
+static void find_failing(struct daemon *d, struct doctor_facts *f)
+{
+	struct trace_stats stats[CATEGORIES_MAX];
+	size_t count = trace_stats_all(d->trace, stats, CATEGORIES_MAX);
+
+	for (size_t i = 0; i < count; i++) {
+		const struct trace_stats *s = &stats[i];
+		uint64_t total = s->sample_count + s->sample_errored;
+
+		if (s->sample_errored < DOCTOR_ERRORS_MIN || total == 0 ||
+		    s->sample_errored * MAX(f->failing_total, UINT64_C(1)) <=
+			    f->failing_errors * total)
+			continue;
+		f->failing = s->category;
+		f->failing_errors = s->sample_errored;
+		f->failing_total = total;
+	}
+}
+
+static void take_log(struct doctor_facts *f)
+{
+	struct log_ring_stats stats;
+
+	log_ring_stats(&stats);
+	f->log_errors = stats.by_level[LOG_ERROR];
+	f->log_suppressed = log_suppressed();
+	for (int i = 0; i < LOG_SUB_COUNT; i++)
+		f->debugging = f->debugging || log_get_level((enum log_sub)i) == LOG_DEBUG;
+}
+
+void doctor_facts_inside(struct daemon *d, struct doctor_facts *ret, json_t **ret_figures)
+{
+	json_t *all = figures_all(d);
+	struct doctor_facts f = { .state = d->stopping ? DOCTOR_STOPPING : DOCTOR_RUNNING,
+				  .data = d->dir,
+				  .pid = (int)getpid() };
+
+	f.uptime_ms = json_get_count(all, "uptime_ms");
+	f.turns = count_of(all, "loop", "turns");
+	f.over_50ms = count_of(all, "loop", "over_50ms");
+	f.lag_p99_us = count_of(all, "loop", "p99_us");
+	f.lag_max_us = count_of(all, "profiler", "loop_longest_ns") / 1000;
+	f.stalls = count_of(all, "profiler", "loop_stalls");
+	f.queue_depth = count_of(all, "store", "queue_depth");
+	f.tx_p99_us = count_of(all, "store", "tx_p99_us");
+	f.store_error = text_of(all, "store", "last_error");
+	f.conns = count_of(all, "net", "conns");
+	f.dials = count_of(all, "net", "dials");
+	f.dial_failures = count_of(all, "net", "dial_failures");
+	f.refused_limit = count_of(all, "debug_http", "refused_limit") +
+			  count_of(all, "control_http", "refused_limit");
+	f.refused_connections = count_of(all, "net", "refused_limit");
+	f.network = text_of(all, "network", "diagnosis");
+	f.network_sentence = text_of(all, "network", "sentence");
+	f.subscriptions = count_of(all, "discovery", "subscriptions");
+	f.subscriptions_backing_off = count_of(all, "discovery", "sub_backing_off");
+	f.traces_evicted_dropped = count_of(all, "trace", "dropped_spans");
+	find_failing(d, &f);
+	take_log(&f);
+	*ret = f;
+	*ret_figures = all;
+}
+
+void doctor_facts_slow(struct doctor_facts *f)
+{
+	int pid = f->pid > 0 ? f->pid : (int)getpid();
+
+	f->disk_known = sys_disk(f->data, &f->disk_free_bytes, &f->disk_inodes_free);
+	f->clock_unsynced = sys_clock_unsynced();
+	f->memory_available_bytes = sys_memory_available();
+	if (f->state == DOCTOR_DOWN)
+		return;
+	(void)sys_descriptors(pid, &f->fds, &f->fd_limit);
+	(void)sys_memory(pid, &f->memory_bytes, &f->memory_limit_bytes);
+}
+
+void doctor_facts_outside(const char *data, struct doctor_facts *ret)
+{
+	int pid = lock_holder(data);
+	struct stat st;
+
+	*ret = (struct doctor_facts){ .state = pid > 0 ? DOCTOR_HUNG : DOCTOR_DOWN,
+				      .data = data,
+				      .pid = MAX(pid, 0) };
+	if (stat(data, &st) < 0)
+		ret->folder_status = errno == ENOENT ? 0 : -errno; /* a daemon would create it */
+	else if (!S_ISDIR(st.st_mode))
+		ret->folder_status = UV_ENOTDIR;
+	else if (access(data, R_OK | W_OK | X_OK) < 0)
+		ret->folder_status = -errno;
+	doctor_facts_slow(ret);
+}
