@@ -235,9 +235,12 @@ _Static_assert(sizeof(((struct store_stats *)0)->last_error_text) == DB_ERROR_TE
 
 static void execute(struct store *s, struct store_request *r)
 {
-	int rc = r->run(s, r);
 	uint64_t db_bytes = 0;
+	int rc;
 
+	op_label_set(r->op->kind->name, r->op->env.span, r->op->id);
+	rc = r->run(s, r);
+	op_label_set(NULL, (struct span){ 0 }, 0);
 	REQUIRE(sqlite3_get_autocommit(s->db.sqlite));
 	db_checkpoint_if_due(&s->db);
 	if (r->is_write)

@@ -17,6 +17,9 @@ import unittest
 import urllib.error
 import urllib.request
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
+from profile_rules import check  # noqa: E402
+
 SECONDS = 3
 
 
@@ -143,6 +146,41 @@ class GoReads(unittest.TestCase):
             process.terminate()
             process.wait()
             process.stderr.close()
+
+    def test_every_file_obeys_the_rules_of_the_format(self):
+        for name in ("cpu", "goroutine", "threadcreate", "goroutine-delta"):
+            with open(self.files[name], "rb") as file:
+                profile = check(file.read())
+            if name == "cpu":
+                self.assertGreater(profile.total(1, task="demo.busy"), 0)
+                self.assertGreater(profile.total(1, thread="worker"), 0)
+
+    def test_the_commands_of_guides_run(self):
+        """As they stand there, but for the port."""
+        cpu, goroutine = self.files["cpu"], self.files["goroutine"]
+        self.assertIn("flat%", self.pprof("-top", "-nodecount=20", cpu))
+        self.assertIn("work_a", self.pprof("-list=work_.*", cpu))
+        self.pprof(f"-base={cpu}", cpu)
+        self.pprof("-top", goroutine)
+        self.assertIn("state: Total", self.pprof("-tags", goroutine))
+        url = Server.base
+        script = f"""
+            set -e
+            cd {self.folder}
+            curl -s "{url}profile?seconds=1" > cpu.prof
+            curl -s "{url}goroutine" > goroutine.prof
+            curl -s "{url}goroutine?debug=1" > goroutines.txt
+            curl -s {url}goroutine\\?debug=2 > ipfs.stacks
+            go tool pprof -raw goroutine.prof 2>/dev/null | grep "^goroutine" | wc -l
+            grep "^goroutine" goroutines.txt | wc -l
+            grep -c "^goroutine [0-9]" ipfs.stacks
+            grep -A 10 "^goroutine" goroutines.txt | grep -v "^--$" | sort | uniq -c | sort -rn | head -20
+        """
+        done = subprocess.run(["bash", "-c", script], env=self.env, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        counts = [int(n) for n in done.stdout.split("\n")[:3]]
+        self.assertGreater(min(counts), 54)  # 51 operations, 4 threads
+        self.assertIn("tick_wait", done.stdout)
 
     @unittest.skipUnless(os.environ.get("PROFCHECK"), "PROFCHECK is not set")
     def test_profcheck(self):

@@ -1,54 +1,17 @@
 #!/usr/bin/env python3
 """Profiles of a running daemon, with the paths and the formats that Go's tools know."""
-import gzip
 import os
 import shutil
 import subprocess
 import threading
+import time
 import unittest
 
 from harness import Case
+from profile_rules import check
 
 
-def fields(data):
-    """(number, value) of a protobuf message; of nested messages the bytes."""
-    at = 0
-
-    def varint():
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
-    while at < len(data):
-        key = varint()
-        if key & 7 == 0:
-            yield key >> 3, varint()
-        else:
-            assert key & 7 == 2, f"wire type {key & 7}"
-            size = varint()
-            assert at + size <= len(data)
-            yield key >> 3, data[at:at + size]
-            at += size
-
-
-class Profile:
-    """What profile.proto says, as far as it is of interest here."""
-    SAMPLE_TYPE, SAMPLE, MAPPING, LOCATION, FUNCTION, STRING = 1, 2, 3, 4, 5, 6
-
-    def __init__(self, packed):
-        everything = list(fields(gzip.decompress(packed)))
-        self.strings = [v.decode() for n, v in everything if n == self.STRING]
-        self.samples = [v for n, v in everything if n == self.SAMPLE]
-        types = [dict(fields(v)) for n, v in everything if n == self.SAMPLE_TYPE]
-        self.types = [(self.strings[t[1]], self.strings[t[2]]) for t in types]
-        functions = [dict(fields(v)) for n, v in everything if n == self.FUNCTION]
-        self.functions = {self.strings[f[2]] for f in functions if f.get(2)}
+PATIENCE = 20  # seconds: no test depends on speed, but one that waits for ever is broken
 
 
 class Pprof(Case):
@@ -71,11 +34,45 @@ class Pprof(Case):
         status, headers, body = a.http_bytes("/debug/pprof/profile?seconds=1")
         self.assertEqual(status, 200, body[:200])
         self.assertNotIn("Content-Encoding", headers)
-        profile = Profile(body)
+        profile = check(body)
         self.assertEqual(profile.types, [("samples", "count"), ("cpu", "nanoseconds")])
-        self.assertEqual(profile.strings[0], "")
         self.assertTrue(profile.samples)
-        self.assertIn("loop_run", profile.functions)
+        self.assertIn("loop_run", profile.strings)
+
+    def test_samples_carry_the_operation_and_its_trace_category(self):
+        a, b = self.lab.daemon(), self.lab.daemon()
+        source = self.lab.folder / "source"
+        source.mkdir()
+        for i in range(40):
+            (source / f"{i}").write_bytes(os.urandom(1 << 20))
+        iri, _ = a.publish(source)
+        packed = []
+        capture = threading.Thread(
+            target=lambda: packed.append(b.http_bytes("/debug/pprof/profile?seconds=4&hz=500")[2]))
+        capture.start()
+        self.wait(lambda: "1 CPU captures" in b.http("/debug/pprof/")[2])
+        b.cli("get", f"{iri}?peer={a.address()}" if "?" not in iri else iri, "-o", self.lab.folder / "copy")
+        capture.join(60)
+        profile = check(packed[0])
+        cpu = profile.total(1)
+        self.assertGreater(profile.total(1, category="sync.peer"), cpu / 10)
+        self.assertGreater(profile.total(1, category="sync.peer", thread="store"), 0)
+        self.assertEqual(set(profile.period_type), {"cpu", "nanoseconds"})
+        if shutil.which("go"):
+            file = self.lab.folder / "cpu.pb.gz"
+            file.write_bytes(packed[0])
+            whole = self.go("-top", file)
+            part = self.go("-top", "-tagfocus=category=sync.peer", file)
+            self.assertIn("sync.peer", self.go("-tags", file))
+            self.assertNotEqual(whole, part)
+            self.assertIn("Showing nodes accounting for", part)
+
+    def test_the_profile_of_a_long_capture_is_there_soon_after_its_end(self):
+        a = self.lab.daemon()
+        self.busy(a)
+        start = time.monotonic()
+        check(a.http_bytes("/debug/pprof/profile?seconds=3")[2])
+        self.assertLess(time.monotonic() - start, 3 + PATIENCE)
 
     def test_goroutines_are_threads_and_operations_in_go_s_texts(self):
         a = self.lab.daemon()
@@ -85,7 +82,7 @@ class Pprof(Case):
             self.assertEqual(headers["Content-Type"], "text/plain; charset=utf-8")
             self.assertTrue(text.startswith(start), text[:200])
             self.assertIn("loop_run", text)
-        profile = Profile(a.http_bytes("/debug/pprof/goroutine")[2])
+        profile = check(a.http_bytes("/debug/pprof/goroutine")[2])
         self.assertEqual(profile.types, [("goroutine", "count")])
 
     def test_profiles_come_through_the_control_socket_too(self):
@@ -95,7 +92,7 @@ class Pprof(Case):
         run = subprocess.run(["curl", "-sS", "--unix-socket", a.data / "control.sock",
                               "http://localhost/debug/pprof/goroutine"], capture_output=True, timeout=60)
         self.assertEqual(run.returncode, 0, run.stderr)
-        self.assertTrue(Profile(run.stdout).samples)
+        self.assertTrue(check(run.stdout).samples)
 
     def test_a_client_that_leaves_does_not_hold_up_the_end_of_the_daemon(self):
         a = self.lab.daemon()
@@ -120,13 +117,17 @@ class Pprof(Case):
         self.busy(a)
         file = self.lab.folder / "cpu.pb.gz"
         file.write_bytes(a.http_bytes("/debug/pprof/profile?seconds=1")[2])
+        top = self.go("-top", "-cum", file)
+        self.assertIn("loop_run", top)
+        self.assertIn("Type: cpu", top)
+
+    def go(self, *args):
         environment = {**os.environ, "HOME": str(self.lab.folder), "PPROF_TMPDIR": str(self.lab.folder),
                        "DEBUGINFOD_URLS": ""}
-        run = subprocess.run(["go", "tool", "pprof", "-top", "-cum", file], capture_output=True, text=True, timeout=120,
+        run = subprocess.run(["go", "tool", "pprof", *args], capture_output=True, text=True, timeout=120,
                              env=environment)
         self.assertEqual(run.returncode, 0, run.stderr)
-        self.assertIn("loop_run", run.stdout)
-        self.assertIn("Type: cpu", run.stdout)
+        return run.stdout
 
 
 if __name__ == "__main__":
