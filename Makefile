@@ -7,7 +7,7 @@ PACKAGES = build-essential meson ninja-build pkg-config python3 libuv1-dev libso
 	libcmocka-dev libnatpmp-dev libminiupnpc-dev
 # What only some tests want, and skip without: other DHT nodes, another DNS-SD daemon, a router. .ci/run installs them.
 CI_PACKAGES = python3-libtorrent avahi-daemon avahi-utils dbus iproute2 nftables procps util-linux curl \
-	$(if $(shell command -v npm),,nodejs npm)
+	$(if $(shell command -v npm),,nodejs npm) $(if $(shell command -v go),,golang-go)
 # A data folder of one's own: make run DATA=/some/folder
 DATA_FLAG = $(if $(DATA),--data $(DATA))
 
