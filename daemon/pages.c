@@ -256,5 +256,5 @@ int pages_attach(struct control *c, struct http_server *s)
 	if (rc == 0)
 		rc = http_route(s, HTTP_GET_, "/debug/vars",
 				"all figures of this daemon (JSON for curl)", on_vars, c);
-	return rc;
+	return rc == 0 ? control_attach_diagnostics(c, s) : rc;
 }
