@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """Finished traces are sent to a collector, which may be slow, broken, picky or absent."""
+import json
 import os
 import pathlib
+import socket
+import subprocess
+import sys
 import time
 import unittest
 
-from harness import DAEMON_ERROR, DAEMON_CONFIG, Case, closed_port
+from harness import DAEMON_ERROR, DAEMON_CONFIG, Case, Lab, closed_port
 from otlp_double import Collector, certificate
 
 REFUSED = bytes([0x0A, 0x0B, 0x08, 0x01, 0x12, 0x07]) + b"too old"
@@ -13,6 +17,33 @@ REFUSED = bytes([0x0A, 0x0B, 0x08, 0x01, 0x12, 0x07]) + b"too old"
 
 def pseudonym(text):
     return text.startswith("~") and len(text) == 17
+
+
+# In a network of its own, whose name server hears every question and answers none.
+SILENT_RESOLVER = """
+ip link set lo up
+echo "nameserver 127.0.0.1" > "$1/resolv.conf" && mount --bind "$1/resolv.conf" /etc/resolv.conf
+echo "hosts: dns" > "$1/nsswitch.conf" && mount --bind "$1/nsswitch.conf" /etc/nsswitch.conf
+exec "$2" "$3" with-silent-resolver
+"""
+
+
+def with_silent_resolver():
+    """Prints the slowest page, whether a name was asked for, and how long stopping took, in seconds."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver, Lab() as lab:
+        resolver.bind(("127.0.0.1", 53))
+        resolver.settimeout(20)
+        a = lab.daemon("--otlp-endpoint", "http://collector.example:4318")
+        a.http("/debug/vars")
+        asked = b"collector" in resolver.recv(512)
+        slowest = 0.0
+        for _ in range(100):
+            start = time.monotonic()
+            a.http("/debug/vars")
+            slowest = max(slowest, time.monotonic() - start)
+        start = time.monotonic()
+        a.stop()
+        print(json.dumps({"asked": asked, "slowest": slowest, "stop": time.monotonic() - start}))
 
 
 class Push(Case):
@@ -160,6 +191,15 @@ class Push(Case):
             self.assertEqual(a.process.wait(30), code, a.log_text())
             self.assertIn(word, a.log_text())
 
+    def test_a_name_that_does_not_resolve_does_not_block_the_loop(self):
+        command = ["unshare", "-mn", "sh", "-ec", SILENT_RESOLVER, "sh", self.lab.folder, sys.executable, __file__]
+        if subprocess.run(["unshare", "-mn", "ip", "link", "set", "lo", "up"], capture_output=True).returncode != 0:
+            self.skipTest("it takes the right to make a network namespace")
+        result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+        self.assertTrue(result["asked"])
+        self.assertLess(result["slowest"], 2, "a question takes 5 s to go unanswered")
+        self.assertLess(result["stop"], 2)
+
     def test_tls_is_verified(self):
         pem = certificate(self.lab.folder / "pem")
         with Collector(tls=pem) as collector:
@@ -184,4 +224,7 @@ class Push(Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    if sys.argv[1:] == ["with-silent-resolver"]:
+        with_silent_resolver()
+    else:
+        unittest.main()
