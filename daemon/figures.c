@@ -195,6 +195,9 @@ static const struct figure profiler_table[] = {
 	F(profiler_stats, loop_busy_ns),
 	F(profiler_stats, loop_longest_ns),
 	F(profiler_stats, loop_stalls),
+	F(profiler_stats, waits),
+	F(profiler_stats, waits_lost),
+	F(profiler_stats, waits_ns),
 };
 
 static json_t *figures(const void *from, const struct figure *table, size_t count)

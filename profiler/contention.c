@@ -26,6 +26,8 @@ enum { OWN_FRAMES = 8, FRAMES_MAX = BUCKET_FRAMES_MAX + OWN_FRAMES };
 static struct buckets mutex_buckets, block_buckets;
 static _Atomic int64_t mutex_rate = MUTEX_RATE, block_rate = BLOCK_RATE_NS;
 
+static _Atomic uint64_t recorded, recorded_ns;
+
 static struct buckets *buckets_of(enum profiler_kind kind)
 {
 	return kind == PROFILER_MUTEX ? &mutex_buckets : &block_buckets;
@@ -61,6 +63,12 @@ unsigned contention_buckets(enum profiler_kind kind)
 uint64_t contention_lost(enum profiler_kind kind)
 {
 	return buckets_lost(buckets_of(kind));
+}
+
+uint64_t contention_recorded(uint64_t *ret_ns)
+{
+	*ret_ns = atomic_load_explicit(&recorded_ns, memory_order_relaxed);
+	return atomic_load_explicit(&recorded, memory_order_relaxed);
 }
 
 const char *contention_note(enum profiler_kind kind)
@@ -133,6 +141,11 @@ static bool choose(enum profiler_kind kind, uint64_t delay_ns, int64_t values[2]
 
 /* ---- Recording ---- */
 
+static uint64_t now(void)
+{
+	return clock_now_ns(&clock_system);
+}
+
 static void add(enum profiler_kind kind, const uintptr_t *pcs, unsigned n, const char *task,
 		const char *state, const int64_t values[2])
 {
@@ -141,6 +154,12 @@ static void add(enum profiler_kind kind, const uintptr_t *pcs, unsigned n, const
 
 	buckets_add(b, k, 0, values[0]);
 	buckets_add(b, k, 1, values[1]);
+}
+
+static void count_cost(uint64_t since_ns)
+{
+	atomic_fetch_add_explicit(&recorded, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&recorded_ns, now() - since_ns, memory_order_relaxed);
 }
 
 static bool is_uv_lock(uintptr_t pc)
@@ -176,11 +195,13 @@ bool contention_record(const struct contention_event *e)
 {
 	uintptr_t room[1 + FRAMES_MAX], *pcs = room + 1;
 	int64_t values[2];
+	uint64_t since_ns;
 	bool thread;
 	unsigned n;
 
 	if (!choose(e->kind, e->delay_ns, values))
 		return true;
+	since_ns = now();
 	n = capture(pcs, e->caller, &thread);
 	if (e->may_idle && thread && (n == 1 || (n == 2 && is_uv_lock(pcs[0]))))
 		return false;
@@ -193,6 +214,7 @@ bool contention_record(const struct contention_event *e)
 		n++;
 	}
 	add(e->kind, pcs, n, op_label()->task, e->state, values);
+	count_cost(since_ns);
 	return true;
 }
 
@@ -203,10 +225,12 @@ void contention_operation(const struct op *op, unsigned state, uint64_t waited_m
 	uintptr_t pcs[1 + OP_CREATED_FRAMES];
 	unsigned n = 1, i;
 	int64_t values[2];
+	uint64_t since_ns;
 
 	if (waited_ms == 0 || strncmp(op->kind->name, OWN_KIND, strlen(OWN_KIND)) == 0 ||
 	    !choose(PROFILER_BLOCK, waited_ms * NS_PER_MS, values))
 		return;
+	since_ns = now();
 	pcs[0] = (uintptr_t)op->kind->tick;
 	for (i = 0; i < OP_CREATED_FRAMES && op->created_by[i] != 0; i++) {
 		uintptr_t fn = cfi_function_start(op->created_by[i] - 1);
@@ -216,6 +240,7 @@ void contention_operation(const struct op *op, unsigned state, uint64_t waited_m
 		pcs[n++] = op->created_by[i] - 1;
 	}
 	add(PROFILER_BLOCK, pcs, n, op->kind->name, op_state_name(op, state), values);
+	count_cost(since_ns);
 }
 
 void contention_stall(const uintptr_t *pcs, unsigned n, const char *task, uint64_t duration_ns)

@@ -15,6 +15,9 @@ int contention_count(enum profiler_kind kind, struct stacks *out, int sign);
 unsigned contention_buckets(enum profiler_kind kind);
 /** Events that found no room. */
 uint64_t contention_lost(enum profiler_kind kind);
+/** How many events were recorded, of both kinds, and the time that took. */
+uint64_t contention_recorded(uint64_t *ret_ns);
+
 /** Why nothing is recorded of locks, conditions and semaphores; NULL when it is. Static. */
 const char *contention_note(enum profiler_kind kind);
 

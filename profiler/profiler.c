@@ -41,9 +41,11 @@ void profiler_stats(const struct profiler *p, struct profiler_stats *ret)
 {
 	struct watchdog_stats w;
 	struct sampler_stats s;
+	uint64_t waits, waits_ns;
 
 	sampler_stats(&s);
 	watchdog_stats(&w);
+	waits = contention_recorded(&waits_ns);
 	*ret = (struct profiler_stats){
 		.cpu_captures = s.readers,
 		.timers = s.timers,
@@ -59,6 +61,9 @@ void profiler_stats(const struct profiler *p, struct profiler_stats *ret)
 		.loop_busy_ns = w.busy_ns,
 		.loop_longest_ns = w.longest_ns,
 		.loop_stalls = w.stalls,
+		.waits = waits,
+		.waits_lost = contention_lost(PROFILER_MUTEX) + contention_lost(PROFILER_BLOCK),
+		.waits_ns = waits_ns,
 	};
 }
 

@@ -140,5 +140,9 @@ struct profiler_stats {
 	uint64_t loop_busy_ns;	  /* from wake-up to sleep, all turns */
 	uint64_t loop_longest_ns; /* the longest turn */
 	uint64_t loop_stalls;
+	/* Of the mutex and block profiles. */
+	uint64_t waits;	     /* recorded */
+	uint64_t waits_lost; /* found no room */
+	uint64_t waits_ns;   /* spent in recording, on the threads that waited or held */
 };
 void profiler_stats(const struct profiler *p, struct profiler_stats *ret);
