@@ -1,6 +1,7 @@
 /* What the program's own lock functions cost: a pair of lock and unlock that nobody contends, by
  * libc's functions and by ours, taken in turns in one run, directly and through libuv; medians of
- * the blocks. And of a condition on which two threads wake each other. bench_locks [blocks] */
+ * the blocks. libuv cannot be made to call libc's any more: a function that calls it stands for
+ * libuv's. bench_locks [blocks] */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>

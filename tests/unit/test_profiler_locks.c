@@ -296,6 +296,55 @@ static void the_child_of_a_fork_has_no_waiters(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* ---- Everything at once ---- */
+
+enum { STORM_THREADS = 4, STORM_HZ = 1000 };
+static pthread_mutex_t stormy[2] = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER };
+static uint64_t storm_count[2], storm_own[STORM_THREADS];
+static _Atomic bool storm_ends;
+
+static void *storm_main(void *data)
+{
+	uint64_t *own = data;
+
+	while (!atomic_load(&storm_ends)) {
+		unsigned i = (*own)++ & 1;
+
+		pthread_mutex_lock(&stormy[i]);
+		storm_count[i]++;
+		pthread_mutex_unlock(&stormy[i]);
+	}
+	return NULL;
+}
+
+/* Signals that walk stacks hit threads in the middle of taking, waiting and recording. */
+static void locks_hold_while_stacks_are_sampled_and_dumped(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t threads[STORM_THREADS];
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < STORM_THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, storm_main, &storm_own[i]), 0);
+	f->ended = 0;
+	fixture_start(
+		f, 1,
+		&(struct profiler_request){ .kind = PROFILER_CPU, .seconds = 1, .hz = STORM_HZ });
+	fixture_start(f, 2, &(struct profiler_request){ .kind = PROFILER_MUTEX, .seconds = 1 });
+	for (unsigned i = 3; i < 8; i++)
+		fixture_start(f, i, &(struct profiler_request){ .kind = PROFILER_GOROUTINE });
+	fixture_run_until(f, 7);
+	atomic_store(&storm_ends, true);
+	for (unsigned i = 0; i < STORM_THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		sum += storm_own[i];
+	}
+	for (unsigned i = 1; i < 8; i++)
+		CHECK_STATUS(0, f->status[i]);
+	assert_int_equal(storm_count[0] + storm_count[1], sum);
+	assert_false(waits_any(&stormy[0]) || waits_any(&stormy[1]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,6 +357,7 @@ int main(void)
 		locks_test(an_inner_unlock_is_no_release),
 		locks_test(errno_stays_what_it_was),
 		locks_test(the_child_of_a_fork_has_no_waiters),
+		locks_test(locks_hold_while_stacks_are_sampled_and_dumped),
 	};
 
 	REQUIRE(base_init() == 0);
