@@ -2,7 +2,8 @@
  * fits is replaced, else one byte is copied.
  *
  *   hm://SPACE/a/b   space and every segment of the path get a code of their own
- *   hm%3A%2F%2F…     the same, encoded for a query: one code
+ *   path=/a/b        as segments of an IRI, also as "path":"/a/b"
+ *   hm%3A%2F%2F…     an IRI, encoded for a query: one code
  *   12D3KooW…        peer id          z6Mk…  space         baf…  CID        64 hex digits  hash
  *   http://HOST/…    unless it is this machine: a code for all of it, for it may hold a token
  *   1.2.3.4, fe80::1 addresses, but for loopback and "any", which say nothing about anybody
@@ -107,26 +108,53 @@ static size_t segment_len(const char *p, const char *end)
 	}
 }
 
-static bool hide_iri(struct scan *s)
+static void hide_segments(struct scan *s, const char *first_kind)
 {
-	const char *kind = "space";
-	size_t n;
+	const char *kind = first_kind;
 
-	if (!starts(s, "hm://"))
-		return false;
-	buf_write_str(s->out, "hm://");
-	s->p += strlen("hm://");
 	for (;;) {
-		n = segment_len(s->p, s->end);
+		size_t n = segment_len(s->p, s->end);
+
 		if (n > 0)
 			write_code(s, kind, s->p, n);
 		s->p += n;
 		if (left(s) == 0 || *s->p != '/')
-			return true;
+			return;
 		buf_write_u8(s->out, '/');
 		s->p++;
 		kind = "name";
 	}
+}
+
+static bool hide_iri(struct scan *s)
+{
+	if (!starts(s, "hm://"))
+		return false;
+	buf_write_str(s->out, "hm://");
+	s->p += strlen("hm://");
+	hide_segments(s, "space");
+	return true;
+}
+
+/* A path without its space is known by its key alone: path=…, "path":"…", path="…". */
+static bool hide_path(struct scan *s)
+{
+	size_t n = strlen("path");
+
+	if (!starts(s, "path"))
+		return false;
+	while (n < left(s) && strchr("\"\\", s->p[n]) != NULL && s->p[n] != '\0')
+		n++;
+	if (n == left(s) || (s->p[n] != '=' && s->p[n] != ':'))
+		return false;
+	while (n < left(s) && s->p[n] != '\0' && strchr("=:\"\\ ", s->p[n]) != NULL)
+		n++;
+	if (n == left(s) || s->p[n] != '/')
+		return false;
+	buf_write(s->out, s->p, n);
+	s->p += n;
+	hide_segments(s, "name");
+	return true;
 }
 
 static int in_query_value(int c)
@@ -282,8 +310,9 @@ void bundle_hide_write(const struct bundle_hide *h, struct buf *out, const char 
 			in_word = false;
 			continue;
 		}
-		if (!in_word && (hide_iri(&s) || hide_encoded(&s) || hide_url(&s) || hide_id(&s) ||
-				 hide_address(&s) || hide_place(&s, h->host, "host"))) {
+		if (!in_word &&
+		    (hide_iri(&s) || hide_path(&s) || hide_encoded(&s) || hide_url(&s) ||
+		     hide_id(&s) || hide_address(&s) || hide_place(&s, h->host, "host"))) {
 			in_word = true;
 			continue;
 		}
