@@ -16,7 +16,7 @@
 #include "daemon/disk.h"
 #include "daemon/saver.h"
 
-enum { WHY_MAX = 128, NODES_AGAIN_MS = 15000 };
+enum { WHY_MAX = 128, NODES_AGAIN_MS = 15000, LAN_NODES_MAX = 16 };
 
 struct sources {
 	struct daemon *daemon;
@@ -147,6 +147,23 @@ static void save_state(void *data, const uint8_t *state, size_t len)
 	saver_write(&s->saver, state, len);
 }
 
+/* A neighbour may be a node. */
+static void on_lan_peer(void *data, const struct mdns_peer *peer)
+{
+	struct sources *s = data;
+	bool node_there = s->dht != NULL && !s->dht_private && peer->dht_port > 0;
+
+	for (size_t i = 0; node_there && i < peer->addr_count; i++) {
+		struct dht_address node = { .family = peer->addrs[i].family,
+					    .port = peer->dht_port };
+
+		if (peer->addrs[i].zone != 0)
+			continue; /* the DHT knows no interfaces */
+		memcpy(node.ip, peer->addrs[i].ip, sizeof(node.ip));
+		dht_add_node(dht_udp_core(s->dht), &node);
+	}
+}
+
 /* The nodes of a private DHT are those it begins with, while public routers must not be burdened
  * with being nodes. Any of them may come up later than we do. */
 static void add_nodes(struct sources *s)
@@ -155,13 +172,25 @@ static void add_nodes(struct sources *s)
 		dht_add_node(dht_udp_core(s->dht), &s->nodes[i]);
 }
 
+/* Again, since what was first heard of them need not have been all. */
+static void add_lan_nodes(struct sources *s)
+{
+	struct mdns_peer peers[LAN_NODES_MAX];
+	size_t n = s->lan != NULL ? mdns_peers(mdns_source_core(s->lan), peers, LAN_NODES_MAX) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		on_lan_peer(s, &peers[i]);
+}
+
 static void on_nodes_timer(struct runner_timer *timer)
 {
 	struct sources *s = container_of(timer, struct sources, nodes_timer);
 	struct runner *r = &s->daemon->loop.runner;
 
-	if (dht_state(dht_udp_core(s->dht)) != NULL)
+	if (dht_state(dht_udp_core(s->dht)) != NULL) {
 		add_nodes(s);
+		add_lan_nodes(s);
+	}
 	runner_timer_start(r, timer, runner_now_ms(r) + NODES_AGAIN_MS);
 }
 
@@ -233,8 +262,7 @@ static int open_dht(struct sources *s)
 	}
 	dht_source_set(s->dht_source, dht_udp_core(s->dht));
 	s->nodes_timer.run = on_nodes_timer;
-	if (s->node_count > 0)
-		on_nodes_timer(&s->nodes_timer);
+	on_nodes_timer(&s->nodes_timer);
 	s->announcer = announcer_new(d, dht_udp_core(s->dht), s->listen.port);
 	return s->announcer != NULL ? 0 : UV_ENOMEM;
 }
@@ -265,22 +293,6 @@ uint16_t sources_dht_port(const struct sources *s)
 }
 
 /* ---- LAN ---- */
-
-static void on_lan_peer(void *data, const struct mdns_peer *peer)
-{
-	struct sources *s = data;
-
-	for (size_t i = 0;
-	     s->dht != NULL && !s->dht_private && peer->dht_port > 0 && i < peer->addr_count; i++) {
-		struct dht_address node = { .family = peer->addrs[i].family,
-					    .port = peer->dht_port };
-
-		if (peer->addrs[i].zone != 0)
-			continue; /* the DHT knows no interfaces */
-		memcpy(node.ip, peer->addrs[i].ip, sizeof(node.ip));
-		dht_add_node(dht_udp_core(s->dht), &node);
-	}
-}
 
 static int start_lan(struct sources *s)
 {

@@ -72,23 +72,37 @@ static struct instance *find_peer(const struct mdns *m, const struct public_key 
 	return NULL;
 }
 
+static void add_address(const struct instance *i, const struct heard_address *heard,
+			bool link_local, struct mdns_peer *p)
+{
+	struct multiaddr a = {
+		.family = heard->family, .port = i->port, .has_peer = true, .peer = p->peer
+	};
+
+	memcpy(a.ip, heard->ip, sizeof(a.ip));
+	if (multiaddr_is_link_local(&a) != link_local)
+		return;
+	a.zone = link_local ? i->link->config.zone : 0;
+	for (size_t k = 0; k < p->addr_count; k++) {
+		if (multiaddr_eq(&p->addrs[k], &a))
+			return;
+	}
+	if (p->addr_count < MDNS_PEER_ADDRS_MAX)
+		p->addrs[p->addr_count++] = a;
+}
+
+/* Those that depend on the interface come last. */
 static void add_addresses(const struct mdns *m, struct mdns_peer *p)
 {
-	for (size_t turn = 0; turn < MDNS_PEER_ADDRS_MAX; turn++) {
-		list_for_each(node, &m->instances) {
-			struct instance *i = list_entry(node, struct instance, node);
-			struct multiaddr a = { .port = i->port, .has_peer = true, .peer = p->peer };
-			bool known = false;
+	for (size_t turn = 0; turn < 2 * (size_t)MDNS_PEER_ADDRS_MAX; turn++) {
+		bool link_local = turn >= MDNS_PEER_ADDRS_MAX;
+		size_t at = turn % MDNS_PEER_ADDRS_MAX;
 
-			if (!i->reachable || !key_eq(&i->peer, &p->peer) || turn >= i->addr_count)
-				continue;
-			a.family = i->addrs[turn].family;
-			memcpy(a.ip, i->addrs[turn].ip, sizeof(a.ip));
-			a.zone = multiaddr_is_link_local(&a) ? i->link->config.zone : 0;
-			for (size_t k = 0; k < p->addr_count && !known; k++)
-				known = multiaddr_eq(&p->addrs[k], &a);
-			if (!known && p->addr_count < MDNS_PEER_ADDRS_MAX)
-				p->addrs[p->addr_count++] = a;
+		list_for_each(node, &m->instances) {
+			const struct instance *i = list_entry(node, struct instance, node);
+
+			if (i->reachable && key_eq(&i->peer, &p->peer) && at < i->addr_count)
+				add_address(i, &i->addrs[at], link_local, p);
 		}
 	}
 }
