@@ -161,7 +161,9 @@ static int resolve(struct cli *c, const char *text, char ret[ID_LEN + 1])
 	size_t len = strlen(text);
 	int rc;
 
-	snprintf(ret, ID_LEN + 1, "%s", text);
+	if (len > ID_LEN)
+		return cli_usage("trace", "an ID has 32 digits at most");
+	memcpy(ret, text, len + 1);
 	if (len < PREFIX_MIN || len >= ID_LEN || strspn(text, "0123456789abcdef") != len)
 		return 0;
 	rc = look_through_all(c, &r);

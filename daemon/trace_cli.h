@@ -25,5 +25,13 @@ int trace_cli_ask_all(struct cli *c, const char *path,
 /** id NULL: the newest. The format of --format, or `format` if that is not given. */
 int trace_cli_export(struct cli *c, const char *id, const char *format) MUST_USE;
 int trace_cli_tail(struct cli *c, const char *text) MUST_USE;
-/** What several daemons recorded of one trace, put together, as one waterfall. */
+struct trace_cli_answer {
+	json_t *json; /* to /debug/traces?json&id=… */
+	char *where;  /* who answered */
+};
+/** What several daemons recorded of one trace, put together, as one waterfall of text. They may say
+ *  anything. 0, UV_ENOMEM, or the error of `out`. */
+int trace_cli_join(const char *id, const struct trace_cli_answer *answers, size_t count,
+		   struct buf *out) MUST_USE;
+/** The same for those of --from, printed. */
 int trace_cli_show_joined(struct cli *c, const char *id) MUST_USE;

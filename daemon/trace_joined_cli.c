@@ -30,8 +30,12 @@ enum {
 	SPAN_ID_LEN = 16
 };
 
+/* What is beyond is cut, so that sums of times stay in range. */
+#define LONGEST_NS (UINT64_C(86400) * 365 * NS_PER_SEC)
+#define LATEST_NS  (UINT64_C(4000000000) * NS_PER_SEC)
+
 struct half {
-	json_t *trace; /* borrowed from joined.answers */
+	json_t *trace; /* borrowed from an answer */
 	const char *where;
 	uint64_t start_wall_ns;
 	int64_t shift_ns;	  /* what its clock is taken to be behind */
@@ -58,8 +62,7 @@ struct event {
 };
 
 struct joined {
-	json_t *answers[TRACE_CLI_SOURCES_MAX];
-	char *wheres[TRACE_CLI_SOURCES_MAX];
+	const struct trace_cli_answer *answers;
 	size_t answer_count;
 	struct half halves[HALVES_MAX];
 	size_t half_count;
@@ -88,18 +91,6 @@ static uint64_t parse_time(const char *text)
 	return trace_query_set(&q, "since", text, why, sizeof(why)) == 0 ? q.since_wall_ns : 0;
 }
 
-static int keep_answer(void *data, unsigned number, const char *where, struct buf *body)
-{
-	struct joined *j = data;
-	json_t *answer = json_loadb((char *)body->data, body->len, 0, NULL);
-
-	if (answer == NULL)
-		return cli_fail(EXIT_FAILED, "what %s answers is not JSON", where);
-	j->wheres[j->answer_count] = mem_strdup(where);
-	j->answers[j->answer_count++] = answer;
-	return 0;
-}
-
 static void take_span(struct joined *j, struct half *h, json_t *span)
 {
 	struct part_span *s = &j->spans[j->span_count++];
@@ -109,8 +100,8 @@ static void take_span(struct joined *j, struct half *h, json_t *span)
 				 .id = json_get_text(span, "span_id"),
 				 .parent_id = json_get_text(span, "parent_id"),
 				 .is_open = !json_is_true(json_object_get(span, "finished")) };
-	s->start_ns = h->start_wall_ns + json_get_count(span, "start_ns");
-	s->end_ns = s->start_ns + json_get_count(span, "duration_ns");
+	s->start_ns = h->start_wall_ns + MIN(json_get_count(span, "start_ns"), LONGEST_NS);
+	s->end_ns = s->start_ns + MIN(json_get_count(span, "duration_ns"), LONGEST_NS);
 	h->count++;
 }
 
@@ -124,7 +115,8 @@ static void take_half(struct joined *j, const char *where, json_t *trace)
 		return;
 	*h = (struct half){ .trace = trace,
 			    .where = where,
-			    .start_wall_ns = parse_time(json_get_text(trace, "start")),
+			    .start_wall_ns =
+				    MIN(parse_time(json_get_text(trace, "start")), LATEST_NS),
 			    .first = j->span_count };
 	json_array_foreach(json_object_get(trace, "spans"), i, span)
 	{
@@ -159,9 +151,9 @@ static int take_all(struct joined *j)
 	if (j->spans == NULL || j->by_id == NULL)
 		return UV_ENOMEM;
 	for (size_t n = 0; n < j->answer_count; n++) {
-		json_array_foreach(json_object_get(j->answers[n], "traces"), i, trace)
+		json_array_foreach(json_object_get(j->answers[n].json, "traces"), i, trace)
 		{
-			take_half(j, j->wheres[n] != NULL ? j->wheres[n] : "", trace);
+			take_half(j, j->answers[n].where != NULL ? j->answers[n].where : "", trace);
 		}
 	}
 	for (i = 0; i < j->span_count; i++)
@@ -191,8 +183,9 @@ static void place(struct joined *j, struct half *h)
 	end = shifted(root->end_ns, h);
 	parent_start = shifted(h->parent->start_ns, h->parent->half);
 	parent_end = shifted(h->parent->end_ns, h->parent->half);
-	if (start <=
-	    parent_start) /* a nanosecond later: events of one time have no order of halves */
+	if (MAX(start, parent_start) - MIN(start, parent_start) > LONGEST_NS)
+		h->parent = NULL;	/* nonsense, and no clock */
+	else if (start <= parent_start) /* a nanosecond later: no two begin at one time */
 		h->shift_ns += (int64_t)(parent_start - start) + 1;
 	else if (end > parent_end)
 		h->shift_ns -= (int64_t)MIN(end - parent_end, start - parent_start - 1);
@@ -227,12 +220,12 @@ static void list_events(struct joined *j, size_t n)
 	add_event(j, n, EVENT_BEGIN, start, 0);
 	json_array_foreach(json_object_get(s->json, "stages"), i, part)
 	{
-		add_event(j, n, EVENT_STAGE, MIN(start + json_get_count(part, "start_ns"), end),
-			  (uint32_t)i);
+		add_event(j, n, EVENT_STAGE,
+			  start + MIN(json_get_count(part, "start_ns"), end - start), (uint32_t)i);
 	}
 	json_array_foreach(json_object_get(s->json, "marks"), i, part)
 	{
-		add_event(j, n, EVENT_MARK, MIN(start + json_get_count(part, "at_ns"), end),
+		add_event(j, n, EVENT_MARK, start + MIN(json_get_count(part, "at_ns"), end - start),
 			  (uint32_t)i);
 	}
 	if (!s->is_open)
@@ -385,23 +378,7 @@ static int play_all(struct joined *j)
 
 /* ---- Shown ---- */
 
-static int draw(struct joined *j, const char *id)
-{
-	CLEANUP(buf_fini) struct buf out = { 0 };
-	struct trace_query q = { 0 };
-	char why[128];
-	int rc;
-
-	buf_init(&out, TEXT_MAX);
-	rc = trace_query_set(&q, "id", id, why, sizeof(why));
-	if (rc == 0)
-		rc = trace_render(j->store, TRACE_FORMAT_TEXT, &q, &out);
-	if (rc == 0)
-		fwrite(out.data, 1, out.len, stdout);
-	return rc;
-}
-
-static int join(struct joined *j, const char *id)
+static int join(struct joined *j, const char *id, struct buf *out)
 {
 	struct trace_query q = { 0 };
 	char why[128];
@@ -417,37 +394,64 @@ static int join(struct joined *j, const char *id)
 	}
 	if (rc == 0)
 		rc = play_all(j);
-	return rc == 0 ? draw(j, id) : rc;
+	return rc == 0 ? trace_render(j->store, TRACE_FORMAT_TEXT, &q, out) : rc;
 }
 
-static struct joined *joined_free(struct joined *j)
+int trace_cli_join(const char *id, const struct trace_cli_answer *answers, size_t count,
+		   struct buf *out)
 {
+	struct joined *j = mem_alloc(sizeof(*j));
+	int rc;
+
 	if (j == NULL)
-		return NULL;
+		return UV_ENOMEM;
+	j->answers = answers;
+	j->answer_count = count;
+	rc = join(j, id, out);
 	trace_free(j->store);
-	for (size_t i = 0; i < j->answer_count; i++) {
-		json_decref(j->answers[i]);
-		mem_free(j->wheres[i]);
-	}
 	mem_free(j->spans);
 	mem_free(j->by_id);
 	mem_free(j->events);
-	return mem_free(j);
+	mem_free(j);
+	return rc;
+}
+
+struct collected {
+	struct trace_cli_answer answers[TRACE_CLI_SOURCES_MAX];
+	size_t count;
+};
+
+static int keep_answer(void *data, unsigned number, const char *where, struct buf *body)
+{
+	struct collected *all = data;
+	struct trace_cli_answer *a = &all->answers[all->count];
+
+	a->json = json_loadb((char *)body->data, body->len, 0, NULL);
+	if (a->json == NULL)
+		return cli_fail(EXIT_FAILED, "what %s answers is not JSON", where);
+	a->where = mem_strdup(where);
+	all->count++;
+	return 0;
 }
 
 int trace_cli_show_joined(struct cli *c, const char *id)
 {
 	CLEANUP(mem_freep) char *path = trace_cli_path("json", "id", id, 250);
-	struct joined *j = mem_alloc(sizeof(*j));
+	CLEANUP(buf_fini) struct buf out = { 0 };
+	struct collected all = { .count = 0 };
 	int rc;
 
-	if (path == NULL || j == NULL) {
-		mem_free(j);
+	if (path == NULL)
 		return cli_fail(EXIT_FAILED, "out of memory");
-	}
-	rc = trace_cli_ask_all(c, path, keep_answer, j);
-	if (rc == 0 && join(j, id) < 0)
+	buf_init(&out, TEXT_MAX);
+	rc = trace_cli_ask_all(c, path, keep_answer, &all);
+	if (rc == 0 && trace_cli_join(id, all.answers, all.count, &out) < 0)
 		rc = cli_fail(EXIT_FAILED, "the halves of the trace cannot be put together");
-	joined_free(j);
+	if (rc == 0)
+		fwrite(out.data, 1, out.len, stdout);
+	for (size_t i = 0; i < all.count; i++) {
+		json_decref(all.answers[i].json);
+		mem_free(all.answers[i].where);
+	}
 	return rc;
 }

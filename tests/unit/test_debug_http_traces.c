@@ -241,8 +241,9 @@ static void the_next_page_goes_on_where_this_one_ended(void **state)
 	(void)scene_fill(f.trace, &f.clock);
 	do {
 		page = get_page(target, 200);
-		seen |= has(page, ">6.73 s</td>") << 0 | has(page, "chapter-5<") << 1 |
-			has(page, "chapter-0<") << 2;
+		seen |= (unsigned)has(page, ">6.73 s</td>") << 0 |
+			(unsigned)has(page, "chapter-5<") << 1 |
+			(unsigned)has(page, "chapter-0<") << 2;
 		more = strstr(page, "cursor=");
 		if (more != NULL)
 			(void)snprintf(target, sizeof(target),
