@@ -103,10 +103,15 @@ static const struct figure discovery_table[] = {
 };
 
 static const struct figure trace_table[] = {
-	F(trace_counts, created),	F(trace_counts, finished),	F(trace_counts, evicted),
-	F(trace_counts, dropped_spans), F(trace_counts, dropped_marks), F(trace_counts, late_calls),
-	F(trace_counts, kept_roots),	F(trace_counts, active_roots),	F(trace_counts, used_bytes),
-	F(trace_counts, budget_bytes),
+	F(trace_counts, created),	  F(trace_counts, finished),
+	F(trace_counts, evicted),	  F(trace_counts, dropped_spans),
+	F(trace_counts, dropped_marks),	  F(trace_counts, late_calls),
+	F(trace_counts, kept_roots),	  F(trace_counts, active_roots),
+	F(trace_counts, used_bytes),	  F(trace_counts, budget_bytes),
+	F(trace_counts, created_spans),	  F(trace_counts, finished_spans),
+	F(trace_counts, evicted_spans),	  F(trace_counts, dropped_parts),
+	F(trace_counts, pinned_roots),	  F(trace_counts, dropped_pins),
+	F(trace_counts, dropped_figures),
 };
 
 static const struct figure otlp_table[] = {
