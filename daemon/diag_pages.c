@@ -45,7 +45,9 @@ static void reply_value(struct http_request *r, const char *title, const char *i
 		type = as_html;
 		http_page_begin(r, &out, title);
 		buf_printf(&out, "<h1>%s</h1>\n<p class=\"hint\">%s</p>\n", title, intro);
+		buf_write_str(&out, "<div class=\"facts\">\n");
 		pages_write_html(&out, value);
+		buf_write_str(&out, "</div>\n");
 		http_page_end(r, &out);
 	}
 	json_decref(value);

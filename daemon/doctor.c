@@ -159,8 +159,8 @@ static void look_at_loop(struct report *r, const struct doctor_facts *f)
 		found = add(r,
 			    f->lag_max_us / 1000 >= DOCTOR_STALL_MS ? DOCTOR_WARNING : DOCTOR_NOTE,
 			    "stalls", "/debug/pprof/stalls",
-			    "The loop stood still %" PRIu64 " times, at most for %" PRIu64 " ms.",
-			    f->stalls, f->lag_max_us / 1000);
+			    "The loop stood still %" PRIu64 " time%s, at most for %" PRIu64 " ms.",
+			    f->stalls, f->stalls == 1 ? "" : "s", f->lag_max_us / 1000);
 		advise(found, "The page of stalls shows what it was doing; report it if it is not "
 			      "a suspended machine.");
 	}

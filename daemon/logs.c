@@ -103,7 +103,7 @@ static void write_row(struct buf *out, const struct log_record *line)
 	char time[LOG_TIME_SIZE];
 
 	log_time(time, line->wall_ns);
-	buf_printf(out, "<tr class=\"%s\"><td>%s</td><td>%s</td><td>%s</td><td><bdi>",
+	buf_printf(out, "<tr class=\"at-%s\"><td>%s</td><td>%s</td><td>%s</td><td><bdi>",
 		   log_level_name(line->level), time, log_level_name(line->level),
 		   log_sub_name(line->sub));
 	buf_write_html(out, line->text, line->len);

@@ -20,7 +20,7 @@ function add(line) {
 	var row = document.createElement("tr");
 	var follow = atEnd();
 
-	row.className = line.level;
+	row.className = "at-" + line.level;
 	cell(row, line.time);
 	cell(row, line.level);
 	cell(row, line.part);

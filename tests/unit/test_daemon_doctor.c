@@ -62,7 +62,7 @@ static const struct row {
 	     .memory_available_bytes = 32 << 20),
 	CASE("stalls", DOCTOR_WARNING, "3 times, at most for 4000 ms", "report it", .stalls = 3,
 	     .lag_max_us = 4000000),
-	CASE("stalls", DOCTOR_NOTE, "1 times", "report it", .stalls = 1, .lag_max_us = 120000),
+	CASE("stalls", DOCTOR_NOTE, "1 time,", "report it", .stalls = 1, .lag_max_us = 120000),
 	CASE("lag", DOCTOR_WARNING, "2000 of 1000000", "CPU profile", .over_50ms = 2000),
 	CASE("store", DOCTOR_PROBLEM, "disk I/O error", "disk", .store_error = "disk I/O error"),
 	CASE("store queue", DOCTOR_WARNING, "5000 requests", "disk", .queue_depth = 5000),
