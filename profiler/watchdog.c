@@ -53,7 +53,7 @@ static uint64_t limit_ns;
 
 /* ---- The watched thread ---- */
 
-static void fall_asleep(void)
+UNUSED static void fall_asleep(void)
 {
 	uint64_t since = atomic_load_explicit(&awake_since_ns, memory_order_relaxed), took;
 

@@ -1,3 +1,4 @@
+#include "profiler_signals.h"
 #include "test_util.h"
 
 #include "base/loop.h"
@@ -60,6 +61,7 @@ static void a_stall_is_a_trace_and_a_mark_in_what_held_up_the_loop(void **state)
 	struct loop loop;
 	struct span span;
 
+	NEEDS_PROMPT_SIGNALS();
 	CHECK_STATUS(0, loop_init(&loop));
 	p = profiler_new(&(struct profiler_config){ .runner = &loop.runner, .version = "v" });
 	assert_true(t != NULL && p != NULL);

@@ -1,4 +1,5 @@
 #include "profiler_fixture.h"
+#include "profiler_signals.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -11,7 +12,7 @@ enum { SAMPLING = 2 }; /* profiler/capture.c */
 /* ---- Load ---- */
 
 static _Atomic bool stop;
-static volatile uint64_t sink;
+static _Thread_local volatile uint64_t sink;
 
 WHOLE static void burn_inner(unsigned n)
 {
@@ -49,6 +50,7 @@ static void a_profile_names_functions_threads_and_files(void **state)
 	pthread_t thread;
 	uint64_t used;
 
+	NEEDS_PROMPT_SIGNALS();
 	atomic_store(&stop, false);
 	assert_int_equal(pthread_create(&thread, NULL, burn_thread, &used), 0);
 	fixture_start(f, 0, &(struct profiler_request){ .kind = PROFILER_CPU, .seconds = 1 });
@@ -85,6 +87,7 @@ static void samples_add_up_to_the_cpu_time_used(void **state)
 	pthread_t threads[2];
 	uint64_t used[2], before, sampled;
 
+	NEEDS_PROMPT_SIGNALS();
 	atomic_store(&stop, false);
 	start_sampling(f, 1000);
 	before = handled(f);
@@ -165,6 +168,7 @@ static void short_lived_threads_are_seen(void **state)
 	uint64_t before;
 	pthread_t t;
 
+	NEEDS_PROMPT_SIGNALS();
 	start_sampling(f, 100);
 	before = handled(f);
 	for (unsigned i = 0; i < 400; i++) {

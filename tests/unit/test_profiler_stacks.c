@@ -1,4 +1,5 @@
 #include "profiler_fixture.h"
+#include "profiler_signals.h"
 
 #include <errno.h>
 #include <semaphore.h>
@@ -19,7 +20,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 static _Atomic bool stop;
 static _Atomic unsigned ready;
-static volatile uint64_t sink;
+static _Thread_local volatile uint64_t sink;
 
 static void arrive(const char *name)
 {
@@ -271,6 +272,7 @@ static void threads_are_shown_with_state_stack_and_origin(void **state)
 	struct fixture *f = *state;
 	const char *text;
 
+	NEEDS_PROMPT_SIGNALS();
 	spawn_waiters();
 	text = text_of(fixture_capture(
 		f, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 2 }));
@@ -291,6 +293,7 @@ static void a_thread_that_blocks_signals_is_walked_from_outside(void **state)
 	struct fixture *f = *state;
 	const char *text;
 
+	NEEDS_PROMPT_SIGNALS();
 	spawn_waiters();
 	text = text_of(fixture_capture(
 		f, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 3 }));
@@ -326,6 +329,7 @@ static void a_waiter_for_a_mutex_is_shown_with_its_holder(void **state)
 	pthread_t holder, waiter;
 	unsigned long id = 0;
 
+	NEEDS_PROMPT_SIGNALS();
 	sem_init(&sem, 0, 0);
 	atomic_store(&ready, 0);
 	assert_int_equal(pthread_create(&holder, NULL, hold, NULL), 0);
@@ -367,6 +371,7 @@ static void a_thread_that_stands_still_is_shown_with_the_minutes(void **state)
 	struct fixture *f = *state;
 	const char *text;
 
+	NEEDS_PROMPT_SIGNALS();
 	if (now_ns < 300 * NS_PER_SEC)
 		SKIP_TEST("the machine has just come up");
 	spawn_waiters();
@@ -445,6 +450,21 @@ static unsigned count_lines(const char *text, const char *with)
 	return n;
 }
 
+/* Sum of the records that carry a label: compilers may unroll the loop that started them, so that
+ * they come from several places. */
+static unsigned count_labelled(const char *text, const char *label)
+{
+	unsigned total = 0, n;
+
+	for (const char *p = text; *p != '\0'; p = line_end(p) + (*line_end(p) != '\0')) {
+		const char *next = line_end(p) + 1, *at = strstr(next, label);
+
+		if (sscanf(p, "%u @ 0x", &n) == 1 && at != NULL && at < line_end(next))
+			total += n;
+	}
+	return total;
+}
+
 /* The commands of guides: grep "^goroutine" | wc -l, and grep -c '^goroutine [0-9]'. */
 static void the_text_with_counts_has_a_header_records_blocks_and_a_map(void **state)
 {
@@ -458,7 +478,7 @@ static void the_text_with_counts_has_a_header_records_blocks_and_a_map(void **st
 		f, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 1 }));
 	assert_int_equal(sscanf(text, "goroutine profile: total %u\n", &total), 1);
 	assert_int_equal(count_lines(text, "goroutine "), total + 1);
-	assert_int_equal(count_lines(text, "13 @ 0x"), 1);
+	assert_int_equal(count_labelled(text, "\"task\":\"sync.peer\"}"), TASKS);
 	assert_non_null(
 		strstr(text, "# labels: {\"state\":\"handshake\", \"task\":\"sync.peer\"}\n#\t0x"));
 	assert_non_null(strstr(text, "\n--- goroutines ---\ngoroutine 1 ["));
@@ -512,6 +532,7 @@ static void threadcreate_counts_every_thread_by_its_creator(void **state)
 	unsigned before = 0, after = 0;
 	pthread_t t;
 
+	NEEDS_PROMPT_SIGNALS();
 	(void)fixture_capture(f, &request);
 	sscanf(text_of(&f->captures[0].out), "threadcreate profile: total %u", &before);
 	for (unsigned i = 0; i < 25; i++) {

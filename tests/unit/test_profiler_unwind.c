@@ -1,3 +1,4 @@
+#include "profiler_signals.h"
 #include "test_util.h"
 
 #include <errno.h>
@@ -111,6 +112,7 @@ static void start_ticking(timer_t *ret)
 
 static void check_workload(uint64_t (*work)(void))
 {
+	NEEDS_PROMPT_SIGNALS();
 	timer_t timer;
 
 	taken = complete = agreed = compared = 0;
@@ -288,6 +290,7 @@ static void a_signal_inside_a_signal_handler_is_walked_through(void **state)
 	struct sigaction outer = { .sa_handler = on_signal_outside };
 	bool through = false;
 
+	NEEDS_PROMPT_SIGNALS();
 	sigaction(SIGUSR2, &inner, NULL);
 	sigaction(SIGUSR1, &outer, NULL);
 	raise(SIGUSR1);

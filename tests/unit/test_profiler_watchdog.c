@@ -1,4 +1,5 @@
 #include "profiler_fixture.h"
+#include "profiler_signals.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,7 +11,7 @@
 
 enum { STALL_MS = 120, LIMIT_MS = 30, STORM_SAMPLES = 300 };
 
-static volatile uint64_t sink;
+static _Thread_local volatile uint64_t sink;
 static _Atomic bool stop;
 
 WHOLE static void stall_here(unsigned ms)
@@ -84,11 +85,13 @@ static void check_recorded(struct fixture *f, void (*fn)(unsigned ms), const cha
 
 static void a_turn_that_computes_too_long_is_recorded_with_its_stack(void **state)
 {
+	NEEDS_PROMPT_SIGNALS();
 	check_recorded(*state, stall_here, "stall_here(...)");
 }
 
 static void a_turn_that_blocks_too_long_is_recorded_with_its_stack(void **state)
 {
+	NEEDS_PROMPT_SIGNALS();
 	check_recorded(*state, sleep_here, "sleep_here(...)");
 }
 
@@ -97,6 +100,7 @@ static void the_time_of_a_stall_is_the_turns(void **state)
 	struct fixture *f = *state;
 	struct profiler_stall stall = { 0 };
 
+	NEEDS_PROMPT_SIGNALS();
 	CHECK_STATUS(0, profiler_watch_loop(f->profiler, LIMIT_MS, false));
 	uv_run(&f->loop.uv, UV_RUN_NOWAIT);
 	run_slow(f, stall_here);
