@@ -73,6 +73,23 @@ static int listen_control(struct daemon *d)
 	return 0;
 }
 
+/* What is slow is another thing for a request of a page than for a discovery across the internet.
+ * Beyond these, the page of traces shows a percentile in red. */
+static void set_thresholds(struct trace *t)
+{
+	static const struct {
+		const char *category;
+		struct trace_thresholds limits;
+	} table[] = {
+		{ "sync.discover", { 5 * NS_PER_SEC, 30 * NS_PER_SEC, 120 * NS_PER_SEC } },
+		{ "sync.peer", { 2 * NS_PER_SEC, 15 * NS_PER_SEC, 60 * NS_PER_SEC } },
+		{ "http", { 50 * NS_PER_MS, 250 * NS_PER_MS, 1 * NS_PER_SEC } },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		(void)trace_thresholds_set(t, table[i].category, &table[i].limits);
+}
+
 static int attach_pages(struct daemon *d, struct http_server *s)
 {
 	int rc = debug_http_index(s);
@@ -96,6 +113,7 @@ int daemon_start_http(struct daemon *d)
 	snprintf(title, sizeof(title), "peerscope pid %d", (int)getpid());
 	config.title = title;
 	d->step = STEP_HTTP;
+	set_thresholds(d->trace);
 	d->debug = http_server_new(&config);
 	config.surface = HTTP_CONTROL;
 	config.trace = NULL; /* a batch of blobs is no event worth a trace */
