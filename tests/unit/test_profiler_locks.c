@@ -94,6 +94,41 @@ static void the_pool_of_libuv_is_idle(void **state)
 	assert_int_equal(sums_of(PROFILER_BLOCK, FN(uv_cond_wait)).stacks, 0);
 }
 
+static void *take_mutex(void *data)
+{
+	pthread_mutex_lock(&mutex);
+	pthread_mutex_unlock(&mutex);
+	return NULL;
+}
+
+/* With the mutex held. */
+WHOLE static void hold_until_condition(void)
+{
+	struct timespec until;
+
+	while (!waits_any(&mutex))
+		usleep(100);
+	nap_us(PAUSE_MS * 1000);
+	clock_gettime(CLOCK_REALTIME, &until);
+	(void)pthread_cond_timedwait(&cond, &mutex, &until);
+	pthread_mutex_unlock(&mutex);
+}
+
+/* It is given up inside libc. */
+static void a_mutex_given_up_for_a_condition_is_released(void **state)
+{
+	pthread_t thread;
+
+	if (!waits_enabled())
+		SKIP_TEST("built without lock functions of its own");
+	pthread_mutex_lock(&mutex);
+	assert_int_equal(pthread_create(&thread, NULL, take_mutex, NULL), 0);
+	hold_until_condition();
+	pthread_join(thread, NULL);
+	assert_true(sums_of(PROFILER_MUTEX, FN(hold_until_condition)).delay_ns >
+		    (int64_t)(PAUSE_MS * NS_PER_MS / 2));
+}
+
 static void *post_later(void *data)
 {
 	nap_us(PAUSE_MS * 1000);
@@ -354,6 +389,7 @@ int main(void)
 		locks_test(a_workers_wait_for_work_is_idle),
 		locks_test(the_pool_of_libuv_is_idle),
 		locks_test(a_semaphore_and_a_join_are_waits),
+		locks_test(a_mutex_given_up_for_a_condition_is_released),
 		locks_test(an_inner_unlock_is_no_release),
 		locks_test(errno_stays_what_it_was),
 		locks_test(the_child_of_a_fork_has_no_waiters),
