@@ -8,6 +8,7 @@
  * add up to is compared with what the kernel says that the threads used. */
 
 enum { SAMPLING = 2 }; /* profiler/capture.c */
+enum { SHORT_LIFE_NS = 5000000 };
 
 /* ---- Load ---- */
 
@@ -155,9 +156,14 @@ static void another_handler_of_the_signal_is_left_alone(void **state)
 	CHECK_STATUS(UV_EBUSY, f->status[0]);
 }
 
-static void *no_op(void *arg)
+static void *short_life(void *arg)
 {
-	burn_inner(2000000);
+	struct timespec used;
+
+	do {
+		burn_inner(10000);
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	} while (used.tv_sec == 0 && used.tv_nsec < SHORT_LIFE_NS);
 	return arg;
 }
 
@@ -172,7 +178,7 @@ static void short_lived_threads_are_seen(void **state)
 	start_sampling(f, 100);
 	before = handled(f);
 	for (unsigned i = 0; i < 400; i++) {
-		assert_int_equal(pthread_create(&t, NULL, no_op, NULL), 0);
+		assert_int_equal(pthread_create(&t, NULL, short_life, NULL), 0);
 		pthread_join(t, NULL);
 	}
 	assert_true(handled(f) > before + 20);
