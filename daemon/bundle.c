@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,13 +27,13 @@
 #include "daemon/client.h"
 #include "daemon/json.h"
 
-enum { WHY_MAX = 512, COPY_BYTES = 64 << 10, PROGRAM_BYTES_MAX = 256 << 20, EXTRA_MS = 30000 };
+enum { WHY_MAX = 512, COPY_BYTES = 64 << 10, PROGRAM_BYTES_MAX = 256 << 20, EXTRA_MS = 20000 };
 
 enum outcome { PENDING, OK, SKIPPED, FAILED };
 
 struct piece {
 	const struct bundle_part *part;
-	const struct bundle_run *run;
+	struct bundle_run *run;
 	const char *name;
 	enum outcome outcome;
 	char why[WHY_MAX];
@@ -114,7 +115,9 @@ static void ask(struct piece *p)
 		fail(p, SKIPPED, "cancelled");
 	else if (rc < 0)
 		fail(p, FAILED, client_why(c));
-	else
+	if (rc == UV_ETIMEDOUT)
+		atomic_store(&p->run->silent, true);
+	if (rc == 0)
 		take_reply(p, c, &reply);
 	buf_fini(&reply.body);
 	client_free(c);
@@ -151,7 +154,10 @@ static void collect(struct piece *p)
 		fail(p, SKIPPED, "cancelled");
 	else if (p->part->path != NULL && config->offline)
 		fail(p, SKIPPED, "no daemon answers");
-	else if ((p->part->flags & BUNDLE_OFFLINE) != 0 && !config->offline)
+	else if (p->part->path != NULL && atomic_load(&p->run->silent))
+		fail(p, SKIPPED, "the daemon has ceased to answer");
+	else if ((p->part->flags & BUNDLE_OFFLINE) != 0 && !config->offline &&
+		 !atomic_load(&p->run->silent))
 		fail(p, SKIPPED, "the daemon answers");
 	else if ((p->part->flags & BUNDLE_WINDOW) != 0 && config->seconds == 0)
 		fail(p, SKIPPED, "0 seconds were asked for");
@@ -233,6 +239,24 @@ static const struct bundle_part *collect_windows(struct work *w, const struct bu
 	return part;
 }
 
+static void collect_one(struct work *w, const struct bundle_part *part)
+{
+	struct piece *p = add_piece(w, part, part->name);
+
+	tell(w, part->name);
+	collect(p);
+	finish(w, p);
+}
+
+/* It hangs only since some of the parts were collected. */
+static void collect_from_outside(struct work *w)
+{
+	for (const struct bundle_part *part = bundle_parts; part->name != NULL && w->rc == 0;
+	     part++)
+		if (part->flags & BUNDLE_OFFLINE)
+			collect_one(w, part);
+}
+
 static void collect_all(struct work *w)
 {
 	const struct bundle_part *part = bundle_parts;
@@ -242,12 +266,11 @@ static void collect_all(struct work *w)
 			part = collect_windows(w, part);
 			continue;
 		}
-		tell(w, part->name);
-		struct piece *p = add_piece(w, part, part->name);
-		collect(p);
-		finish(w, p);
+		collect_one(w, part);
 		part++;
 	}
+	if (atomic_load(&w->run.silent))
+		collect_from_outside(w);
 }
 
 /* ---- The program ---- */
@@ -319,9 +342,10 @@ static void write_manifest(struct work *w, struct buf *out)
 		   "{\"v\":1,\"program\":\"peerscope\",\"seconds\":%u,\"names\":\"%s\","
 		   "\"daemon\":\"%s\",\"cancelled\":%s,\"parts\":[",
 		   w->run.config->seconds, w->run.config->raw ? "real" : "codes",
-		   !w->run.config->offline ? "answers" :
-		   w->run.config->pid > 0  ? "does not answer" :
-					     "is not running",
+		   atomic_load(&w->run.silent) ? "has ceased to answer" :
+		   !w->run.config->offline     ? "answers" :
+		   w->run.config->pid > 0      ? "does not answer" :
+						 "is not running",
 		   cancelled(w->run.config) ? "true" : "false");
 	for (unsigned i = 0; i < w->count; i++) {
 		const struct piece *p = &w->pieces[i];

@@ -7,6 +7,7 @@
 struct bundle_run {
 	const struct bundle_config *config;
 	struct bundle_hide hide;
+	_Atomic bool silent; /* the daemon let a time limit pass: it is not asked again */
 };
 
 enum {
