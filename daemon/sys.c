@@ -221,19 +221,19 @@ json_t *sys_build(void)
 #ifdef __clang__
 			 "clang " __clang_version__,
 #else
-			  "gcc " __VERSION__,
+			 "gcc " __VERSION__,
 #endif
 			 "optimized",
 #ifdef __OPTIMIZE__
 			 "yes",
 #else
-			  "no",
+			 "no",
 #endif
 			 "sanitizer",
 #ifdef __SANITIZE_ADDRESS__
 			 "address",
 #else
-			  "none",
+			 "none",
 #endif
 			 "libraries", libraries());
 }
