@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "profiler/folded.h"
 #include "profiler/goroutine.h"
 #include "profiler/pprof.h"
 #include "profiler/profiler_private.h"
@@ -86,7 +87,10 @@ static int write_cpu(struct capture_work *w, struct buf *out)
 		 r->overruns, r->cut, r->samples);
 	p.comments[p.comment_count++] = w->profiler->version;
 	p.comments[p.comment_count++] = comment;
-	return pprof_write(out, &p, &r->stacks, &r->modules);
+	return w->request.folding != PROFILER_NOT_FOLDED ?
+		       folded_write(out, &p, &r->stacks, &r->modules, w->request.folding,
+				    w->request.value) :
+		       pprof_write(out, &p, &r->stacks, &r->modules);
 }
 
 /* ---- Symbols ---- */

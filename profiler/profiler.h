@@ -71,6 +71,13 @@ enum profiler_kind {
 	PROFILER_BLOCK
 };
 
+/* Stacks as text, for flame graphs; the functions are named (profiler/folded.c has the grammar). */
+enum profiler_folding {
+	PROFILER_NOT_FOLDED,
+	PROFILER_FOLDED,  /* "root;…;leaf VALUE" lines, as flamegraph.pl and speedscope read them */
+	PROFILER_LABELLED /* with categories, tasks and threads, and whose code each function is */
+};
+
 struct profiler_request {
 	enum profiler_kind kind;
 	/* CPU: how long, default PROFILER_SECONDS_DEFAULT. The others: 0 = a snapshot, else the
@@ -84,6 +91,10 @@ struct profiler_request {
 	bool delta_alloc;
 	/* CPU, and HEAP, ALLOCS, BLOCK with debug=1: as gperftools' tools read it. */
 	bool legacy;
+	/* CPU, HEAP, ALLOCS, MUTEX, BLOCK: instead of the file. Of the sample types `value`
+	 * (static), NULL or unknown = what pprof shows first. */
+	enum profiler_folding folding;
+	const char *value;
 	/* SYMBOL: words like 0x1234 joined by '+'. Copied. */
 	const char *addresses;
 	size_t addresses_len;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "profiler/contention.h"
+#include "profiler/folded.h"
 #include "profiler/goroutine.h"
 #include "profiler/heap.h"
 #include "profiler/profiler_private.h"
@@ -132,7 +133,10 @@ static int write_proto(struct capture_work *w, const struct totals *t,
 		p.values[i] = t->values[i];
 	snprintf(comment, sizeof(comment), "rate=%" PRId64 " lost=%" PRIu64, rate,
 		 t->lost(t->kind));
-	return pprof_write(out, &p, &w->totals, modules);
+	return w->request.folding != PROFILER_NOT_FOLDED ?
+		       folded_write(out, &p, &w->totals, modules, w->request.folding,
+				    w->request.value) :
+		       pprof_write(out, &p, &w->totals, modules);
 }
 
 static void write_text(struct capture_work *w, const struct totals *t,
