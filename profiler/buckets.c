@@ -137,7 +137,13 @@ void buckets_add(struct buckets *b, struct bucket *k, unsigned i, int64_t value)
 				  memory_order_relaxed);
 }
 
-static void add_bucket(const struct bucket *k, struct stacks *out, int sign)
+static int64_t whole(const struct buckets *b, const _Atomic int64_t *totals, unsigned i)
+{
+	return atomic_load_explicit(&totals[i], memory_order_relaxed) >> b->fraction_bits[i];
+}
+
+static void add_bucket(const struct buckets *b, const struct bucket *k, struct stacks *out,
+		       int sign)
 {
 	struct stack_key key = {
 		.pcs = k->pcs, .n = k->n, .task = k->task, .what = k->what, .thread = ""
@@ -145,7 +151,7 @@ static void add_bucket(const struct bucket *k, struct stacks *out, int sign)
 	int64_t values[STACK_VALUES_MAX];
 
 	for (unsigned i = 0; i < BUCKET_TOTALS; i++)
-		values[i] = sign * atomic_load_explicit(&k->totals[i], memory_order_relaxed);
+		values[i] = sign * whole(b, k->totals, i);
 	stacks_add_values(out, &key, values);
 }
 
@@ -158,11 +164,10 @@ int buckets_count(const struct buckets *b, struct stacks *out, int sign)
 		uint32_t v = atomic_load_explicit(&m->index[i], memory_order_acquire);
 
 		if (v != 0)
-			add_bucket(entry_at(m, v), out, sign);
+			add_bucket(b, entry_at(m, v), out, sign);
 	}
 	for (unsigned i = 0; i < BUCKET_TOTALS; i++)
-		out->lost[i] +=
-			sign * atomic_load_explicit(&b->lost_totals[i], memory_order_relaxed);
+		out->lost[i] += sign * whole(b, b->lost_totals, i);
 	return out->dropped != dropped ? UV_ENOMEM : 0;
 }
 

@@ -27,8 +27,10 @@ struct bucket {
 	uintptr_t pcs[];
 };
 
-/* In static storage, all zero: that is an empty table. */
+/* In static storage; all zero is an empty table. */
 struct buckets {
+	/* Totals are kept in this many binary digits behind the point, which reading drops. */
+	uint8_t fraction_bits[BUCKET_TOTALS];
 	/* private */
 	_Atomic(struct buckets_memory *) memory;
 	_Atomic unsigned count;

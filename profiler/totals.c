@@ -21,8 +21,8 @@
 			{ "inuse_objects", "count" }, { "inuse_space", "bytes" },                  \
 	}
 #define HEAP_FUNCTIONS                                                                             \
-	.count = heap_count, .buckets = heap_buckets, .lost = heap_lost, .rate = heap_rate,        \
-	.rate_set = heap_rate_set, .write_text = heap_text_write
+	.count = heap_count, .buckets = heap_buckets, .lost = heap_lost, .note = heap_note,        \
+	.rate = heap_rate, .rate_set = heap_rate_set, .write_text = heap_text_write
 #define CONTENTION_VALUES                                                                          \
 	{                                                                                          \
 		{ "contentions", "count" },                                                        \
