@@ -16,8 +16,7 @@ import threading
 import unittest
 import zipfile
 
-import harness
-from harness import BUSY, FAILED, LOCAL, OK, PARTIAL, PROGRAM, UNREACHABLE, USAGE, Lab
+from harness import FAILED, OK, PARTIAL, PROGRAM, UNREACHABLE, USAGE, Lab
 
 STACKS = PROGRAM.parent / "peerscope-stacks"
 
@@ -336,6 +335,26 @@ class WithoutAnAnswer(unittest.TestCase):
             if STACKS.exists():
                 self.assertIn(b"goroutine ", parts.get("threads.stacks", b""), table["threads.stacks"])
             self.assertEqual(table["vars.json"]["result"], "skipped")
+            daemon.stop()
+
+    def test_a_daemon_that_hangs_meanwhile_costs_only_what_is_left(self):
+        with Lab() as lab:
+            daemon = lab.daemon()
+            run = subprocess.Popen([PROGRAM, "diag", "bundle", "--data", daemon.data, "--seconds", "2", "-o", "b.zip", "--json"],
+                                   cwd=lab.folder, stdout=subprocess.PIPE, text=True)
+            time.sleep(1.5)
+            daemon.process.send_signal(signal.SIGSTOP)
+            try:
+                out, _ = run.communicate(timeout=120)
+            finally:
+                daemon.process.send_signal(signal.SIGCONT)
+            self.assertEqual(run.returncode, PARTIAL)
+            self.assertGreater(json.loads(out)["failed"], 0)
+            parts = unzip(lab.folder / "b.zip")
+            self.assertIn("no answer within", parts["errors.txt"].decode())
+            self.assertEqual(json.loads(parts["MANIFEST.json"])["daemon"], "has ceased to answer")
+            self.assertIn("vars.json", parts)
+            self.assertIn("doctor-outside.txt", parts)
             daemon.stop()
 
     def test_without_a_daemon_there_is_still_something_to_send(self):
