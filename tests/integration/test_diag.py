@@ -84,6 +84,20 @@ class Diagnostics(unittest.TestCase):
         self.assertIn(build_id.encode(), gzip.decompress(parts["cpu.pprof"]))
         self.assertIn(bytes.fromhex(build_id), parts["bin/peerscope"])
 
+    def test_the_commands_of_its_readme_work(self):
+        parts = self.bundle("--no-binary")
+        commands = [line.split() for line in parts["README.txt"].decode().splitlines() if line.startswith("  ")]
+        commands = [c for c in commands if c[0] in ("python3", "go") and "-http=:" not in c]
+        self.assertEqual(len(commands), 2)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in parts.items():
+                path = pathlib.Path(folder) / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
+            for command in commands:
+                if shutil.which(command[0]):
+                    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
     def secrets(self):
         host = os.uname().nodename
         status = self.daemon.json("status")
