@@ -171,6 +171,20 @@ int buckets_count(const struct buckets *b, struct stacks *out, int sign)
 	return out->dropped != dropped ? UV_ENOMEM : 0;
 }
 
+void buckets_sum(const struct buckets *b, int64_t ret[BUCKET_TOTALS])
+{
+	struct buckets_memory *m = atomic_load_explicit(&b->memory, memory_order_acquire);
+
+	for (unsigned i = 0; i < BUCKET_TOTALS; i++)
+		ret[i] = whole(b, b->lost_totals, i);
+	for (unsigned at = 0; m != NULL && at < INDEX_SIZE; at++) {
+		uint32_t v = atomic_load_explicit(&m->index[at], memory_order_acquire);
+
+		for (unsigned i = 0; v != 0 && i < BUCKET_TOTALS; i++)
+			ret[i] += whole(b, entry_at(m, v)->totals, i);
+	}
+}
+
 unsigned buckets_used(const struct buckets *b)
 {
 	return atomic_load_explicit(&b->count, memory_order_relaxed);

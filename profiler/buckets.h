@@ -49,6 +49,9 @@ void buckets_add(struct buckets *b, struct bucket *k, unsigned i, int64_t value)
 /** Add all totals, times `sign`, to `out`: the i-th total to the i-th value. 0 or UV_ENOMEM. */
 int buckets_count(const struct buckets *b, struct stacks *out, int sign);
 
+/** The sum of all buckets' totals, the lost ones among them. */
+void buckets_sum(const struct buckets *b, int64_t ret[BUCKET_TOTALS]);
+
 /** Different stacks, and finds that found no room. */
 unsigned buckets_used(const struct buckets *b);
 uint64_t buckets_lost(const struct buckets *b);

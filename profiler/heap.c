@@ -233,6 +233,21 @@ uint64_t heap_lost(enum profiler_kind kind)
 	return buckets_lost(&buckets) + atomic_load_explicit(&live_lost, memory_order_relaxed);
 }
 
+void heap_sums(struct heap_sums *ret)
+{
+	int64_t sums[BUCKET_TOTALS];
+
+	buckets_sum(&buckets, sums);
+	*ret = (struct heap_sums){
+		.objects = (uint64_t)sums[ALLOC_OBJECTS],
+		.bytes = (uint64_t)sums[ALLOC_BYTES],
+		.objects_in_use = (uint64_t)MAX(sums[USED_OBJECTS], INT64_C(0)),
+		.bytes_in_use = (uint64_t)MAX(sums[USED_BYTES], INT64_C(0)),
+		.samples = (uint64_t)sums[RAW + ALLOC_OBJECTS],
+		.table_bytes = buckets_memory(&buckets) + TABLE_SIZE * sizeof(*table),
+	};
+}
+
 const char *heap_note(enum profiler_kind kind)
 {
 	return atomic_load(&attached) ? NULL :

@@ -23,6 +23,14 @@ unsigned heap_buckets(enum profiler_kind kind);
 /** Samples that found no room: for their stack, or for their address, without which the end of a
  *  block cannot be seen, so that it counts as allocated and not as in use. */
 uint64_t heap_lost(enum profiler_kind kind);
+/* Of everything, as the samples tell. */
+struct heap_sums {
+	uint64_t objects, bytes; /* allocated */
+	uint64_t objects_in_use, bytes_in_use;
+	uint64_t samples;
+	uint64_t table_bytes; /* mapped for the profile itself */
+};
+void heap_sums(struct heap_sums *ret);
 /** Why the profile is empty, NULL when it need not be. Static. */
 const char *heap_note(enum profiler_kind kind);
 

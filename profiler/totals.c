@@ -1,7 +1,6 @@
 #include "profiler/totals.h"
 
 #include <inttypes.h>
-#include <malloc.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -10,6 +9,7 @@
 #include "profiler/folded.h"
 #include "profiler/goroutine.h"
 #include "profiler/heap.h"
+#include "profiler/memstats.h"
 #include "profiler/profiler_private.h"
 #include "profiler/symbols.h"
 
@@ -85,7 +85,7 @@ const struct totals *totals_of(enum profiler_kind kind)
 static void collect_garbage(const struct capture_work *w)
 {
 	if (w->request.gc)
-		(void)malloc_trim(0);
+		memstats_trim();
 }
 
 int totals_first(struct capture_work *w)

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "profiler/goroutine.h"
+#include "profiler/memstats.h"
 #include "profiler/totals.h"
 
 /* runtime/pprof's texts (debug=1), and what gperftools' tools read at /pprof/heap and
@@ -101,6 +102,8 @@ void heap_text_write(struct buf *out, const struct stacks *stacks, int64_t rate,
 		write_heap_totals(out, r.list[i]->values);
 		write_stack(out, r.list[i], legacy);
 	}
+	if (!legacy)
+		memstats_write(out);
 	mem_free(r.list);
 }
 

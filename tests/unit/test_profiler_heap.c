@@ -371,6 +371,58 @@ static void off_means_nothing_is_recorded(void **state)
 	set_rate(HEAP_RATE_DEFAULT);
 }
 
+/* ---- The text ---- */
+
+/* runtime/pprof of go1.19: names and order of the lines. */
+static void the_text_ends_with_gos_memory_statistics(void **state)
+{
+	static const char *const names[] = {
+		"Alloc",	"TotalAlloc",  "Sys",	   "Lookups",	  "Mallocs",
+		"Frees",	"HeapAlloc",   "HeapSys",  "HeapIdle",	  "HeapInuse",
+		"HeapReleased", "HeapObjects", "Stack",	   "MSpan",	  "MCache",
+		"BuckHashSys",	"GCSys",       "OtherSys", "NextGC",	  "LastGC",
+		"PauseNs",	"PauseEnd",    "NumGC",	   "NumForcedGC", "GCCPUFraction",
+		"DebugGC",	"MaxRSS"
+	};
+	struct fixture *f = *state;
+	const struct buf *out;
+	char line[64];
+	const char *at;
+
+	out = fixture_capture(
+		f, &(struct profiler_request){ .kind = PROFILER_HEAP, .debug = 1, .gc = true });
+	at = strstr((const char *)out->data, "\n\n# runtime.MemStats\n");
+	assert_non_null(at);
+	at = strchr(at + 2, '\n');
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(line, sizeof(line), "\n# %s = ", names[i]);
+		if (strncmp(at, line, strlen(line)) != 0)
+			fail_msg("expected%s at%.40s", line, at);
+		at = strchr(at + 1, '\n');
+	}
+	assert_non_null(strstr(at, "\n--- Memory map: ---\n"));
+	assert_true(strstr((const char *)out->data, "# NumForcedGC = 0\n") == NULL);
+}
+
+static void the_first_line_has_the_sums_and_twice_the_rate(void **state)
+{
+	struct fixture *f = *state;
+	const struct buf *out = fixture_capture(
+		f, &(struct profiler_request){ .kind = PROFILER_ALLOCS, .debug = 1 });
+	long used[2], all[2], rate;
+
+	assert_int_equal(sscanf((const char *)out->data,
+				"heap profile: %ld: %ld [%ld: %ld] @ heap/%ld\n", &used[0],
+				&used[1], &all[0], &all[1], &rate),
+			 5);
+	assert_int_equal(rate, 2 * HEAP_RATE_DEFAULT);
+	assert_true(used[0] <= all[0] && used[1] <= all[1]);
+	out = fixture_capture(
+		f, &(struct profiler_request){ .kind = PROFILER_HEAP, .debug = 1, .legacy = true });
+	assert_non_null(memmem(out->data, MIN(out->len, (size_t)200), " @ heap_v2/524288\n", 18));
+	assert_null(strstr((const char *)out->data, "\n#\t"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -382,8 +434,9 @@ int main(void)
 		cmocka_unit_test(threads_leave_nothing_behind),
 		cmocka_unit_test(a_child_of_fork_allocates_on),
 		cmocka_unit_test(off_means_nothing_is_recorded),
+		profiler_test(the_text_ends_with_gos_memory_statistics),
+		profiler_test(the_first_line_has_the_sums_and_twice_the_rate),
 	};
 
-	(void)fixture_setup;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
