@@ -108,12 +108,19 @@ static COLD int64_t countdown_ends(size_t size)
 	return was;
 }
 
+static inline bool passes(size_t size)
+{
+	uint64_t rest = left;
+
+	if (UNLIKELY(size >= rest))
+		return false;
+	left = rest - size;
+	return true;
+}
+
 static inline int64_t count_down(size_t size)
 {
-	if (UNLIKELY(size >= left))
-		return countdown_ends(size);
-	left -= size;
-	return 0;
+	return passes(size) ? 0 : countdown_ends(size);
 }
 
 static COLD void *sampled(void *p, size_t size, int64_t rate, uintptr_t caller)
@@ -129,15 +136,22 @@ static COLD void *sampled(void *p, size_t size, int64_t rate, uintptr_t caller)
 	return p;
 }
 
-EXPORT void *malloc(size_t size)
+/* What happens every time ends in a jump to libc, without a frame. */
+
+static COLD void *malloc_slowly(size_t size, uintptr_t caller)
 {
-	int64_t rate = count_down(size);
+	int64_t rate = countdown_ends(size);
 	void *p = __libc_malloc(size);
 
-	return UNLIKELY(rate != 0) ? sampled(p, size, rate, CALLER) : p;
+	return rate != 0 ? sampled(p, size, rate, caller) : p;
 }
 
-EXPORT void *calloc(size_t count, size_t size)
+EXPORT void *malloc(size_t size)
+{
+	return passes(size) ? __libc_malloc(size) : malloc_slowly(size, CALLER);
+}
+
+static COLD void *calloc_slowly(size_t count, size_t size, uintptr_t caller)
 {
 	size_t bytes;
 	int64_t rate;
@@ -147,24 +161,35 @@ EXPORT void *calloc(size_t count, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	rate = count_down(bytes);
+	rate = countdown_ends(bytes);
 	p = __libc_calloc(count, size);
-	return UNLIKELY(rate != 0) ? sampled(p, bytes, rate, CALLER) : p;
+	return rate != 0 ? sampled(p, bytes, rate, caller) : p;
 }
 
-static COLD void forget(void *p)
+EXPORT void *calloc(size_t count, size_t size)
+{
+	size_t bytes;
+
+	if (UNLIKELY(__builtin_mul_overflow(count, size, &bytes)) || !passes(bytes))
+		return calloc_slowly(count, size, CALLER);
+	return __libc_calloc(count, size);
+}
+
+static COLD void free_slowly(void *p)
 {
 	struct heap_sample s;
 
 	if (heap_take(p, &s))
 		heap_freed(&s);
+	__libc_free(p);
 }
 
 EXPORT void free(void *p)
 {
 	if (UNLIKELY(heap_maybe_sampled(p)))
-		forget(p);
-	__libc_free(p);
+		free_slowly(p);
+	else
+		__libc_free(p);
 }
 
 static COLD void *realloc_sampled(void *p, size_t size)

@@ -423,6 +423,79 @@ static void the_first_line_has_the_sums_and_twice_the_rate(void **state)
 	assert_null(strstr((const char *)out->data, "\n#\t"));
 }
 
+/* ---- A leak ---- */
+
+WHOLE static void *leak_blocks(void)
+{
+	return malloc(SMALL_SIZE);
+}
+
+WHOLE static void *keep_blocks(void)
+{
+	return malloc(MIDDLE_SIZE);
+}
+
+static void save_heap(struct fixture *f, const char *path)
+{
+	const struct buf *out =
+		fixture_capture(f, &(struct profiler_request){ .kind = PROFILER_HEAP });
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(out->data, 1, out->len, file), out->len);
+	fclose(file);
+}
+
+/* The first row below the header of `go tool pprof -top -base`. */
+static bool first_leaking_function(const char *folder, char *ret, size_t cap)
+{
+	char command[512], line[1024];
+	bool header = false, found = false;
+	FILE *go;
+
+	snprintf(command, sizeof(command),
+		 "cd %s && HOME=%s go tool pprof -top -base before after 2>/dev/null", folder,
+		 folder);
+	go = popen(command, "r");
+	while (go != NULL && fgets(line, sizeof(line), go) != NULL) {
+		if (header && !found) {
+			snprintf(ret, cap, "%s", line);
+			found = true;
+		}
+		header |= strstr(line, "flat%") != NULL;
+	}
+	return go != NULL && pclose(go) == 0 && found;
+}
+
+static void a_planted_leak_is_the_first_row_of_the_difference(void **state)
+{
+	char folder[] = "/tmp/peerscope-heap-XXXXXX", path[64], row[1024];
+	struct fixture *f = *state;
+	void *kept[200];
+
+	SKIP_WITHOUT_SAMPLING();
+	if (system("command -v go >/dev/null 2>&1") != 0)
+		SKIP_TEST("needs Go");
+	assert_non_null(mkdtemp(folder));
+	set_rate(FINE_RATE);
+	for (unsigned i = 0; i < ARRAY_SIZE(kept); i++)
+		kept[i] = keep_blocks();
+	snprintf(path, sizeof(path), "%s/before", folder);
+	save_heap(f, path);
+	for (unsigned i = 0; i < SMALL; i++)
+		__asm__ volatile("" : : "r"(leak_blocks()) : "memory");
+	snprintf(path, sizeof(path), "%s/after", folder);
+	save_heap(f, path);
+	assert_true(first_leaking_function(folder, row, sizeof(row)));
+	if (strstr(row, "leak_blocks") == NULL)
+		fail_msg("the first row is %s", row);
+	set_rate(HEAP_RATE_DEFAULT);
+	for (unsigned i = 0; i < ARRAY_SIZE(kept); i++)
+		free(kept[i]);
+	snprintf(path, sizeof(path), "rm -r %s", folder);
+	assert_int_equal(system(path), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -436,6 +509,7 @@ int main(void)
 		cmocka_unit_test(off_means_nothing_is_recorded),
 		profiler_test(the_text_ends_with_gos_memory_statistics),
 		profiler_test(the_first_line_has_the_sums_and_twice_the_rate),
+		profiler_test(a_planted_leak_is_the_first_row_of_the_difference),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
