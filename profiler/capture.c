@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "profiler/exectrace.h"
 #include "profiler/profiler_private.h"
 
 /* A capture's life:
@@ -16,7 +17,9 @@
  * in WORKING, and nothing to do in STOPPING. Waiting: STARTING, STOPPING, WORKING for a job,
  * SAMPLING for its time, QUEUED for the captures before it: symbolizing is serial, and workers that
  * wait for it would be missed elsewhere. A cancelled capture frees its place in the sampler before
- * it ends. */
+ * it ends.
+ *
+ * An execution trace is begun in BEGIN and ended in STOPPING, on the loop, without jobs. */
 
 enum { BEGIN, STARTING, SAMPLING, STOPPING, QUEUED, WORKING, DONE };
 
@@ -49,7 +52,7 @@ static void run_sampler_add(struct runner_job *job)
 {
 	struct profiler_capture *c = container_of(job, struct profiler_capture, job);
 
-	c->work->status = sampler_add(&c->work->reader, c->request.hz);
+	c->work->status = sampler_add(&c->work->reader, c->request.hz, c->request.background);
 	c->work->sampling = c->work->status == 0;
 }
 
@@ -121,6 +124,10 @@ static enum op_step do_begin(struct profiler_capture *c)
 		op_result(&c->op, UV_ENOMEM);
 	if (op_stopping(&c->op) || op_has_result(&c->op))
 		return to_state(c, DONE);
+	if (c->request.kind == PROFILER_TRACE) {
+		c->work->status = exectrace_start(&c->work->trace, c->profiler);
+		return to_state(c, STARTING);
+	}
 	if (c->request.kind != PROFILER_CPU && c->request.seconds == 0)
 		return to_state(c, QUEUED);
 	rc = capture_snapshot(c->work, c->op.env.runner);
@@ -149,7 +156,7 @@ static enum op_step do_starting(struct profiler_capture *c)
 	}
 	c->work->start_wall_ns = clock_wall_ns(clock);
 	c->work->start_ns = clock_now_ns(clock);
-	c->work->until_ms = clock_now_ms(clock) + c->request.seconds * 1000ull;
+	c->work->until_ms = clock_now_ms(clock) + c->request.ms;
 	c->timer.run = on_timer;
 	runner_timer_start(c->op.env.runner, &c->timer, c->work->until_ms);
 	return to_state(c, SAMPLING);
@@ -171,6 +178,8 @@ static enum op_step do_stopping(struct profiler_capture *c)
 {
 	if (c->work->busy)
 		return OP_WAIT;
+	if (c->work->trace != NULL)
+		exectrace_stop(c->work->trace);
 	if (c->work->sampling && submit(c, run_sampler_remove))
 		return OP_WAIT;
 	if (c->work->sampling) /* not even a worker can be asked: it blocks, but briefly */
@@ -250,6 +259,11 @@ void profiler_capture_start(struct profiler_capture *c, struct profiler *p,
 	c->request.seconds = MIN(request->seconds, (unsigned)PROFILER_SECONDS_MAX);
 	if (request->kind == PROFILER_CPU && c->request.seconds == 0)
 		c->request.seconds = PROFILER_SECONDS_DEFAULT;
+	if (request->kind != PROFILER_TRACE)
+		c->request.ms = c->request.seconds * 1000;
+	else if (request->ms == 0)
+		c->request.ms = PROFILER_TRACE_MS_DEFAULT;
+	c->request.ms = MIN(c->request.ms, PROFILER_SECONDS_MAX * 1000u);
 	buf_init(&c->out, PROFILER_OUTPUT_MAX);
 	list_init(&c->queued);
 	c->work = capture_work_new(p, &c->request);

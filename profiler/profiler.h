@@ -5,6 +5,7 @@
  *   threadcreate  where threads were created
  *   heap, allocs  where memory was allocated: what is in use, and all since the start; sampled
  *   mutex, block  who held what others waited for, and who waited; sampled
+ *   trace         what operations and threads did, moment by moment, while it was recorded
  *
  * One struct profiler per process. Captures are operations (base/op.h) of the runner they are
  * given; all that blocks runs in its jobs. Beside captures there are three threads at most: the
@@ -24,10 +25,20 @@ enum {
 	PROFILER_CPU_CAPTURES_MAX = 8,
 	PROFILER_OUTPUT_MAX = 64 << 20, /* bytes of one profile */
 	PROFILER_ADDRESSES_MAX = 65536, /* looked up at once */
+	PROFILER_TRACE_MS_DEFAULT = 1000,
 	PROFILER_STALL_MS = 50
 };
 
 struct profiler;
+
+/* What an operation waits for in a state, as far as an execution trace tells it apart. */
+enum profiler_wait {
+	PROFILER_WAIT_OTHER,
+	PROFILER_WAIT_NET,  /* peers */
+	PROFILER_WAIT_DISK, /* the store */
+	PROFILER_WAIT_TURN, /* others of its kind */
+	PROFILER_WAIT_TIME
+};
 
 struct profiler_config {
 	struct runner *runner; /* borrowed: whose operations the goroutine profile lists */
@@ -35,6 +46,10 @@ struct profiler_config {
 	/* Names a span's category for the sample's label: a static string, or NULL. Called in a
 	 * signal handler on the thread that owns the span: no lock, no allocation. May be NULL. */
 	const char *(*span_category)(struct span span);
+	/* The id of a span's trace, as 16 bytes; false = it is gone. On the loop. May be NULL. */
+	bool (*span_trace_id)(struct span span, uint8_t ret[16]);
+	/* Both are names out of an operation's table. On a worker. May be NULL. */
+	enum profiler_wait (*wait_of)(const char *kind, const char *state);
 };
 /** NULL when out of memory. On the main thread, before other threads are created if possible. */
 struct profiler *profiler_new(const struct profiler_config *config);
@@ -68,13 +83,14 @@ enum profiler_kind {
 	PROFILER_HEAP,
 	PROFILER_ALLOCS, /* the same samples, allocations shown first */
 	PROFILER_MUTEX,
-	PROFILER_BLOCK
+	PROFILER_BLOCK,
+	PROFILER_TRACE /* execution trace, version 1.19 of Go's format */
 };
 
 /* Stacks as text, for flame graphs; the functions are named (profiler/folded.c has the grammar). */
 enum profiler_folding {
 	PROFILER_NOT_FOLDED,
-	PROFILER_FOLDED,  /* "root;…;leaf VALUE" lines, as flamegraph.pl and speedscope read them */
+	PROFILER_FOLDED, /* "root;…;leaf VALUE" lines, as flamegraph.pl and speedscope read them */
 	PROFILER_LABELLED /* with categories, tasks and threads, and whose code each function is */
 };
 
@@ -83,7 +99,12 @@ struct profiler_request {
 	/* CPU: how long, default PROFILER_SECONDS_DEFAULT. The others: 0 = a snapshot, else the
 	 * difference over that time. At most PROFILER_SECONDS_MAX. */
 	unsigned seconds;
-	unsigned hz;	/* CPU: 0 = PROFILER_HZ_DEFAULT; at most PROFILER_HZ_MAX */
+	unsigned ms; /* TRACE: how long, instead of seconds, which is no less; 0 = PROFILER_TRACE_MS_DEFAULT */
+	bool chrome; /* TRACE: as JSON for Perfetto */
+	unsigned hz; /* CPU: 0 = PROFILER_HZ_DEFAULT; at most PROFILER_HZ_MAX */
+	/* CPU: nobody waits for it; in a place of its own beside PROFILER_CPU_CAPTURES_MAX, so that
+	 * it never takes that of one that somebody waits for. */
+	bool background;
 	unsigned debug; /* 0 = gzipped profile.proto, 1, 2, 3 = Go's texts */
 	/* HEAP, ALLOCS: give the allocator's spare memory back to the kernel first. */
 	bool gc;
@@ -128,7 +149,8 @@ struct profiler_capture {
 /** Take a profile.
  *  `cb` runs once, from env's loop, never inside this call, with
  *    0             c->out holds the file
- *    UV_EBUSY      CPU: PROFILER_CPU_CAPTURES_MAX run already, or somebody else handles SIGPROF
+ *    UV_EBUSY      CPU: PROFILER_CPU_CAPTURES_MAX (in the background: one) run already, or
+ *                  somebody else handles SIGPROF. TRACE: one runs already
  *    UV_ECANCELED  op_cancel; a CPU capture's place is free at most a job later
  *    UV_ETIMEDOUT, UV_ENOMEM, ERR_LIMIT
  *  The work after the sampling happens one capture at a time. */

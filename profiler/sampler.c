@@ -30,7 +30,7 @@ enum { NAME_PERIOD = 64 /* samples between two looks at a thread's name */ };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t stop_cond;
-static struct reader *readers[SAMPLER_READERS_MAX];
+static struct reader *readers[SAMPLER_READERS_MAX + 1];
 static unsigned reader_count;
 static bool prepared;
 static pthread_t collector;
@@ -352,11 +352,20 @@ static int prepare(void)
 	return install_handler();
 }
 
+static bool has_place(const struct reader *r)
+{
+	unsigned taken = 0;
+
+	for (unsigned i = 0; i < reader_count; i++)
+		taken += readers[i]->background == r->background;
+	return taken < (r->background ? 1 : SAMPLER_READERS_MAX);
+}
+
 static int add_locked(struct reader *r)
 {
 	int rc;
 
-	if (reader_count == SAMPLER_READERS_MAX)
+	if (!has_place(r))
 		return UV_EBUSY;
 	rc = prepare();
 	if (rc == 0)
@@ -374,11 +383,12 @@ static int add_locked(struct reader *r)
 	return 0;
 }
 
-int sampler_add(struct reader *r, unsigned hz)
+int sampler_add(struct reader *r, unsigned hz, bool background)
 {
 	int rc;
 
 	*r = (struct reader){ .period_ns = NS_PER_SEC / MIN(MAX(hz, 1u), (unsigned)SAMPLER_HZ_MAX),
+			      .background = background,
 			      .random = monotonic_ns() | 1 };
 	stacks_init(&r->stacks);
 	ring_populate();

@@ -10,7 +10,7 @@
 #include "profiler/stacks.h"
 
 enum {
-	SAMPLER_READERS_MAX = 8,
+	SAMPLER_READERS_MAX = 8, /* and one in the background */
 	SAMPLER_HZ_MAX = 1000,
 	SAMPLER_DRAIN_MS = 100,
 	SAMPLER_SCAN_MS = 1000 /* threads that came about unseen */
@@ -25,14 +25,16 @@ struct reader {
 	uint64_t lost;		/* periods that found the ring full; known after sampler_remove */
 	struct modules modules; /* as loaded at the start and the end */
 	/* private */
+	bool background;
 	uint64_t lost_before;
 	uint64_t random;
 };
 
 /** Start reading at a rate of 1..SAMPLER_HZ_MAX; starts the sampler with the first reader.
  * Overwrites `r`. May block for as long as a drain takes: not on the loop. UV_EBUSY: all places are
- * taken, or somebody else handles SIGPROF; UV_ENOMEM, UV_EAGAIN: no collector. */
-int sampler_add(struct reader *r, unsigned hz) MUST_USE;
+ * taken, or somebody else handles SIGPROF; UV_ENOMEM, UV_EAGAIN: no collector. In the background:
+ * the one place beside those of SAMPLER_READERS_MAX. */
+int sampler_add(struct reader *r, unsigned hz, bool background) MUST_USE;
 /** Stop reading; what was sampled until now is in r->stacks. Not on the loop. */
 void sampler_remove(struct reader *r);
 void reader_fini(struct reader *r);

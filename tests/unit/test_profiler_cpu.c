@@ -105,6 +105,18 @@ static void samples_add_up_to_the_cpu_time_used(void **state)
 	assert_true(sampled * 100 >= (used[0] + used[1]) * 95);
 }
 
+/* Until so many sample, or one more has ended. */
+static void wait_for_captures(struct fixture *f, unsigned count)
+{
+	unsigned ended = f->ended;
+	struct profiler_stats s;
+
+	do {
+		uv_run(&f->loop.uv, UV_RUN_NOWAIT);
+		profiler_stats(f->profiler, &s);
+	} while (s.cpu_captures < count && f->ended == ended);
+}
+
 static void the_ninth_capture_is_refused_and_a_cancelled_one_makes_room(void **state)
 {
 	struct fixture *f = *state;
@@ -129,6 +141,30 @@ static void the_ninth_capture_is_refused_and_a_cancelled_one_makes_room(void **s
 	fixture_start(f, 0, &(struct profiler_request){ .kind = PROFILER_CPU, .seconds = 1 });
 	fixture_run_until(f, 1);
 	CHECK_STATUS(0, f->status[0]);
+}
+
+static void one_in_the_background_takes_nobodys_place(void **state)
+{
+	struct fixture *f = *state;
+	struct profiler_request request = { .kind = PROFILER_CPU,
+					    .seconds = 3600,
+					    .background = true };
+
+	fixture_start(f, 0, &request);
+	fixture_start(f, 1, &request);
+	fixture_run_until(f, 1);
+	assert_true((f->status[0] == UV_EBUSY) != (f->status[1] == UV_EBUSY));
+	unsigned kept = f->status[0] == 1 ? 0 : 1;
+	request.background = false;
+	for (unsigned i = 0; i <= PROFILER_CPU_CAPTURES_MAX; i++)
+		if (i != kept)
+			fixture_start(f, i, &request);
+	wait_for_captures(f, PROFILER_CPU_CAPTURES_MAX + 1);
+	for (unsigned i = 0; i <= PROFILER_CPU_CAPTURES_MAX; i++) {
+		assert_int_equal(f->status[i], 1);
+		op_cancel(&f->captures[i].op);
+	}
+	fixture_run_until(f, PROFILER_CPU_CAPTURES_MAX + 2);
 }
 
 static void nothing_is_armed_while_nobody_captures(void **state)
@@ -232,6 +268,7 @@ int main(void)
 		profiler_test(a_profile_names_functions_threads_and_files),
 		profiler_test(samples_add_up_to_the_cpu_time_used),
 		profiler_test(the_ninth_capture_is_refused_and_a_cancelled_one_makes_room),
+		profiler_test(one_in_the_background_takes_nobodys_place),
 		profiler_test(short_lived_threads_are_seen),
 		profiler_test(a_forked_child_is_not_sampled),
 		profiler_test(symbols_are_named_and_garbage_is_passed_over),
