@@ -105,7 +105,7 @@ void *mem_realloc(void *p, size_t size)
 
 void *mem_dup(const void *p, size_t len)
 {
-	void *copy = mem_alloc(len);
+	void *copy = mem_realloc(NULL, len); /* nobody needs zeros that are written over */
 
 	if (copy != NULL && len > 0)
 		memcpy(copy, p, len);

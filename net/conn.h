@@ -13,7 +13,7 @@ enum {
 	NET_CONN_RECORD_PLAIN =
 		NET_MUX_DATA_MAX +
 		256, /* what we put into one: small, so that none waits for a long one */
-	NET_CONN_WRITE_RECORDS = 16, /* per write to the transport */
+	NET_CONN_WRITE_RECORDS = 8, /* per write to the transport */
 	NET_CONN_TRANSPORT_HIGH = 256
 				  << 10,  /* bytes with the transport above which it gets no more */
 	NET_CONN_DRAIN_TIMEOUT_MS = 15000 /* for the peer's farewell */

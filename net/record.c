@@ -13,7 +13,8 @@ enum {
 	HEAD_SIZE = 2,
 	OVERHEAD = HEAD_SIZE + NET_NOISE_TAG_SIZE,
 	PLAIN_MIN = 128, /* what net_mux_produce wants at least */
-	SEALED_MAX = OVERHEAD + NET_CONN_RECORD_PLAIN
+	SEALED_MAX = OVERHEAD + NET_CONN_RECORD_PLAIN,
+	FLUSH_SLICE_NS = RUNNER_SLICE_NS / 2 /* of one connection in one turn */
 };
 
 /* ---- Reading ---- */
@@ -155,6 +156,8 @@ static ssize_t flush_some(struct net_conn *c, size_t pending)
 
 void net_record_flush(struct net_conn *c)
 {
+	const struct clock *clock = c->net->runner->clock;
+	uint64_t until_ns = clock_now_ns(clock) + FLUSH_SLICE_NS;
 	ssize_t n = 1;
 
 	while (n > 0 && c->link != NULL && !c->failed &&
@@ -163,6 +166,10 @@ void net_record_flush(struct net_conn *c)
 		n = flush_some(c, net_mux_pending(&c->mux));
 		if (n < 0)
 			net_conn_fail(c, (int)n);
+		if (n > 0 && clock_now_ns(clock) >= until_ns) {
+			runner_defer(c->net->runner, &c->task);
+			return;
+		}
 	}
 }
 

@@ -1,8 +1,8 @@
 /* Messages of sync.proto as structs: encode, and decode with every length and count checked. Pure.
  *
  * Decoding copies into the given arena, which the caller inits by wire_arena_init and releases when
- * it is done with the result. ERR_LIMIT: a count or length over its limit; ERR_MALFORMED: anything
- * else that is not a valid message; UV_ENOMEM. */
+ * it is done with the result; only the bytes of a blob stay in the message. ERR_LIMIT: a count or
+ * length over its limit; ERR_MALFORMED: anything else that is not a valid message; UV_ENOMEM. */
 #pragma once
 
 #include "sync/sync.h"

@@ -292,12 +292,48 @@ static int reply_in(const Sync__Wire__Reply *m, struct arena *a, struct wire_rep
 	}
 }
 
+enum { FIELD_BYTES = 2 /* wire type of bytes and of messages */ };
+
+/* The rest of `r` is this field of bytes, or begins with it. */
+static bool take_bytes(struct buf_reader *r, unsigned field, struct wire_bytes *ret)
+{
+	uint64_t len;
+	uint8_t tag;
+
+	if (buf_read_u8(r, &tag) < 0 || tag != (field << 3 | FIELD_BYTES) ||
+	    buf_read_uvarint(r, &len) < 0 || buf_read_bytes(r, len, &ret->data) < 0)
+		return false;
+	ret->len = len;
+	return true;
+}
+
+/* A reply that is nothing but a hash and its bytes, in this order, as every encoder writes it. Most
+ * of what is received is these, up to a megabyte each: they are used where they lie. */
+static bool plain_blob(const void *msg, size_t len, struct wire_reply *ret)
+{
+	struct buf_reader r = buf_reader(msg, len);
+	struct wire_bytes blob, hash, data;
+
+	if (!take_bytes(&r, SYNC__WIRE__REPLY__KIND_BLOB, &blob) || buf_left(&r) > 0)
+		return false;
+	r = buf_reader(blob.data, blob.len);
+	if (!take_bytes(&r, 1, &hash) || hash.len != HASH_SIZE || !take_bytes(&r, 2, &data) ||
+	    buf_left(&r) > 0 || data.len > OBJECT_BLOB_MAX)
+		return false;
+	*ret = (struct wire_reply){ .kind = WIRE_REPLY_BLOB, .bytes = data };
+	memcpy(ret->hash.bytes, hash.data, HASH_SIZE);
+	return true;
+}
+
 int wire_reply_decode(const void *msg, size_t len, struct arena *a, struct wire_reply *ret)
 {
 	Sync__Wire__Reply *m;
 	struct wire_reply r = { 0 };
-	int err = wire_unpack(&sync__wire__reply__descriptor, msg, len, a, &m);
+	int err;
 
+	if (len <= NET_MESSAGE_MAX && plain_blob(msg, len, ret))
+		return 0;
+	err = wire_unpack(&sync__wire__reply__descriptor, msg, len, a, &m);
 	if (err == 0)
 		err = reply_in(m, a, &r);
 	if (err == 0)

@@ -278,6 +278,45 @@ static void blobs_are_bounded_and_never_both(void **state)
 	mem_free(data);
 }
 
+static void the_bytes_of_a_blob_stay_in_the_message(void **state)
+{
+	struct wire_reply r = { .kind = WIRE_REPLY_BLOB,
+				.hash = { { 7 } },
+				.bytes = { (const uint8_t *)"abc", 3 } },
+			  got;
+	struct buf out = encode_reply(&r);
+	struct arena a;
+
+	(void)state;
+	wire_arena_init(&a, out.len);
+	CHECK_STATUS(0, wire_reply_decode(out.data, out.len, &a, &got));
+	assert_ptr_equal(got.bytes.data, out.data + out.len - 3);
+	assert_int_equal(got.bytes.len, 3);
+	assert_memory_equal(got.hash.bytes, r.hash.bytes, HASH_SIZE);
+	assert_int_equal(a.used_bytes, 0);
+	arena_fini(&a);
+	buf_fini(&out);
+}
+
+/* Data before the hash, then a field of a later version: both are right, neither is usual. */
+static void a_blob_spelt_in_another_way_is_the_same(void **state)
+{
+	uint8_t msg[2 + 5 + 34 + 2] = { 0x1a, 41, 0x12, 3, 'a', 'b', 'c', 0x0a, HASH_SIZE, 7 };
+	struct wire_reply got;
+	struct arena a;
+
+	(void)state;
+	msg[41] = 0x20; /* field 4 */
+	msg[42] = 1;
+	wire_arena_init(&a, sizeof(msg));
+	CHECK_STATUS(0, wire_reply_decode(msg, sizeof(msg), &a, &got));
+	assert_int_equal(got.kind, WIRE_REPLY_BLOB);
+	assert_int_equal(got.hash.bytes[0], 7);
+	assert_int_equal(got.bytes.len, 3);
+	assert_memory_equal(got.bytes.data, "abc", 3);
+	arena_fini(&a);
+}
+
 static void announcements_and_peers_come_back(void **state)
 {
 	struct wire_commit commits[2] = { { { { 1 } }, 5, "/a", 2 }, { { { 2 } }, 6, "", 0 } };
@@ -454,6 +493,8 @@ int main(void)
 		cmocka_unit_test(refusals_map_to_codes_both_ways),
 		cmocka_unit_test(a_strange_refusal_is_still_a_refusal),
 		cmocka_unit_test(blobs_are_bounded_and_never_both),
+		cmocka_unit_test(the_bytes_of_a_blob_stay_in_the_message),
+		cmocka_unit_test(a_blob_spelt_in_another_way_is_the_same),
 		cmocka_unit_test(announcements_and_peers_come_back),
 		cmocka_unit_test(a_port_to_dial_back_is_a_port),
 		cmocka_unit_test(a_scope_with_a_bad_path_is_malformed),
