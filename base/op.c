@@ -14,6 +14,14 @@ enum { ID_FIRST = 2, ID_BLOCK = 64 /* taken from all threads' counter at once */
 
 static _Thread_local volatile struct op_label label;
 static _Atomic(op_wait_fn) wait_fn;
+static _Atomic(const struct op_watch *) watch;
+
+#define TELL(what, ...)                                                                            \
+	do {                                                                                       \
+		const struct op_watch *told = atomic_load_explicit(&watch, memory_order_acquire);  \
+		if (__builtin_expect(told != NULL, 0))                                             \
+			told->what(__VA_ARGS__);                                                   \
+	} while (0)
 static _Thread_local uint64_t id_next, id_end;
 static _Atomic uint64_t id_blocks = ID_FIRST;
 
@@ -79,6 +87,7 @@ void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env
 	op->timer.run = on_deadline;
 	list_push_back(&copy.runner->ops, &op->node);
 	copy.runner->op_count++;
+	TELL(on_begin, op);
 	if (op->env.deadline_ms <= now_ms)
 		op_stop(op, UV_ETIMEDOUT);
 	else if (op->env.deadline_ms != UINT64_MAX)
@@ -89,11 +98,18 @@ void op_init(struct op *op, const struct op_kind *kind, const struct op_env *env
 void op_own_span(struct op *op, struct span span)
 {
 	struct runner_observer *observer = op->env.runner->observer;
+	struct span parent = op->env.span;
 
 	op->env.span = span;
 	op->owns_span = true;
+	TELL(on_span, op, parent);
 	if (observer != NULL)
 		observer->on_move(observer, op, op->state, op->state);
+}
+
+void op_set_watch(const struct op_watch *w)
+{
+	atomic_store(&watch, w);
 }
 
 void op_set_wait_fn(op_wait_fn fn)
@@ -114,6 +130,7 @@ void op_move(struct op *op, unsigned state)
 		waited(op, from, now_ms - op->since_ms);
 	op->state = state;
 	op->since_ms = now_ms;
+	TELL(on_move, op, from);
 	if (observer != NULL)
 		observer->on_move(observer, op, from, state);
 }
@@ -174,7 +191,7 @@ bool op_stopping(const struct op *op)
 }
 
 /* The signal handler may come between any two stores: while the task is NULL it reads no span. */
-void op_label_set(const char *task, struct span span, uint64_t id)
+static void label_thread(const char *task, struct span span, uint64_t id)
 {
 	label.task = NULL;
 	atomic_signal_fence(memory_order_release);
@@ -184,6 +201,12 @@ void op_label_set(const char *task, struct span span, uint64_t id)
 	label.id = id;
 	atomic_signal_fence(memory_order_release);
 	label.task = task;
+}
+
+void op_label_set(const char *task, struct span span, uint64_t id)
+{
+	label_thread(task, span, id);
+	TELL(on_label, task, span, id);
 }
 
 static void tell_work(const struct runner *runner, struct span span)
@@ -210,17 +233,19 @@ void op_tick(struct op *op)
 	const char *task = label.task;
 	struct span span = { label.span.trace, label.span.slot, label.span.generation };
 	struct runner *runner = op->env.runner;
-	uint64_t id = label.id;
+	uint64_t id = label.id, ticked = op->id;
 
 	REQUIRE(op->live);
 	REQUIRE(runner_on_loop(runner));
 	if (op->due_ns != 0)
 		tell_queued(op);
-	op_label_set(op->kind->name, op->env.span, op->id);
+	label_thread(op->kind->name, op->env.span, op->id);
 	tell_work(runner, op->env.span);
+	TELL(on_tick, op);
 	op->kind->tick(op);
+	TELL(on_ticked, ticked);
 	tell_work(runner, span);
-	op_label_set(task, span, id);
+	label_thread(task, span, id);
 }
 
 void op_defer(struct op *op)
@@ -230,6 +255,7 @@ void op_defer(struct op *op)
 	REQUIRE(op->live);
 	if (op->due_ns == 0 && op->env.span.trace != NULL && runner_watches_queue(r))
 		op->due_ns = clock_now_ns(r->clock);
+	TELL(on_due, op);
 	runner_defer(r, &op->task);
 }
 
@@ -245,6 +271,7 @@ bool op_finish(struct op *op)
 	REQUIRE(op->env.runner->op_count > 0);
 	op->env.runner->op_count--;
 	op->live = false;
+	TELL(on_end, op);
 	return true;
 }
 

@@ -159,6 +159,26 @@ void op_label_set(const char *task, struct span span, uint64_t id);
 typedef void (*op_wait_fn)(const struct op *op, unsigned state, uint64_t waited_ms);
 void op_set_wait_fn(op_wait_fn fn);
 
+/* Told of all that operations do, for who records it for a while (an execution trace); one for the
+ * process. Nobody there costs a load. Calls no function of this folder but clocks. */
+struct op_watch {
+	/* On the loop's thread. */
+	void (*on_begin)(const struct op *op);
+	/* It is to be ticked. */
+	void (*on_due)(const struct op *op);
+	void (*on_tick)(const struct op *op);
+	/* Its tick has returned; the operation may be gone. */
+	void (*on_ticked)(uint64_t id);
+	void (*on_move)(const struct op *op, unsigned from);
+	/* It has a span of its own now; `parent` is the one it had before. */
+	void (*on_span)(const struct op *op, struct span parent);
+	void (*on_end)(const struct op *op);
+	/* On any thread: op_label_set. */
+	void (*on_label)(const char *task, struct span span, uint64_t id);
+};
+/** NULL = nobody. Static storage: another thread may be inside it when this returns. */
+void op_set_watch(const struct op_watch *watch);
+
 /** One line for every operation in flight: kind, state, how long it is there. For what finds them
  * where none should be. */
 void op_print_all(const struct runner *r, int fd);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "profiler/exectrace.h"
 #include "profiler/folded.h"
 #include "profiler/goroutine.h"
 #include "profiler/pprof.h"
@@ -53,6 +54,7 @@ struct capture_work *capture_work_free(struct capture_work *w)
 		return NULL;
 	reader_fini(&w->reader);
 	stacks_fini(&w->totals);
+	exectrace_free(w->trace);
 	if (w->goroutine != NULL) {
 		tasks_fini(&w->goroutine->tasks);
 		stacks_fini(&w->goroutine->stacks);
@@ -279,6 +281,9 @@ int capture_write(struct capture_work *w, struct buf *out)
 		return w->request.legacy ?
 			       gperftools_write(out, &w->reader.stacks, w->reader.period_ns) :
 			       write_cpu(w, out);
+	case PROFILER_TRACE:
+		return w->request.chrome ? exectrace_write_chrome(w->trace, out) :
+					   exectrace_write_go(w->trace, out);
 	case PROFILER_SYMBOL: return write_symbols(w, out);
 	case PROFILER_STALLS: return write_stalls(out);
 	case PROFILER_GOROUTINE:

@@ -14,6 +14,9 @@ struct profiler *profiler_new(const struct profiler_config *config)
 		return NULL;
 	threads_init();
 	p->runner = config->runner;
+	p->span_category = config->span_category;
+	p->span_trace_id = config->span_trace_id;
+	p->wait_of = config->wait_of;
 	p->version = mem_strdup(config->version != NULL ? config->version : "");
 	list_init(&p->queue);
 	if (p->version == NULL)

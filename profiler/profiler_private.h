@@ -7,6 +7,9 @@
 struct profiler {
 	struct runner *runner;
 	char *version;
+	const char *(*span_category)(struct span span);
+	bool (*span_trace_id)(struct span span, uint8_t ret[16]);
+	enum profiler_wait (*wait_of)(const char *kind, const char *state);
 	struct list queue;		  /* captures waiting for their turn to work */
 	struct profiler_capture *working; /* the one that has it */
 	unsigned in_flight;
@@ -25,6 +28,7 @@ struct capture_work {
 	struct reader reader;
 	struct stacks totals;		  /* less what the first snapshot counted */
 	struct goroutine_work *goroutine; /* tasks, and what the first snapshot counted */
+	struct exectrace *trace;
 	uint64_t start_wall_ns, start_ns, until_ms, duration_ns;
 };
 

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "profiler/contention.h"
+#include "profiler/exectrace.h"
 #include "profiler/goroutine.h"
 #include "profiler/symbols.h"
 
@@ -81,12 +82,15 @@ __attribute__((visibility("default"))) int epoll_pwait(int fd, struct epoll_even
 {
 	int saved, n;
 
-	if (is_watched)
+	if (is_watched) {
 		fall_asleep();
+		exectrace_poll(true);
+	}
 	n = (int)syscall(SYS_epoll_pwait, fd, events, max, timeout_ms, mask, _NSIG / 8);
 	if (is_watched) {
 		saved = errno;
 		wake_up();
+		exectrace_poll(false);
 		errno = saved;
 	}
 	return n;
