@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "base/mem.h"
 #include "debug_http/pprof.h"
 #include "debug_http/server.h"
 
@@ -20,15 +19,10 @@
  *
  * Beyond Go: HEAD does not wait, several profiles run at once, goroutine has debug=3, a difference
  * of heap or allocs may have delta=alloc, stalls lists the turns of the loop that were too long,
- * and a POST with rate= sets how finely a profile is sampled. A GET never changes anything. */
+ * a POST with rate= sets how finely a profile is sampled, and what pprof_capture.c says. A GET
+ * never changes anything. */
 
-enum { CMDLINE_MAX = 2 << 20, GRACE_MS = 120000 };
-
-struct pending {
-	struct http_request *request;
-	struct profiler_capture capture;
-	const char *file; /* name offered for saving; NULL = text */
-};
+enum { CMDLINE_MAX = 2 << 20 };
 
 void pprof_fail(struct http_request *r, int status, const char *text)
 {
@@ -38,68 +32,6 @@ void pprof_fail(struct http_request *r, int status, const char *text)
 	buf_printf(&out, "%s\n", text);
 	http_reply_header(r, "X-Go-Pprof", "1");
 	http_reply(r, status, "text/plain; charset=utf-8", &out);
-}
-
-static void begin_binary(struct http_request *r, const char *file)
-{
-	char text[96];
-
-	snprintf(text, sizeof(text), "attachment; filename=\"%s\"", file);
-	http_reply_header(r, "Content-Disposition", text);
-}
-
-/* ---- A capture for a request ---- */
-
-static void on_gone(void *data, struct http_request *r)
-{
-	struct pending *p = data;
-
-	op_cancel(&p->capture.op);
-}
-
-static const char *failure(const struct pending *p, int status)
-{
-	if (p->capture.request.kind == PROFILER_CPU && status == UV_EBUSY)
-		return "Could not enable CPU profiling: cpu profiling already in use";
-	if (status == UV_ECANCELED)
-		return "context canceled";
-	return "failed to collect profile";
-}
-
-static void on_captured(struct profiler_capture *c, int status)
-{
-	struct pending *p = container_of(c, struct pending, capture);
-
-	if (status != 0) {
-		pprof_fail(p->request, status == UV_ETIMEDOUT ? 408 : 500, failure(p, status));
-	} else if (p->file != NULL) {
-		begin_binary(p->request, p->file);
-		http_reply(p->request, 200, "application/octet-stream", &c->out);
-	} else {
-		http_reply(p->request, 200, "text/plain; charset=utf-8", &c->out);
-	}
-	buf_fini(&c->out);
-	mem_free(p);
-}
-
-void pprof_capture(struct profiler *profiler, struct http_request *r,
-		   const struct profiler_request *request, const char *file)
-{
-	struct runner *runner = &r->conn->server->loop->runner;
-	struct pending *p = mem_alloc(sizeof(*p));
-	struct op_env env = { .runner = runner,
-			      .deadline_ms =
-				      runner_now_ms(runner) + request->seconds * 1000ull + GRACE_MS,
-			      .span = r->span };
-
-	if (p == NULL) {
-		pprof_fail(r, 500, "failed to collect profile");
-		return;
-	}
-	p->request = r;
-	p->file = file;
-	http_request_on_close(r, on_gone, p);
-	profiler_capture_start(&p->capture, profiler, &env, request, on_captured);
 }
 
 /* ---- Parameters ---- */
@@ -140,11 +72,6 @@ static void serve_profile(struct profiler *profiler, struct http_request *r)
 		request.seconds = (unsigned)seconds;
 	if (hz > 0)
 		request.hz = (unsigned)MIN(hz, (long)PROFILER_HZ_MAX);
-	if (request_is_head(r)) {
-		begin_binary(r, "profile");
-		http_reply(r, 200, "application/octet-stream", NULL);
-		return;
-	}
 	pprof_capture(profiler, r, &request, "profile");
 }
 
@@ -184,9 +111,6 @@ static void serve_delta(struct profiler *profiler, struct http_request *r, const
 		pprof_fail(r, 400, "profile duration exceeds server's WriteTimeout");
 	} else if (int_param(r, "debug") != 0) {
 		pprof_fail(r, 400, "seconds and debug params are incompatible");
-	} else if (request_is_head(r)) {
-		begin_binary(r, n->delta_file);
-		http_reply(r, 200, "application/octet-stream", NULL);
 	} else {
 		request.seconds = (unsigned)seconds;
 		request.gc = n->has_gc && int_param(r, "gc") > 0;
@@ -317,5 +241,7 @@ int debug_http_pprof(struct http_server *s, struct profiler *profiler)
 				profiler);
 	if (rc == 0)
 		rc = http_route(s, HTTP_GET_, "/debug/stack", NULL, on_stack, profiler);
+	if (rc == 0)
+		rc = flame_attach(s, profiler);
 	return rc == 0 ? pprof_legacy_attach(s, profiler) : rc;
 }
