@@ -141,7 +141,7 @@ static void begin(struct analysis *a, struct trace *t, struct node *root)
 	a->root = node_handle(t, root);
 	a->node_count = root->tree.node_count;
 	a->open_count = root->tree.open_count;
-	a->now_ns = clock_now_ns(t->clock);
+	a->now_ns = trace_now_ns(t);
 	a->place = 0;
 	a->node = a->root.slot;
 	a->phase = ANALYSIS_SELF;

@@ -269,7 +269,7 @@ struct diff *diff_new(struct trace *t, struct span first, struct span then, bool
 	d->root_span[0] = first;
 	d->root_span[1] = then;
 	d->json = json;
-	d->now_ns = clock_now_ns(t->clock);
+	d->now_ns = trace_now_ns(t);
 	return d;
 }
 

@@ -33,8 +33,7 @@ static void write_metadata(struct trace_writer *w, struct buf *out, const char *
 
 static void chrome_head(struct trace_writer *w, struct buf *out)
 {
-	uint64_t now = clock_now_ns(w->t->clock),
-		 base = w->base_ns == UINT64_MAX ? now : w->base_ns;
+	uint64_t now = trace_now_ns(w->t), base = w->base_ns == UINT64_MAX ? now : w->base_ns;
 
 	w->base_ns = base;
 	buf_printf(out,

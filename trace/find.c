@@ -330,7 +330,7 @@ void trace_find_begin(struct trace_find *f, struct trace *t, const struct trace_
 	f->t = t;
 	f->q = *q;
 	f->matched = f->total = f->after_cursor = 0;
-	f->as_of_ns = clock_now_ns(t->clock);
+	f->as_of_ns = trace_now_ns(t);
 	f->as_of_wall_ns = clock_wall_ns(t->clock);
 	f->since_ns = bound_ns(f, q->since_wall_ns, q->since_ago_ns, 0);
 	f->until_ns = bound_ns(f, q->until_wall_ns, q->until_ago_ns, UINT64_MAX);

@@ -176,7 +176,7 @@ static void mark_write(struct trace *t, struct node *n, enum part_type type,
 		       const struct mark_form *form, va_list args)
 {
 	UNINITIALIZED uint64_t words[(MARK_PART_MAX + 7) / 8];
-	uint64_t at = clock_now_ns(t->clock) - n->start_ns;
+	uint64_t at = trace_now_ns(t) - n->start_ns;
 	struct mark_part *m = (void *)words;
 	size_t size = sizeof(*m) + form->count * sizeof(m->args[0]);
 
@@ -206,7 +206,7 @@ static void mark_write(struct trace *t, struct node *n, enum part_type type,
 static void mark_write_constant(struct trace *t, struct node *n, enum part_type type,
 				const char *fmt)
 {
-	uint64_t at = clock_now_ns(t->clock) - n->start_ns;
+	uint64_t at = trace_now_ns(t) - n->start_ns;
 	struct mark_part *m = (void *)mark_append(t, n, type, sizeof(*m));
 
 	if (m != NULL) {

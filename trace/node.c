@@ -78,6 +78,8 @@ struct trace *trace_new(const struct trace_config *config, const struct clock *c
 	t->cell_high = 1; /* cell 0 stands for none */
 	randombytes_buf(t->random, sizeof(t->random));
 	t->random[0] |= 1;
+	if (clock == &clock_system)
+		ticks_start(&t->ticks);
 	t->anchor_ns = clock_now_ns(clock);
 	t->anchor_wall_ns = clock_wall_ns(clock);
 	t->counts.budget_bytes = budget;
@@ -164,7 +166,7 @@ static struct node *node_new(struct trace *t, uint32_t root, const char *categor
 	memset((uint8_t *)n + 64, 0, 64);
 	memset((uint8_t *)n + 128, 0, NODE_HEAD_SIZE - 128);
 	n->generation = generation;
-	n->start_ns = clock_now_ns(t->clock);
+	n->start_ns = trace_now_ns(t);
 	n->root = root != 0 ? root : slot;
 	n->stage = n->stage_last = STAGE_NONE;
 	n->category = name_find(&t->categories, category);
@@ -277,7 +279,7 @@ void trace_finish(struct span s, int status, const char *outcome)
 		return;
 	struct trace *t = s.trace;
 	struct node *root = node_root(t, n);
-	uint64_t now = clock_now_ns(t->clock);
+	uint64_t now = trace_now_ns(t);
 	busy_settle(t, s);
 	n->end_ns = MAX(now, n->start_ns);
 	n->status = status;

@@ -108,7 +108,7 @@ void trace_stage(struct span s, const char *stage)
 	uint8_t id = name_find(&t->stages, stage);
 	if (n->stage == id || n->stage == STAGE_LOST)
 		return;
-	uint64_t now = MAX(clock_now_ns(t->clock), n->start_ns);
+	uint64_t now = MAX(trace_now_ns(t), n->start_ns);
 	busy_settle(t, s);
 	if (n->stage == STAGE_NONE) {
 		/* What the span has worked so far belongs to its first stage. */

@@ -56,7 +56,7 @@ static void errored_quantiles(uint64_t *v, size_t count, struct trace_stats *ret
 static void take_samples(struct trace *t, const struct figures *f, uint64_t since_ns,
 			 struct trace_stats *ret)
 {
-	uint64_t oldest = UINT64_MAX, newest = 0, start = UINT64_MAX, now = clock_now_ns(t->clock);
+	uint64_t oldest = UINT64_MAX, newest = 0, start = UINT64_MAX, now = trace_now_ns(t);
 	size_t ok = 0, failed = TRACE_SAMPLE_MAX;
 
 	for (uint32_t i = 0; i < MIN(f->next, f->capacity); i++) {
@@ -87,7 +87,7 @@ static void take_samples(struct trace *t, const struct figures *f, uint64_t sinc
 static void fill(struct trace *t, const struct figures *f, uint64_t since_ns,
 		 const struct trace_thresholds *thresholds, struct trace_stats *ret)
 {
-	uint64_t now = clock_now_ns(t->clock);
+	uint64_t now = trace_now_ns(t);
 
 	if (f == NULL)
 		return;
@@ -152,7 +152,7 @@ size_t trace_stats_all(struct trace *t, struct trace_stats *ret, size_t cap)
 
 size_t trace_stats_recent(struct trace *t, uint64_t window_ns, struct trace_stats *ret, size_t cap)
 {
-	uint64_t now = clock_now_ns(t->clock);
+	uint64_t now = trace_now_ns(t);
 
 	return stats_since(t, MAX(now - MIN(window_ns, now), UINT64_C(1)), ret, cap);
 }
@@ -223,7 +223,7 @@ int trace_limits_set(struct trace *t, const char *category, const struct trace_l
 bool trace_stats_history(struct trace *t, const char *category, uint64_t window_ns,
 			 struct trace_history *ret, size_t count)
 {
-	uint64_t now = clock_now_ns(t->clock);
+	uint64_t now = trace_now_ns(t);
 	uint64_t stretch = MAX(window_ns / MAX(count, (size_t)1), UINT64_C(1));
 	const struct figures *f = NULL;
 

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "trace/cpu_clock.h"
+#include "trace/ticks.h"
 #include "trace/trace.h"
 
 /* For scratch space that is written before it is read: the build zeroes automatic variables
@@ -285,6 +286,7 @@ struct analysis {
 struct trace {
 	union cell *cells;
 	const struct clock *clock;
+	struct ticks ticks;		/* stands for the clock while it is on */
 	uint32_t cell_count, cell_high; /* cells from cell_high on were never used */
 	uint32_t cell_free, cells_used;
 	uint32_t newest; /* slot of the root begun last */
@@ -321,6 +323,11 @@ struct trace {
 		uint64_t elapsed_ns;
 	} cursor;
 };
+
+static inline uint64_t trace_now_ns(struct trace *t)
+{
+	return t->ticks.on ? ticks_now_ns(&t->ticks) : clock_now_ns(t->clock);
+}
 
 static inline struct node *node_at(struct trace *t, uint32_t slot)
 {

@@ -37,6 +37,6 @@ bool trace_look(struct trace *t, uint32_t slot, const uint8_t span_id[8],
 	n = node_at(t, slot);
 	if (memcmp(&n->span_id, span_id, sizeof(n->span_id)) != 0)
 		return false;
-	view_fill(t, n, clock_now_ns(t->clock), ret);
+	view_fill(t, n, trace_now_ns(t), ret);
 	return true;
 }

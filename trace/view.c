@@ -64,7 +64,7 @@ struct node *view_root(struct trace *t, uint32_t slot)
 void trace_walk(struct trace *t, uint32_t root,
 		bool (*visit)(void *data, const struct trace_span_view *s), void *data)
 {
-	uint64_t now = clock_now_ns(t->clock);
+	uint64_t now = trace_now_ns(t);
 	struct trace_span_view v;
 
 	if (view_root(t, root) == NULL)

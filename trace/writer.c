@@ -21,7 +21,7 @@ struct trace_writer *trace_writer_new(struct trace *t, enum trace_format format,
 		return NULL;
 	w->t = t;
 	w->format = formats[format];
-	w->now_ns = clock_now_ns(t->clock);
+	w->now_ns = trace_now_ns(t);
 	trace_find_begin(&w->find, t, q);
 	return w;
 }
@@ -36,7 +36,7 @@ struct trace_writer *trace_writer_new_root(struct trace *t, const struct trace_r
 		return NULL;
 	w->t = t;
 	w->format = &format_otlp;
-	w->now_ns = clock_now_ns(t->clock);
+	w->now_ns = trace_now_ns(t);
 	w->how = *how;
 	w->phase = WRITER_HEAD;
 	if (n != NULL && memcmp(&n->span_id, root->span_id, sizeof(n->span_id)) == 0)
