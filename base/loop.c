@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -138,6 +139,24 @@ static uint64_t lag_bound(size_t bucket)
 	return next < 4 ? next : (4 + next % 4) << (next / 4 - 1);
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec ts = { 0 };
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+static void count_cpu(struct loop *l)
+{
+	uint64_t now_ns = thread_cpu_ns(), us = (now_ns - l->turn_cpu_ns) / 1000;
+
+	l->turn_cpu_ns = now_ns;
+	l->lag.cpu_max_us = MAX(l->lag.cpu_max_us, us);
+	l->lag.cpu_over_1ms += us > 1000;
+	l->cpu_buckets[lag_bucket(us)]++;
+}
+
 /* Right before each poll: what passed since the last one, less the time spent in it, was work. */
 static void on_prepare(uv_prepare_t *prepare)
 {
@@ -147,6 +166,7 @@ static void on_prepare(uv_prepare_t *prepare)
 
 	l->turn_since_ns = now_ns;
 	l->turn_idle_ns = idle_ns;
+	count_cpu(l);
 	l->lag.turns++;
 	l->lag.busy_us += us;
 	l->lag.max_us = MAX(l->lag.max_us, us);
@@ -163,14 +183,15 @@ bool loop_slice_spent(const struct loop *l)
 	return uv_hrtime() - l->turn_since_ns > idle_ns + RUNNER_SLICE_NS;
 }
 
-static uint64_t lag_quantile(const struct loop *l, uint64_t permille)
+static uint64_t lag_quantile(const uint64_t *buckets, uint64_t turns, uint64_t permille,
+			     uint64_t max_us)
 {
-	uint64_t rank = (l->lag.turns * permille + 999) / 1000, seen = 0;
+	uint64_t rank = (turns * permille + 999) / 1000, seen = 0;
 
 	for (size_t i = 0; i < LOOP_LAG_BUCKETS; i++) {
-		seen += l->lag_buckets[i];
+		seen += buckets[i];
 		if (seen >= rank && seen > 0)
-			return MIN(lag_bound(i), l->lag.max_us);
+			return MIN(lag_bound(i), max_us);
 	}
 	return 0;
 }
@@ -178,14 +199,16 @@ static uint64_t lag_quantile(const struct loop *l, uint64_t permille)
 void loop_lag(const struct loop *l, struct loop_lag *ret)
 {
 	*ret = l->lag;
-	ret->p50_us = lag_quantile(l, 500);
-	ret->p99_us = lag_quantile(l, 990);
+	ret->p50_us = lag_quantile(l->lag_buckets, l->lag.turns, 500, l->lag.max_us);
+	ret->p99_us = lag_quantile(l->lag_buckets, l->lag.turns, 990, l->lag.max_us);
+	ret->cpu_p99_us = lag_quantile(l->cpu_buckets, l->lag.turns, 990, l->lag.cpu_max_us);
 }
 
 void loop_lag_reset(struct loop *l)
 {
 	l->lag = (struct loop_lag){ 0 };
 	memset(l->lag_buckets, 0, sizeof(l->lag_buckets));
+	memset(l->cpu_buckets, 0, sizeof(l->cpu_buckets));
 }
 
 int loop_init(struct loop *l)
@@ -215,6 +238,9 @@ int loop_init(struct loop *l)
 
 int loop_run(struct loop *l)
 {
+	/* What came before, a daemon's start above all, kept nobody waiting. */
+	l->turn_since_ns = uv_hrtime();
+	l->turn_cpu_ns = thread_cpu_ns();
 	return uv_run(&l->uv, UV_RUN_DEFAULT) != 0 ? 1 : 0;
 }
 

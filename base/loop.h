@@ -7,13 +7,15 @@
 #include "base/runner.h"
 
 /* How long one turn of the loop kept everything else waiting: the time between two polls, without
- * the waiting itself. */
+ * the waiting itself. The thread's CPU time of the same turns tells work from what other processes
+ * of a busy machine took. */
 enum { LOOP_LAG_BUCKETS = 96 }; /* four per doubling, from 1 us */
 struct loop_lag {
 	uint64_t turns, busy_us, max_us;
 	uint64_t p50_us,
 		p99_us; /* upper bounds of their buckets: at most 25 % above the true value */
 	uint64_t over_1ms, over_10ms, over_50ms;
+	uint64_t cpu_p99_us, cpu_max_us, cpu_over_1ms;
 };
 
 struct loop {
@@ -26,14 +28,14 @@ struct loop {
 	unsigned job_count;
 	bool turning;
 	uv_prepare_t prepare;
-	uint64_t turn_since_ns, turn_idle_ns;
+	uint64_t turn_since_ns, turn_idle_ns, turn_cpu_ns;
 	struct loop_lag lag;
-	uint64_t lag_buckets[LOOP_LAG_BUCKETS];
+	uint64_t lag_buckets[LOOP_LAG_BUCKETS], cpu_buckets[LOOP_LAG_BUCKETS];
 };
 
 /** 0 or libuv's code. The calling thread becomes the owner. */
 int loop_init(struct loop *l) MUST_USE;
-/** Runs until loop_stop() (1) or nothing is left to do (0). */
+/** Runs until loop_stop() (1) or nothing is left to do (0). Lag is measured from here on. */
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 /** The turn that runs has worked for longer than RUNNER_SLICE_NS: a callback that can leave the

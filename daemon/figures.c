@@ -136,8 +136,10 @@ static const struct figure memory_table[] = {
 };
 
 static const struct figure loop_table[] = {
-	F(loop_lag, turns),  F(loop_lag, busy_us),  F(loop_lag, max_us),    F(loop_lag, p50_us),
-	F(loop_lag, p99_us), F(loop_lag, over_1ms), F(loop_lag, over_10ms), F(loop_lag, over_50ms),
+	F(loop_lag, turns),	 F(loop_lag, busy_us),	    F(loop_lag, max_us),
+	F(loop_lag, p50_us),	 F(loop_lag, p99_us),	    F(loop_lag, over_1ms),
+	F(loop_lag, over_10ms),	 F(loop_lag, over_50ms),    F(loop_lag, cpu_p99_us),
+	F(loop_lag, cpu_max_us), F(loop_lag, cpu_over_1ms),
 };
 
 static const struct figure lan_table[] = {

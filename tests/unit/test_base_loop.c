@@ -1,6 +1,8 @@
 #include "tests/unit/test_util.h"
 
 #include <pthread.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/loop.h"
 #include "base/op.h"
@@ -271,10 +273,52 @@ static void a_turn_that_keeps_others_waiting_is_lag_and_waiting_is_not(void **st
 	assert_true(lag.over_10ms >= 1);
 	assert_true(lag.p99_us >= 20000 && lag.p50_us <= lag.p99_us && lag.p99_us <= lag.max_us);
 	assert_true(lag.busy_us < (uv_hrtime() - before) / 1000);
+	assert_true(lag.cpu_p99_us <= lag.cpu_max_us);
 	loop_lag_reset(&loop);
 	loop_lag(&loop, &lag);
 	assert_int_equal(lag.turns, 0);
 	assert_int_equal(lag.p99_us, 0);
+}
+
+static void on_sleeping_task(struct runner_task *task)
+{
+	usleep(20000);
+}
+
+/* As another process that has the processor would. */
+static void a_turn_that_does_not_work_is_lag_but_no_cpu_time(void **state)
+{
+	struct runner_task sleeping = { .run = on_sleeping_task };
+	struct loop_lag lag;
+
+	runner_defer(&loop.runner, &sleeping);
+	loop_run(&loop);
+	loop_lag(&loop, &lag);
+	assert_true(lag.max_us >= 20000);
+	assert_true(lag.cpu_max_us < 20000);
+}
+
+static uint64_t cpu_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static void what_came_before_the_loop_is_not_lag(void **state)
+{
+	struct item one = item();
+	uint64_t until_us = cpu_us() + 50000;
+	struct loop_lag lag;
+
+	while (cpu_us() < until_us)
+		continue;
+	one.left = 1;
+	runner_defer(&loop.runner, &one.task);
+	loop_run(&loop);
+	loop_lag(&loop, &lag);
+	assert_true(lag.turns > 0 && lag.cpu_max_us < 50000);
 }
 
 static void leaks_are_named(void **state)
@@ -306,6 +350,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_turn_that_keeps_others_waiting_is_lag_and_waiting_is_not, setup,
 			teardown),
+		cmocka_unit_test_setup_teardown(a_turn_that_does_not_work_is_lag_but_no_cpu_time,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(what_came_before_the_loop_is_not_lag, setup,
+						teardown),
 		cmocka_unit_test(leaks_are_named),
 	};
 
