@@ -74,8 +74,9 @@ static bool is_token(char c)
 bool post_header_ok(const char *line, size_t len)
 {
 	static const char *const own[] = {
-		"host",	      "content-length", "content-type", "transfer-encoding", "expect",
-		"connection", "upgrade",	"trailer",	"accept-encoding",   "traceparent"
+		"host",	   "content-length",  "content-type", "transfer-encoding",
+		"expect",  "connection",      "upgrade",      "te",
+		"trailer", "accept-encoding", "traceparent"
 	};
 	size_t name = 0, value;
 

@@ -354,6 +354,7 @@ static void only_harmless_headers_are_taken(void **state)
 					   "Host: h",
 					   "host:h",
 					   "Expect: 1",
+					   "TE: trailers",
 					   "x: \x7f",
 					   "Content-Length: 5" };
 
