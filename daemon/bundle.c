@@ -27,7 +27,9 @@
 #include "daemon/client.h"
 #include "daemon/json.h"
 
-enum { WHY_MAX = 512, COPY_BYTES = 64 << 10, PROGRAM_BYTES_MAX = 256 << 20, EXTRA_MS = 20000 };
+enum { WHY_MAX = 512, COPY_BYTES = 64 << 10, EXTRA_MS = 20000 };
+/* Kept for the README's, the errors' and the manifest's sake, and for the table at the end. */
+enum { SPARE_BYTES = 512 << 10 };
 
 enum outcome { PENDING, OK, SKIPPED, FAILED };
 
@@ -48,6 +50,7 @@ struct work {
 	struct bundle_run run;
 	struct bundle_zip *zip;
 	struct bundle_result *result;
+	uint64_t bytes; /* of the file so far */
 	struct piece pieces[BUNDLE_PARTS_MAX];
 	unsigned count, step, steps;
 	int rc; /* the file cannot be written */
@@ -197,13 +200,33 @@ static void write_member(struct work *w, struct piece *p)
 	p->bytes = p->content.len;
 }
 
-static void finish(struct work *w, struct piece *p)
+static void count(struct work *w, const struct piece *p)
 {
-	if (p->outcome == OK)
-		write_member(w, p);
 	w->result->parts += p->outcome == OK;
 	w->result->failed += p->outcome == FAILED;
 	w->result->skipped += p->outcome == SKIPPED;
+}
+
+/* As if nothing could be compressed. */
+static bool has_room(struct work *w, struct piece *p, uint64_t size)
+{
+	uint64_t max = w->run.config->bytes_max;
+
+	max = max > 0 ? max : BUNDLE_BYTES_MAX;
+	if (w->bytes + size + size / 1024 + SPARE_BYTES <= max)
+		return true;
+	(void)snprintf(p->why, sizeof(p->why),
+		       "its %" PRIu64 " bytes would make the bundle larger than %" PRIu64, size,
+		       max);
+	p->outcome = SKIPPED;
+	return false;
+}
+
+static void finish(struct work *w, struct piece *p)
+{
+	if (p->outcome == OK && has_room(w, p, p->content.len))
+		write_member(w, p);
+	count(w, p);
 	buf_fini(&p->content);
 }
 
@@ -312,18 +335,17 @@ static void add_program(struct work *w)
 		       w->run.config->pid > 0 ? w->run.config->pid : (int)getpid());
 	if (!w->run.config->binary || cancelled(w->run.config)) {
 		fail(p, SKIPPED, w->run.config->binary ? "cancelled" : "it was not asked for");
-		w->result->skipped++;
+		count(w, p);
 		return;
 	}
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size > PROGRAM_BYTES_MAX)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		fail(p, FAILED, "it cannot be read");
-	else
+	else if (has_room(w, p, (uint64_t)st.st_size))
 		copy_program(w, p, fd, (uint64_t)st.st_size);
 	if (fd >= 0)
 		close(fd);
-	w->result->parts += p->outcome == OK;
-	w->result->failed += p->outcome == FAILED;
+	count(w, p);
 }
 
 /* ---- What became of it ---- */
@@ -406,23 +428,17 @@ static unsigned count_steps(void)
 	return steps;
 }
 
-struct counted {
-	const struct bundle_config *config;
-	uint64_t bytes;
-};
-
 static int count_and_write(void *data, const void *bytes, size_t len)
 {
-	struct counted *c = data;
+	struct work *w = data;
 
-	c->bytes += len;
-	return c->config->write(c->config->user, bytes, len);
+	w->bytes += len;
+	return w->run.config->write(w->run.config->user, bytes, len);
 }
 
 int bundle_run(const struct bundle_config *c, struct bundle_result *ret)
 {
 	struct work *w = mem_alloc(sizeof(*w));
-	struct counted counted = { c, 0 };
 	int rc;
 
 	*ret = (struct bundle_result){ 0 };
@@ -432,7 +448,7 @@ int bundle_run(const struct bundle_config *c, struct bundle_result *ret)
 	w->result = ret;
 	w->steps = count_steps();
 	bundle_hide_init(&w->run.hide, c->data, c->raw);
-	w->zip = bundle_zip_new(count_and_write, &counted);
+	w->zip = bundle_zip_new(count_and_write, w);
 	w->rc = w->zip != NULL ? 0 : UV_ENOMEM;
 	if (w->rc == 0)
 		collect_all(w);
@@ -444,7 +460,7 @@ int bundle_run(const struct bundle_config *c, struct bundle_result *ret)
 		add_text(w, "MANIFEST.json", false, write_manifest);
 	if (w->rc == 0)
 		w->rc = bundle_zip_close(w->zip);
-	ret->bytes = counted.bytes;
+	ret->bytes = w->bytes;
 	ret->cancelled = cancelled(c);
 	bundle_zip_free(w->zip);
 	rc = w->rc;

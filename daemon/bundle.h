@@ -15,6 +15,7 @@ enum {
 	BUNDLE_SECONDS_MAX = 300,
 	BUNDLE_PARTS_MAX = 48,
 	BUNDLE_PART_BYTES_MAX = 24 << 20, /* in memory; two at once */
+	BUNDLE_BYTES_MAX = 64 << 20,	  /* of the file: what does not fit is left out */
 	BUNDLE_PART_MS = 10000,		  /* on top of the seconds */
 	BUNDLE_NAME_SIZE = 64
 };
@@ -25,13 +26,14 @@ struct bundle_progress {
 };
 
 struct bundle_config {
-	const char *data; /* the data folder: whose daemon */
-	int pid;	  /* of the daemon; 0 = there is none */
-	bool offline;	  /* it does not answer: only what can be had from outside */
-	unsigned seconds; /* of profiles over time; 0 = without them */
-	bool raw;	  /* names instead of codes */
-	bool binary;	  /* with the program itself, last */
-	bool no_fork;	  /* this is the daemon: start no other program */
+	const char *data;   /* the data folder: whose daemon */
+	int pid;	    /* of the daemon; 0 = there is none */
+	bool offline;	    /* it does not answer: only what can be had from outside */
+	unsigned seconds;   /* of profiles over time; 0 = without them */
+	bool raw;	    /* names instead of codes */
+	bool binary;	    /* with the program itself, last */
+	uint64_t bytes_max; /* of the file; 0 = BUNDLE_BYTES_MAX */
+	bool no_fork;	    /* this is the daemon: start no other program */
 	bundle_write_fn write;
 	/** Before each part. May be NULL. */
 	void (*progress)(void *user, const struct bundle_progress *p);
@@ -46,8 +48,8 @@ struct bundle_result {
 	uint64_t bytes; /* of the file */
 };
 
-/** Collect and write. Blocks: seconds and more. 0, also when parts failed; UV_ENOMEM, or what
- * `write` returned. */
+/** Collect and write. Blocks: seconds and more. 0, also when parts failed or did not fit;
+ * UV_ENOMEM, or what `write` returned. */
 int bundle_run(const struct bundle_config *c, struct bundle_result *ret);
 /** Stacks of another process by peerscope-stacks, appended. ERR_NOT_FOUND: it is not installed. */
 int bundle_stacks(int pid, struct buf *out, char *ret_why, size_t why_size);

@@ -176,10 +176,19 @@ static void refuse_busy(struct bundle_server *b, struct http_request *r)
 			 (now - b->started_ms) / 1000);
 }
 
+static void begin_reply(struct http_request *r)
+{
+	char name[BUNDLE_NAME_SIZE], value[BUNDLE_NAME_SIZE + 32];
+
+	bundle_name(name);
+	(void)snprintf(value, sizeof(value), "attachment; filename=\"%s\"", name);
+	http_reply_header(r, "Content-Disposition", value);
+	http_reply_begin(r, 200, "application/zip");
+}
+
 static void start(struct bundle_server *b, struct http_request *r, unsigned seconds)
 {
 	const char *binary = http_request_param(r, "binary");
-	char name[BUNDLE_NAME_SIZE], value[BUNDLE_NAME_SIZE + 32];
 
 	b->r = r;
 	b->config = (struct bundle_config){ .data = b->daemon->dir,
@@ -205,12 +214,9 @@ static void start(struct bundle_server *b, struct http_request *r, unsigned seco
 		http_reply_error(r, 503, "The daemon is out of memory.");
 		return;
 	}
-	bundle_name(name);
-	(void)snprintf(value, sizeof(value), "attachment; filename=\"%s\"", name);
-	http_reply_header(r, "Content-Disposition", value);
 	http_request_on_close(r, on_close, b);
 	http_request_on_drain(r, on_drain, b);
-	http_reply_begin(r, 200, "application/zip");
+	begin_reply(r);
 	b->timer.run = on_timer;
 	on_timer(&b->timer);
 }
@@ -222,7 +228,10 @@ static void on_bundle(void *data, struct http_request *r)
 
 	if (!read_seconds(r, &seconds))
 		return;
-	if (b->r != NULL)
+	if (http_request_is_head(r)) {
+		begin_reply(r);
+		http_reply_end(r);
+	} else if (b->r != NULL)
 		refuse_busy(b, r);
 	else if (b->daemon->stopping)
 		http_reply_error(r, 503, "The daemon is shutting down.");

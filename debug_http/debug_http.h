@@ -79,6 +79,8 @@ int http_route(struct http_server *s, unsigned methods, const char *path, const 
 /* ---- Requests: valid until the reply is complete ---- */
 
 enum http_method http_request_method(const struct http_request *r);
+/** The body will be dropped: nothing that takes time or changes anything is to begin for it. */
+bool http_request_is_head(const struct http_request *r);
 const char *
 http_request_path(const struct http_request *r); /* percent-decoded, UTF-8, starts with '/' */
 /** Path behind the prefix of the route. */

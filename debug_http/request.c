@@ -363,7 +363,7 @@ bool request_keeps_alive(const struct http_request *r)
 	       llhttp_should_keep_alive(&r->parser);
 }
 
-bool request_is_head(const struct http_request *r)
+bool http_request_is_head(const struct http_request *r)
 {
 	return r->parser.method == HTTP_HEAD;
 }

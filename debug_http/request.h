@@ -87,7 +87,10 @@ bool request_decode(struct http_request *r);
 uint64_t request_body_announced(const struct http_request *r);
 /** May another request follow on this connection? */
 bool request_keeps_alive(const struct http_request *r);
-bool request_is_head(const struct http_request *r);
+static inline bool request_is_head(const struct http_request *r)
+{
+	return http_request_is_head(r);
+}
 /** "GET"; also for methods that the server does not know. Static. */
 const char *request_method_name(const struct http_request *r);
 const char *request_text(const struct http_request *r, uint32_t offset);

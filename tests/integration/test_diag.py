@@ -161,6 +161,14 @@ class Diagnostics(unittest.TestCase):
             self.assertRegex(found[0].name, r"^peerscope-bundle-\d{8}T\d{6}Z\.zip$")
             self.assertEqual(manifest(unzip(found[0]))["cpu.pprof"]["result"], "ok")
 
+    def test_asking_for_the_head_collects_nothing(self):
+        before = json.loads(self.daemon.http("/debug/bundle/status")[2])
+        code, headers, body = self.daemon.http("/debug/bundle?seconds=60", "HEAD")
+        self.assertEqual((code, body), (200, ""))
+        self.assertIn(".zip", headers["Content-Disposition"])
+        self.assertEqual(json.loads(self.daemon.http("/debug/bundle/status")[2]), before)
+        self.assertFalse(before["active"])
+
     def test_one_at_a_time_with_progress_and_an_early_end(self):
         got = []
         first = threading.Thread(target=lambda: got.append(self.daemon.http_bytes("/debug/bundle?seconds=60&binary=0")))

@@ -5,6 +5,7 @@
 #include <sodium.h>
 
 #include "base/err.h"
+#include "daemon/bundle.h"
 #include "daemon/bundle_hide.h"
 #include "daemon/bundle_zip.h"
 
@@ -237,6 +238,41 @@ static void out_of_memory_leaves_nothing(void **state)
 	buf_fini(&f.bytes);
 }
 
+/* Whether a bundle of at most `bytes_max` bytes has the program that runs. */
+static bool has_program(uint64_t bytes_max, struct bundle_result *ret)
+{
+	struct file f = { 0 };
+	struct bundle_config config = { .data = "/nowhere",
+					.offline = true,
+					.binary = true,
+					.no_fork = true,
+					.bytes_max = bytes_max,
+					.write = append,
+					.user = &f };
+	bool found;
+
+	buf_init(&f.bytes, BUNDLE_BYTES_MAX);
+	assert_int_equal(bundle_run(&config, ret), 0);
+	assert_int_equal(ret->bytes, f.bytes.len);
+	assert_true(bytes_max == 0 || ret->bytes <= bytes_max);
+	/* Names stand in the table at the end. */
+	found = memmem(f.bytes.data, f.bytes.len, "bin/peerscope", 13) != NULL;
+	assert_non_null(memmem(f.bytes.data, f.bytes.len, "MANIFEST.json", 13));
+	buf_fini(&f.bytes);
+	return found;
+}
+
+static void what_would_make_it_too_large_is_left_out(void **state)
+{
+	struct bundle_result large, small;
+
+	assert_true(has_program(0, &large));
+	assert_false(has_program(768 << 10, &small));
+	assert_int_equal(small.parts, large.parts - 1);
+	assert_int_equal(small.skipped, large.skipped + 1);
+	assert_int_equal(small.failed, large.failed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -248,6 +284,7 @@ int main(void)
 		cmocka_unit_test(members_come_back_as_they_went_in),
 		cmocka_unit_test(a_full_disk_ends_it_wherever_it_happens),
 		cmocka_unit_test(out_of_memory_leaves_nothing),
+		cmocka_unit_test(what_would_make_it_too_large_is_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
