@@ -30,6 +30,7 @@
 #include "daemon/notify.h"
 #include "daemon/otlp_push.h"
 #include "daemon/sources.h"
+#include "daemon/waits.h"
 
 static const char port_file[] = "listen.port";
 
@@ -242,7 +243,9 @@ static int start_profiler(struct daemon *d)
 {
 	struct profiler_config config = { .runner = &d->loop.runner,
 					  .version = "peerscope " PEERSCOPE_VERSION,
-					  .span_category = trace_span_category };
+					  .span_category = trace_span_category,
+					  .span_trace_id = waits_trace_id,
+					  .wait_of = waits_of };
 
 	d->profiler = profiler_new(&config);
 	if (d->profiler == NULL)

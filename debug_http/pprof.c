@@ -217,6 +217,8 @@ static void on_pprof(void *data, struct http_request *r)
 		pprof_serve_index(data, r);
 	else if (strcmp(name, "profile") == 0)
 		serve_profile(data, r);
+	else if (strcmp(name, "trace") == 0)
+		pprof_serve_trace(data, r);
 	else if (strcmp(name, "stalls") == 0)
 		pprof_capture(data, r, &(struct profiler_request){ .kind = PROFILER_STALLS }, NULL);
 	else if (strcmp(name, "symbol") == 0)

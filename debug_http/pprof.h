@@ -39,6 +39,8 @@ void pprof_capture(struct profiler *profiler, struct http_request *r,
 		   const struct profiler_request *request, const char *file);
 void pprof_serve_symbol(struct profiler *profiler, struct http_request *r);
 void pprof_serve_cmdline(struct http_request *r);
+/** An execution trace (pprof_trace.c). */
+void pprof_serve_trace(struct profiler *profiler, struct http_request *r);
 
 /** /debug/flame (flame.c). 0 or http_route's error. */
 int flame_attach(struct http_server *s, struct profiler *profiler);

@@ -85,6 +85,8 @@ static const char *failure(const struct pending *p, int status)
 		return "Could not enable CPU profiling: cpu profiling already in use";
 	if (p->capture.request.kind == PROFILER_TRACE && status == UV_EBUSY)
 		return "Could not enable tracing: tracing is already enabled";
+	if (p->capture.request.kind == PROFILER_TRACE && status == UV_EBUSY)
+		return "Could not enable tracing: tracing is already enabled";
 	if (status == UV_ECANCELED)
 		return "context canceled";
 	return "failed to collect profile";

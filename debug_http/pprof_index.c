@@ -60,6 +60,10 @@ static void write_entries(struct buf *out, uint64_t tasks, const struct profiler
 		{ "symbol", "symbol", "Names of addresses: symbol?0x1234+0x5678.", 0 },
 		{ "threadcreate", "threadcreate?debug=1",
 		  "Stacks that led to the creation of threads.", stats->threads_created },
+		{ "trace", "trace",
+		  "Execution trace: what operations and threads did, for go tool trace. Duration "
+		  "in seconds=, 1 if not given; format=chrome is for ui.perfetto.dev.",
+		  0 },
 	};
 
 	write_list(out, entries, ARRAY_SIZE(entries));
