@@ -259,6 +259,13 @@ void op_defer(struct op *op)
 	runner_defer(r, &op->task);
 }
 
+/* The walk is about to come to an operation that ends. */
+static void pass_by(struct op_walk *w, const struct op *op)
+{
+	if (w->next == &op->node)
+		w->next = op->node.next;
+}
+
 bool op_finish(struct op *op)
 {
 	REQUIRE(op->live);
@@ -267,6 +274,8 @@ bool op_finish(struct op *op)
 		return false;
 	runner_undefer(&op->task);
 	runner_timer_stop(op->env.runner, &op->timer);
+	list_for_each(walk, &op->env.runner->walks)
+		pass_by(list_entry(walk, struct op_walk, node), op);
 	list_remove(&op->node);
 	REQUIRE(op->env.runner->op_count > 0);
 	op->env.runner->op_count--;
@@ -287,6 +296,32 @@ uint64_t op_left_ms(const struct op *op)
 const volatile struct op_label *op_label(void)
 {
 	return &label;
+}
+
+void op_walk_begin(struct op_walk *w, struct runner *r)
+{
+	w->runner = r;
+	w->next = r->ops.next;
+	list_init(&w->node);
+	list_push_back(&r->walks, &w->node);
+}
+
+const struct op *op_walk_next(struct op_walk *w)
+{
+	const struct op *op;
+
+	if (w->runner == NULL || w->next == &w->runner->ops)
+		return NULL;
+	op = list_entry(w->next, struct op, node);
+	w->next = w->next->next;
+	return op;
+}
+
+void op_walk_end(struct op_walk *w)
+{
+	if (w->runner != NULL)
+		list_remove(&w->node);
+	w->runner = NULL;
 }
 
 void op_print_all(const struct runner *r, int fd)

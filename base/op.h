@@ -179,6 +179,23 @@ struct op_watch {
 /** NULL = nobody. Static storage: another thread may be inside it when this returns. */
 void op_set_watch(const struct op_watch *watch);
 
+/* A look at every operation in flight that can be made in pieces, for there may be more than one
+ * turn of the loop has time for: between the pieces operations may begin and end. */
+struct op_walk {
+	/* private */
+	struct runner *runner;
+	struct list node; /* in runner->walks */
+	struct list *next;
+};
+
+/** The next operation will be the oldest. Overwrites `w`, which stays where it is until
+ * op_walk_end. */
+void op_walk_begin(struct op_walk *w, struct runner *r);
+/** From older to newer; NULL when all have been seen, those included that began meanwhile. */
+const struct op *op_walk_next(struct op_walk *w);
+/** Also of a walk that is zeroed, or has ended. */
+void op_walk_end(struct op_walk *w);
+
 /** One line for every operation in flight: kind, state, how long it is there. For what finds them
  * where none should be. */
 void op_print_all(const struct runner *r, int fd);

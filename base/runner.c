@@ -19,6 +19,7 @@ void runner_init(struct runner *r, const struct clock *clock, const struct runne
 			      .owner = pthread_self(),
 			      .stack_top = (uintptr_t)__builtin_frame_address(0) };
 	list_init(&r->ops);
+	list_init(&r->walks);
 	list_init(&r->tasks);
 	/* splitmix64, as the generator's authors advise: close seeds give unrelated states, never
 	 * all zero. */

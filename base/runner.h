@@ -77,6 +77,7 @@ struct runner {
 	struct list ops; /* every operation between start and callback, oldest first */
 	unsigned op_count;
 	/* private */
+	struct list walks; /* of ops, under way */
 	const struct runner_driver *driver;
 	struct list tasks;
 	struct runner_timer *timers;

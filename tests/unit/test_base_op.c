@@ -566,6 +566,31 @@ static void a_broken_chain_of_frames_is_not_followed(void **state)
 	manual_loop_fini(&loop);
 }
 
+static void a_walk_goes_on_when_what_it_would_come_to_next_ends(void **state)
+{
+	struct sample a, b, c, d;
+	struct op_walk w;
+
+	start(&a, 1000);
+	start(&b, 1000);
+	start(&c, 1000);
+	op_walk_begin(&w, &loop.runner);
+	assert_ptr_equal(op_walk_next(&w), &a.op);
+	op_cancel(&b.op);
+	while (called == 0)
+		manual_loop_step(&loop);
+	memset(&b, 0xaa, sizeof(b));
+	start(&d, 1000);
+	assert_ptr_equal(op_walk_next(&w), &c.op);
+	assert_ptr_equal(op_walk_next(&w), &d.op);
+	assert_null(op_walk_next(&w));
+	op_walk_end(&w);
+	op_walk_end(&w);
+	assert_true(list_empty(&loop.runner.walks));
+	called = -2u;
+	check_ends_with(0);
+}
+
 static void cancelling_what_was_never_started_does_nothing(void **state)
 {
 	struct op op = { 0 };
@@ -665,6 +690,7 @@ int main(void)
 		cmocka_unit_test_setup(the_label_is_restored_after_a_nested_tick, setup),
 		cmocka_unit_test_setup(an_operation_knows_where_and_by_whom_it_was_started, setup),
 		cmocka_unit_test_setup(a_broken_chain_of_frames_is_not_followed, setup),
+		cmocka_unit_test_setup(a_walk_goes_on_when_what_it_would_come_to_next_ends, setup),
 		cmocka_unit_test_setup(cancelling_what_was_never_started_does_nothing, setup),
 		cmocka_unit_test_setup(misuse_aborts, setup),
 	};
