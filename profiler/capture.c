@@ -14,10 +14,11 @@
  *     └───────────┴────────────┴────────────┴────────────┴──────────┴──► DONE
  *
  * A snapshot goes from BEGIN to QUEUED; the difference of two has the first in STARTING, the second
- * in WORKING, and nothing to do in STOPPING. Waiting: STARTING, STOPPING, WORKING for a job,
- * SAMPLING for its time, QUEUED for the captures before it: symbolizing is serial, and workers that
- * wait for it would be missed elsewhere. A cancelled capture frees its place in the sampler before
- * it ends.
+ * in WORKING, and nothing to do in STOPPING. The operations in flight are looked at before, in
+ * BEGIN or QUEUED, over as many turns of the loop as that takes. Waiting: STARTING, STOPPING,
+ * WORKING for a job, SAMPLING for its time, QUEUED for the captures before it: symbolizing is
+ * serial, and workers that wait for it would be missed elsewhere. A cancelled capture frees its
+ * place in the sampler before it ends.
  *
  * An execution trace is begun in BEGIN and ended in STOPPING, on the loop, without jobs. */
 
@@ -108,12 +109,31 @@ static void leave_queue(struct profiler_capture *c)
 		op_defer(&list_entry(p->queue.next, struct profiler_capture, queued)->op);
 }
 
+static bool take_turn(struct profiler_capture *c)
+{
+	struct profiler *p = c->profiler;
+
+	if (!list_linked(&c->queued))
+		list_push_back(&p->queue, &c->queued);
+	if (p->working != NULL || p->queue.next != &c->queued)
+		return false;
+	list_remove(&c->queued);
+	p->working = c;
+	return true;
+}
+
 /* ---- States ---- */
 
 static enum op_step to_state(struct profiler_capture *c, unsigned state)
 {
 	op_move(&c->op, state);
 	return OP_NEXT;
+}
+
+static enum op_step again(struct profiler_capture *c)
+{
+	op_defer(&c->op);
+	return OP_WAIT;
 }
 
 static enum op_step do_begin(struct profiler_capture *c)
@@ -131,6 +151,8 @@ static enum op_step do_begin(struct profiler_capture *c)
 	if (c->request.kind != PROFILER_CPU && c->request.seconds == 0)
 		return to_state(c, QUEUED);
 	rc = capture_snapshot(c->work, c->op.env.runner);
+	if (rc > 0)
+		return again(c);
 	if (rc != 0)
 		op_result(&c->op, rc);
 	if (rc != 0 || !submit(c, c->request.kind == PROFILER_CPU ? run_sampler_add : run_first))
@@ -194,13 +216,11 @@ static enum op_step do_queued(struct profiler_capture *c)
 
 	if (op_stopping(&c->op))
 		return to_state(c, DONE);
-	if (!list_linked(&c->queued))
-		list_push_back(&p->queue, &c->queued);
-	if (p->working != NULL || p->queue.next != &c->queued)
+	if (p->working != c && !take_turn(c))
 		return OP_WAIT;
-	list_remove(&c->queued);
-	p->working = c;
 	rc = capture_snapshot(c->work, c->op.env.runner);
+	if (rc > 0)
+		return again(c);
 	if (rc != 0)
 		op_result(&c->op, rc);
 	if (rc != 0 || !submit(c, run_work))

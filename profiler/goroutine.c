@@ -21,7 +21,9 @@ static struct task look_at(const struct op *op, uint64_t now_ms)
 		.state = op_state_name(op, op->state),
 		.pc = (uintptr_t)op->kind->tick,
 		.waiting_ms = now_ms - MIN(op->since_ms, now_ms),
-		.left_ms = op_left_ms(op),
+		.left_ms = op->env.deadline_ms != UINT64_MAX ?
+				   op->env.deadline_ms - MIN(now_ms, op->env.deadline_ms) :
+				   UINT64_MAX,
 		.pending = op->pending,
 		.queued = op->task.run != NULL && op->task.node.next != NULL &&
 			  list_linked(&op->task.node),
@@ -35,30 +37,41 @@ static struct task look_at(const struct op *op, uint64_t now_ms)
 	return t;
 }
 
-int tasks_snapshot(struct tasks *ret, const struct runner *r)
+static int begin_snapshot(struct tasks *t, struct runner *r)
 {
-	unsigned room = MIN(r->op_count, (unsigned)TASKS_MAX);
-	uint64_t now_ms = runner_now_ms(r);
-	struct tasks t = { .left_out = r->op_count - room };
-
-	t.list = mem_alloc_array(MAX(room, 1u), sizeof(*t.list));
-	if (t.list == NULL)
+	t->room = MIN(r->op_count, (unsigned)TASKS_MAX);
+	t->left_out = r->op_count - t->room;
+	t->list = mem_alloc_array(MAX(t->room, 1u), sizeof(*t->list));
+	if (t->list == NULL)
 		return UV_ENOMEM;
-	list_for_each(node, &r->ops) {
-		const struct op *op = list_entry(node, struct op, node);
+	op_walk_begin(&t->walk, r);
+	return 0;
+}
 
-		if (t.count == room)
+int tasks_snapshot(struct tasks *t, struct runner *r)
+{
+	uint64_t now_ms = runner_now_ms(r);
+	const struct op *op = NULL;
+
+	if (t->list == NULL && begin_snapshot(t, r) != 0)
+		return UV_ENOMEM;
+	for (unsigned i = 0; i < TASKS_PER_TURN && t->count < t->room; i++) {
+		op = op_walk_next(&t->walk);
+		if (op == NULL)
 			break;
-		t.list[t.count++] = look_at(op, now_ms);
+		t->list[t->count++] = look_at(op, now_ms);
 	}
-	*ret = t;
+	if (op != NULL && t->count < t->room)
+		return 1;
+	op_walk_end(&t->walk);
 	return 0;
 }
 
 void tasks_fini(struct tasks *t)
 {
-	t->list = mem_free(t->list);
-	t->count = 0;
+	op_walk_end(&t->walk);
+	mem_free(t->list);
+	*t = (struct tasks){ .list = NULL };
 }
 
 /* The frames above an operation's tick are the loop's, the same for all; what is no code was no

@@ -4,7 +4,7 @@
 #include "profiler/dump.h"
 #include "profiler/profiler_private.h"
 
-enum { TASKS_MAX = 100000 };
+enum { TASKS_MAX = 100000, TASKS_PER_TURN = 500 };
 
 /* An operation in flight, as seen on the loop. */
 struct task {
@@ -24,12 +24,19 @@ struct tasks {
 	struct task *list;
 	unsigned count;
 	unsigned left_out; /* beyond TASKS_MAX */
+	/* private */
+	unsigned room;
+	struct op_walk walk;
 };
 
-/** On the loop: a few nanoseconds per operation. 0 or UV_ENOMEM. */
-int tasks_snapshot(struct tasks *ret, const struct runner *r);
+/** On the loop: look at the operations in flight, TASKS_PER_TURN of them at each call, for each is
+ * a few cache misses; call again, in another turn, while it says 1. What begins after the first
+ * call is not looked at, what ends before its turn is missing. 0, 1, or UV_ENOMEM. Overwrites
+ * nothing: `t` is zeroed at first, and stays where it is until tasks_fini. */
+int tasks_snapshot(struct tasks *t, struct runner *r);
 /** On a worker: leave of each task's creation stack what is one. */
 void tasks_trim(struct tasks *t, const struct modules *m);
+/** On the loop. What is left is zeroed. */
 void tasks_fini(struct tasks *t);
 
 /* No function of ours may have a name that starts with "goroutine": it would stand at the start of

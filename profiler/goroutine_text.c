@@ -188,21 +188,83 @@ static void write_task_notes(struct buf *out, const struct tasks *all, const str
 	write_parent(out, all, t);
 }
 
+static void write_task_head(struct buf *out, const struct tasks *all, const struct task *t,
+			    bool notes)
+{
+	write_head(out, t->id, task_state(t), t->waiting_ms);
+	if (notes)
+		write_task_notes(out, all, t);
+}
+
 /* The state as a frame of its own: what the operation is at, where the code has just one function.
  */
-static void write_task(struct buf *out, const struct tasks *all, const struct task *t, bool notes)
+static void write_task_body(struct buf *out, const struct task *t)
 {
 	const struct symbol *s = symbols_get(t->pc);
 	const struct symbol_line *l = &s->lines[s->n - 1];
 	char text[NAME_MAX_TEXT];
 
-	write_head(out, t->id, task_state(t), t->waiting_ms);
-	if (notes)
-		write_task_notes(out, all, t);
 	buf_printf(out, "%s.%s(...)\n\t%s:%d\n", t->kind, plain_name(t->state, text), frame_file(l),
 		   l->line);
 	frames_write(out, &t->pc, 1);
 	write_task_creator(out, t);
+}
+
+/* ---- All blocks ---- */
+
+/* Many operations of one kind stand in the same state and were started from the same place, so
+ * that nothing but the head of their blocks differs: the rest is written once. */
+enum { BODIES = 256 };
+
+struct body {
+	const struct task *of; /* NULL: none yet */
+	size_t at, len;	       /* in the text */
+};
+
+static uint64_t body_hash(const struct task *t)
+{
+	uint64_t h = (uintptr_t)t->state ^ t->pc;
+
+	for (unsigned i = 0; i < t->created_count; i++)
+		h = (h ^ t->created_by[i]) * UINT64_C(0x9e3779b97f4a7c15);
+	return h >> 32;
+}
+
+static bool same_body(const struct task *a, const struct task *b)
+{
+	return a->kind == b->kind && a->state == b->state && a->pc == b->pc &&
+	       a->created_count == b->created_count &&
+	       memcmp(a->created_by, b->created_by, a->created_count * sizeof(*a->created_by)) == 0;
+}
+
+static void copy_body(struct buf *out, const struct body *b)
+{
+	uint8_t *room = buf_reserve(out, b->len);
+
+	if (room == NULL)
+		return;
+	memcpy(room, out->data + b->at, b->len);
+	buf_advance(out, b->len);
+}
+
+static void write_tasks(struct buf *out, const struct tasks *all, bool notes)
+{
+	struct body bodies[BODIES] = { { NULL, 0, 0 } };
+
+	for (unsigned i = 0; i < all->count; i++) {
+		const struct task *t = &all->list[i];
+		struct body *b = &bodies[body_hash(t) % BODIES];
+
+		buf_write_str(out, "\n");
+		write_task_head(out, all, t, notes);
+		if (b->of != NULL && same_body(b->of, t)) {
+			copy_body(out, b);
+			continue;
+		}
+		*b = (struct body){ .of = t, .at = out->len };
+		write_task_body(out, t);
+		b->len = out->len - b->at;
+	}
 }
 
 void snapshot_write_blocks(struct buf *out, const struct dump *d, const struct tasks *t, bool notes)
@@ -212,10 +274,7 @@ void snapshot_write_blocks(struct buf *out, const struct dump *d, const struct t
 			buf_write_str(out, "\n");
 		write_thread(out, d, &d->threads[i], notes);
 	}
-	for (unsigned i = 0; i < t->count; i++) {
-		buf_write_str(out, "\n");
-		write_task(out, t, &t->list[i], notes);
-	}
+	write_tasks(out, t, notes);
 }
 
 void snapshot_write_list(struct buf *out, const struct dump *d, const struct tasks *t)

@@ -162,12 +162,18 @@ static int write_stalls(struct buf *out)
 
 /* ---- Goroutine, threadcreate ---- */
 
-int capture_snapshot(struct capture_work *w, const struct runner *r)
+int capture_snapshot(struct capture_work *w, struct runner *r)
 {
+	int rc;
+
 	if (w->request.kind != PROFILER_GOROUTINE)
 		return 0;
-	tasks_fini(&w->goroutine->tasks);
-	return tasks_snapshot(&w->goroutine->tasks, r);
+	if (!w->looking)
+		tasks_fini(&w->goroutine->tasks);
+	w->looking = true;
+	rc = tasks_snapshot(&w->goroutine->tasks, r);
+	w->looking = rc > 0;
+	return rc;
 }
 
 static int count_now(struct capture_work *w, const struct dump *d, int sign)
@@ -207,12 +213,17 @@ static const char *profile_name(const struct capture_work *w)
 	return w->request.kind == PROFILER_GOROUTINE ? "goroutine" : "threadcreate";
 }
 
+static bool blocks_only(const struct capture_work *w)
+{
+	return w->request.kind == PROFILER_GOROUTINE && w->request.debug >= 2;
+}
+
 static void write_text(struct capture_work *w, const struct dump *d, struct buf *out)
 {
 	const struct goroutine_work *g = w->goroutine;
 	bool goroutine = w->request.kind == PROFILER_GOROUTINE;
 
-	if (goroutine && w->request.debug >= 2) {
+	if (blocks_only(w)) {
 		snapshot_write_blocks(out, d, &g->tasks, w->request.debug > 2);
 		return;
 	}
@@ -257,7 +268,8 @@ static int write_count(struct capture_work *w, struct buf *out)
 	if (rc == 0) {
 		tasks_trim(&w->goroutine->tasks, &modules);
 		symbols_begin(&modules);
-		rc = count_now(w, &d, 1);
+		if (!blocks_only(w))
+			rc = count_now(w, &d, 1);
 		if (rc == 0 && w->request.debug > 0)
 			write_text(w, &d, out);
 		else if (rc == 0 && w->request.kind == PROFILER_GOROUTINE &&

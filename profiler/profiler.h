@@ -99,7 +99,8 @@ struct profiler_request {
 	/* CPU: how long, default PROFILER_SECONDS_DEFAULT. The others: 0 = a snapshot, else the
 	 * difference over that time. At most PROFILER_SECONDS_MAX. */
 	unsigned seconds;
-	unsigned ms; /* TRACE: how long, instead of seconds, which is no less; 0 = PROFILER_TRACE_MS_DEFAULT */
+	unsigned ms; /* TRACE: how long, instead of seconds, which is no less; 0 =
+			PROFILER_TRACE_MS_DEFAULT */
 	bool chrome; /* TRACE: as JSON for Perfetto */
 	unsigned hz; /* CPU: 0 = PROFILER_HZ_DEFAULT; at most PROFILER_HZ_MAX */
 	/* CPU: nobody waits for it; in a place of its own beside PROFILER_CPU_CAPTURES_MAX, so that

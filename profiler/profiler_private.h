@@ -24,6 +24,7 @@ struct capture_work {
 	char *addresses; /* owned copy */
 	bool busy;
 	bool sampling; /* the reader is with the sampler */
+	bool looking;  /* at the operations, over several turns */
 	int status;    /* of the last job */
 	struct reader reader;
 	struct stacks totals;		  /* less what the first snapshot counted */
@@ -35,8 +36,9 @@ struct capture_work {
 struct capture_work *capture_work_new(const struct profiler *p, const struct profiler_request *r);
 struct capture_work *capture_work_free(struct capture_work *w);
 
-/** On the loop, before each job of a goroutine capture: the operations in flight. */
-int capture_snapshot(struct capture_work *w, const struct runner *r);
+/** On the loop, before each job of a goroutine capture: the operations in flight. 1: call again in
+ * another turn. */
+int capture_snapshot(struct capture_work *w, struct runner *r);
 /** On a worker: the first of two snapshots that are to be subtracted. */
 int capture_first(struct capture_work *w);
 /** On a worker: the file. */

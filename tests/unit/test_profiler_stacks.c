@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "profiler/goroutine.h"
 #include "profiler/thread.h"
 
 /* Threads that wait in known ways and operations in known states, as the goroutine profile shows
@@ -550,14 +551,87 @@ static void threadcreate_counts_every_thread_by_its_creator(void **state)
 static void ten_thousand_operations_are_shown(void **state)
 {
 	struct fixture *f = *state;
-	struct op *ops = mem_alloc_array(MANY, sizeof(*ops));
-	const struct buf *b;
+	struct op *ops = mem_alloc_array(MANY + TASKS, sizeof(*ops));
+	struct op_env env = { .runner = &f->loop.runner, .deadline_ms = UINT64_MAX };
+	const char *text;
 
 	assert_non_null(ops);
 	start_tasks(f, ops, MANY);
-	b = fixture_capture(f,
-			    &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 2 });
-	assert_true(check_blocks(text_of(b)) >= MANY + 1);
+	for (unsigned i = MANY; i < MANY + TASKS; i++)
+		op_init(&ops[i], &serve_kind, &env, UINT64_MAX);
+	text = text_of(fixture_capture(
+		f, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 2 }));
+	assert_true(check_blocks(text) >= MANY + TASKS + 1);
+	assert_int_equal(count_lines(text, "sync.peer.handshake(...)"), MANY);
+	assert_int_equal(count_lines(text, "sync.serve."), TASKS);
+	end_tasks(f, ops, MANY + TASKS);
+	mem_free(ops);
+}
+
+static void no_turn_of_the_loop_looks_at_all_of_many_operations(void **state)
+{
+	struct fixture *f = *state;
+	struct op *ops = mem_alloc_array(MANY, sizeof(*ops));
+	struct tasks t = { 0 };
+	unsigned calls = 0;
+
+	assert_non_null(ops);
+	start_tasks(f, ops, MANY);
+	for (int rc = 1; rc != 0;) {
+		unsigned before = t.count;
+
+		rc = tasks_snapshot(&t, &f->loop.runner);
+		assert_true(rc >= 0 && t.count - before <= TASKS_PER_TURN);
+		calls++;
+	}
+	assert_int_equal(t.count, MANY);
+	assert_true(calls >= MANY / TASKS_PER_TURN);
+	tasks_fini(&t);
+	end_tasks(f, ops, MANY);
+	mem_free(ops);
+}
+
+static void operations_may_end_while_they_are_looked_at(void **state)
+{
+	struct fixture *f = *state;
+	struct op *ops = mem_alloc_array(MANY, sizeof(*ops));
+	const char *text;
+
+	assert_non_null(ops);
+	start_tasks(f, ops, MANY);
+	f->ended = 0;
+	fixture_start(f, 0, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 2 });
+	while (list_empty(&f->loop.runner.walks))
+		uv_run(&f->loop.uv, UV_RUN_ONCE);
+	for (unsigned i = 0; i < MANY; i++)
+		op_cancel(&ops[i]);
+	while (f->loop.runner.op_count > 1)
+		uv_run(&f->loop.uv, UV_RUN_ONCE);
+	mem_free(ops);
+	fixture_run_until(f, 1);
+	CHECK_STATUS(0, f->status[0]);
+	text = text_of(&f->captures[0].out);
+	check_blocks(text);
+	assert_true(count_lines(text, "sync.peer.handshake(...)") < MANY);
+	assert_true(list_empty(&f->loop.runner.walks));
+}
+
+static void a_capture_may_be_cancelled_while_it_looks(void **state)
+{
+	struct fixture *f = *state;
+	struct op *ops = mem_alloc_array(MANY, sizeof(*ops));
+
+	assert_non_null(ops);
+	start_tasks(f, ops, MANY);
+	f->ended = 0;
+	fixture_start(f, 0, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 2 });
+	while (list_empty(&f->loop.runner.walks))
+		uv_run(&f->loop.uv, UV_RUN_ONCE);
+	op_cancel(&f->captures[0].op);
+	fixture_run_until(f, 1);
+	CHECK_STATUS(UV_ECANCELED, f->status[0]);
+	assert_true(list_empty(&f->loop.runner.walks));
+	(void)fixture_capture(f, &(struct profiler_request){ .kind = PROFILER_GOROUTINE });
 	end_tasks(f, ops, MANY);
 	mem_free(ops);
 }
@@ -639,6 +713,9 @@ int main(void)
 		profiler_test(a_difference_holds_only_what_changed),
 		profiler_test(threadcreate_counts_every_thread_by_its_creator),
 		profiler_test(ten_thousand_operations_are_shown),
+		profiler_test(no_turn_of_the_loop_looks_at_all_of_many_operations),
+		profiler_test(operations_may_end_while_they_are_looked_at),
+		profiler_test(a_capture_may_be_cancelled_while_it_looks),
 		profiler_test(stacks_can_be_taken_while_threads_come_and_go),
 		profiler_test(a_capture_survives_failing_allocations),
 	};
