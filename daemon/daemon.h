@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/loop.h"
+#include "daemon/front.h"
 #include "daemon/keys.h"
 #include "daemon/lock.h"
 #include "daemon/options.h"
@@ -52,6 +53,7 @@ struct daemon {
 	struct trace *trace;
 	struct profiler *profiler;
 	struct stalls stalls;
+	struct front front;
 	struct store *store;
 	struct net_transport *tcp;
 	struct net *net;

@@ -98,6 +98,7 @@ static int attach_pages(struct daemon *d, struct http_server *s)
 		rc = debug_http_traces(s, d->trace);
 	if (rc == 0)
 		rc = debug_http_pprof(s, d->profiler);
+	front_attach(&d->front, d, s);
 	return rc == 0 ? pages_attach(d->control, s) : rc;
 }
 

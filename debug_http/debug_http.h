@@ -135,8 +135,33 @@ void http_reply_abort(struct http_request *r);
 void http_page_begin(struct http_request *r, struct buf *out, const char *title);
 void http_page_end(struct http_request *r, struct buf *out);
 
-/** /debug/ (list of pages), /debug/assets/… (stylesheet, scripts). */
+/** /debug/ (the front page), /debug/assets/… (stylesheet, scripts). */
 int debug_http_index(struct http_server *s);
+
+/* What the front page says about how things are. Somebody who knows fills it in. */
+enum { HTTP_HEALTH_MAX = 12, HTTP_HEALTH_TEXT_MAX = 48, HTTP_FINDINGS_MAX = 64 << 10 };
+struct http_health {
+	const char *name; /* "loop lag"; static */
+	char value[HTTP_HEALTH_TEXT_MAX];
+	char note[HTTP_HEALTH_TEXT_MAX]; /* small print below it; may be "" */
+	const char *href;		 /* the page that shows more; static */
+	bool is_bad;			 /* worth a look */
+};
+struct http_front_look {
+	enum http_format format; /* of the findings */
+	struct http_health health[HTTP_HEALTH_MAX];
+	size_t health_count;
+	struct buf findings; /* what is wrong: inside of a page, a JSON value, or lines */
+	/* private */
+	struct http_request *request;
+};
+/** Fill in the look, now or later, and hand it to http_front_ready, on the loop. */
+typedef void (*http_front_fn)(void *data, struct http_front_look *look);
+/** Ask `fill` for every view of the front page. Borrows data until the server is closed. */
+void http_front_set(struct http_server *s, http_front_fn fill, void *data);
+/** Answers the request that it was for. The look is gone afterwards. */
+void http_front_ready(struct http_front_look *look);
+
 /** /debug/traces: list, percentiles per category, one trace as a waterfall; HTML, ?json, plain
  * text. */
 int debug_http_traces(struct http_server *s, struct trace *trace);

@@ -63,6 +63,8 @@ struct http_server {
 	char tunnel[192];	   /* the ssh -L line */
 	struct trace *shown_trace; /* what /debug/traces shows */
 	struct palette palette;
+	http_front_fn front; /* fills in the front page; NULL = nobody */
+	void *front_data;
 	struct live *live; /* those who follow the traces; NULL = nobody */
 	bool closing;
 	struct runner_task task;
