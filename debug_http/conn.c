@@ -392,6 +392,9 @@ static void on_head(struct conn *c)
 		reply_refuse(r, 413, "The request body is too large.");
 		return;
 	}
+	/* Growing would copy megabytes in one turn. What is not written to is only promised. */
+	if (announced != UINT64_MAX)
+		(void)buf_reserve(&r->body, announced);
 	move(c, CONN_BODY);
 	if (announced > 0)
 		send_continue(c);
