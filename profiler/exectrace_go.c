@@ -38,6 +38,8 @@ struct goroutine {
 	bool due; /* it is to run again after the tick that runs */
 	bool ended;
 	bool in_syscall;
+	uint64_t seq;  /* how often it was created, started, woken: an end of a system call says so
+			*/
 	uint64_t task; /* of its own span */
 	uint64_t region, region_task;
 	bool in_region;
@@ -203,6 +205,7 @@ static void enter_region(struct replay *r, struct goroutine *g)
 static void start(struct replay *r, struct goroutine *g)
 {
 	EMIT(r, LOOP, GO_START_LOCAL, g->id);
+	g->seq++;
 	g->status = RUNNING;
 	enter_region(r, g);
 }
@@ -210,10 +213,11 @@ static void start(struct replay *r, struct goroutine *g)
 static void wake(struct replay *r, struct goroutine *g)
 {
 	if (g->in_syscall)
-		EMIT(r, LOOP, GO_SYS_EXIT_LOCAL, g->id, 0);
+		EMIT(r, LOOP, GO_SYS_EXIT, g->id, g->seq, 0);
 	else
 		EMIT(r, LOOP, GO_UNBLOCK_LOCAL, g->id, 0);
 	g->in_syscall = false;
+	g->seq++;
 	g->status = RUNNABLE;
 }
 
@@ -268,6 +272,7 @@ static void on_begin(struct replay *r, const struct record *record)
 	g->state = record->small & ~(uint32_t)RECORD_THERE;
 	created = created_stack(r, record);
 	EMIT(r, LOOP, GO_CREATE, g->id, start_stack(r, g->kind), created);
+	g->seq = 1;
 	if (!there)
 		return;
 	if (g->id == r->t->running_id) {
@@ -275,6 +280,7 @@ static void on_begin(struct replay *r, const struct record *record)
 		start(r, g);
 	} else {
 		EMIT(r, LOOP, GO_WAITING, g->id);
+		g->seq++;
 		g->status = WAITING;
 		/* It entered its state before the recording: it will only be seen to leave it. */
 		g->in_region = true;

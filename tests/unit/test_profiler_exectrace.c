@@ -113,8 +113,8 @@ static unsigned args_of(unsigned type)
 	case GO_HEAP_ALLOC:
 	case GO_START_LOCAL: return 2;
 	case GO_UNBLOCK_LOCAL:
-	case GO_SYS_EXIT_LOCAL:
 	case GO_USER_TASK_END: return 3;
+	case GO_SYS_EXIT:
 	case GO_CREATE:
 	case GO_USER_LOG: return 4;
 	case GO_USER_TASK_CREATE:
@@ -193,6 +193,7 @@ enum status { NONE, RUNNABLE, RUNNING, WAITING, DEAD };
 
 static struct rule_g {
 	uint64_t id, region, region_task;
+	uint64_t seq; /* changes but those that take it off */
 	enum status status;
 } gs[256];
 
@@ -212,6 +213,7 @@ static void step(struct rule_g *g, enum status from, enum status to)
 {
 	assert_int_equal(g->status, from);
 	g->status = to;
+	g->seq += from != RUNNING;
 }
 
 static void check_region(struct rule_g *g, const struct read_event *e)
@@ -246,7 +248,10 @@ static void check_rules(unsigned p)
 			step(g_of(e->args[0]), RUNNABLE, WAITING);
 		} else if (e->type == GO_START_LOCAL) {
 			step(g_of(e->args[0]), RUNNABLE, RUNNING);
-		} else if (e->type == GO_UNBLOCK_LOCAL || e->type == GO_SYS_EXIT_LOCAL) {
+		} else if (e->type == GO_UNBLOCK_LOCAL) {
+			step(g_of(e->args[0]), WAITING, RUNNABLE);
+		} else if (e->type == GO_SYS_EXIT) {
+			assert_int_equal(g_of(e->args[0])->seq, e->args[1]);
 			step(g_of(e->args[0]), WAITING, RUNNABLE);
 		} else if (takes_off(e->type)) {
 			step(g_of(e->g), RUNNING,
@@ -408,7 +413,7 @@ static void operations_run_wait_and_end_at_their_times(void **state)
 	assert_int_equal(find_event(GO_END, c, 0)->ns, 7 * NS_PER_MS);
 	assert_int_equal(find_event(GO_END, p, 0)->ns, 7 * NS_PER_MS);
 	/* The child ended in its tick before the parent's began, and woke the parent. */
-	assert_int_equal(find_event(GO_SYS_EXIT_LOCAL, c, 0)->args[0], p);
+	assert_int_equal(find_event(GO_SYS_EXIT, c, 0)->args[0], p);
 	assert_true(find_event(GO_END, c, 0) < find_event(GO_START_LOCAL, p, 1));
 }
 
