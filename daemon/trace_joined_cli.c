@@ -141,13 +141,27 @@ static struct part_span *find_span(const struct joined *j, const char *id)
 	return found != NULL ? *found : NULL;
 }
 
+static size_t count_spans(const struct joined *j)
+{
+	size_t count = 0, i;
+	json_t *trace;
+
+	for (size_t n = 0; n < j->answer_count; n++) {
+		json_array_foreach(json_object_get(j->answers[n].json, "traces"), i, trace)
+		{
+			count += json_array_size(json_object_get(trace, "spans"));
+		}
+	}
+	return MIN(count, (size_t)SPANS_MAX);
+}
+
 static int take_all(struct joined *j)
 {
+	size_t max = count_spans(j), i;
 	json_t *trace;
-	size_t i;
 
-	j->spans = mem_alloc_array(SPANS_MAX, sizeof(*j->spans));
-	j->by_id = mem_alloc_array(SPANS_MAX, sizeof(*j->by_id));
+	j->spans = mem_alloc_array(max, sizeof(*j->spans));
+	j->by_id = mem_alloc_array(max, sizeof(*j->by_id));
 	if (j->spans == NULL || j->by_id == NULL)
 		return UV_ENOMEM;
 	for (size_t n = 0; n < j->answer_count; n++) {
