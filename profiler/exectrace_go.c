@@ -12,8 +12,8 @@
  *
  * What can go wrong: readers refuse the whole file for one event that does not follow from those
  * before it (a goroutine that runs twice, that is woken while it does not wait, a region that ends
- * under another name). So each event here is written from what the goroutine is taken to be at, and
- * what does not fit is left out. */
+ * under another name, a region that begins without a stack). So each event here is written from
+ * what the goroutine is taken to be at, and what does not fit is left out. */
 #include <stdio.h>
 #include <string.h>
 
@@ -138,9 +138,12 @@ static uint64_t created_stack(struct replay *r, const struct record *begin)
 static uint64_t thread_stack(struct replay *r, pid_t tid)
 {
 	uint64_t key[GO_KEY_WORDS] = { KEY_THREAD, (uint64_t)tid };
+	uint64_t id = go_stack_find(&r->table, key);
 	char name[THREAD_NAME_SIZE], function[NAME_MAX_LEN];
 	struct go_frame f = { .pc = NO_CODE + (uint64_t)tid, .function = function, .file = "?" };
 
+	if (id != 0)
+		return id;
 	exectrace_thread_name(tid, name);
 	snprintf(function, sizeof(function), "thread %s", name[0] != '\0' ? name : "?");
 	return go_stack_add(&r->table, key, &f, 1);
@@ -199,7 +202,7 @@ static void enter_region(struct replay *r, struct goroutine *g)
 	g->region = name;
 	g->region_task = task_of(r, g);
 	if (g->in_region)
-		EMIT(r, LOOP, GO_USER_REGION, g->region_task, 0, g->region, 0);
+		EMIT(r, LOOP, GO_USER_REGION, g->region_task, 0, g->region, wait_stack(r, g));
 }
 
 static void start(struct replay *r, struct goroutine *g)
@@ -429,7 +432,7 @@ static void thread_runs(struct replay *r, struct lane *l, unsigned number, const
 	l->known = l->running = true;
 	l->region = go_string(&r->table, task);
 	l->region_task = task_of(r, find(r, op_id));
-	EMIT(r, number, GO_USER_REGION, l->region_task, 0, l->region, 0);
+	EMIT(r, number, GO_USER_REGION, l->region_task, 0, l->region, thread_stack(r, l->tid));
 }
 
 static void on_label(struct replay *r, const struct record *record)
@@ -512,6 +515,19 @@ static void tell(struct replay *r, const char *text)
 	go_log(&r->lanes[LOOP].go, LOOP, r->ns, 0, go_string(&r->table, "about"), text);
 }
 
+/* A reader of the file draws what ran until it was taken off. */
+static void take_all_off(struct replay *r)
+{
+	struct goroutine *g = running(r);
+
+	if (g != NULL && g->ended)
+		end(r, g);
+	else if (g != NULL)
+		yield(r, g);
+	for (unsigned i = LOOP + 1; i < r->lane_count; i++)
+		thread_stops(r, &r->lanes[i], i);
+}
+
 static void replay_all(struct replay *r)
 {
 	uint64_t dropped, count = exectrace_count(r->t, &dropped);
@@ -524,6 +540,7 @@ static void replay_all(struct replay *r)
 	for (uint64_t i = 0; i < count; i++)
 		replay_record(r, &r->t->records[i]);
 	r->ns = MAX(r->t->stop_ns, r->lanes[LOOP].go.last_ns);
+	take_all_off(r);
 	snprintf(text, sizeof(text), "records left out for want of room: %llu",
 		 (unsigned long long)(dropped + r->left_out));
 	tell(r, text);

@@ -220,6 +220,7 @@ static void check_region(struct rule_g *g, const struct read_event *e)
 {
 	assert_int_equal(g->status, RUNNING);
 	assert_in_range(e->args[1], 0, 1);
+	assert_true(e->args[1] == 1 || e->args[3] != 0); /* go tool trace takes it for granted */
 	if (e->args[1] == 1 && g->region != 0) {
 		assert_int_equal(g->region, e->args[2]);
 		assert_int_equal(g->region_task, e->args[0]);
@@ -262,6 +263,8 @@ static void check_rules(unsigned p)
 			check_region(g_of(e->g), e);
 		}
 	}
+	for (unsigned i = 0; i < ARRAY_SIZE(gs); i++)
+		assert_int_not_equal(gs[i].status, RUNNING);
 }
 
 static const struct read_event nothing;
