@@ -157,6 +157,10 @@ void details_write_stages(struct traces_page *p, const struct trace_span_view *s
 			buf_write_str(out, ", CPU ");
 			page_write_duration(out, sums[i].busy_ns);
 		}
+		if (sums[i].queued_ns > 0) {
+			buf_write_str(out, ", queued ");
+			page_write_duration(out, sums[i].queued_ns);
+		}
 		if (sums[i].count > 1)
 			buf_printf(out, ", %" PRIu32 " times", sums[i].count);
 		buf_write_str(out, "</li>\n");

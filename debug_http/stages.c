@@ -86,6 +86,7 @@ size_t stage_sums(struct trace *t, const struct trace_span_view *s,
 				(struct stage_sum){ .category = s->category, .name = stage.name };
 		ret[k].ns += stage.duration_ns;
 		ret[k].busy_ns += stage.busy_ns;
+		ret[k].queued_ns += stage.queued_ns;
 		ret[k].max_ns = MAX(ret[k].max_ns, stage.duration_ns);
 		ret[k].count++;
 	}
@@ -112,6 +113,7 @@ void stage_sums_add(struct trace *t, const struct trace_span_view *s, struct sta
 				(struct stage_sum){ .category = s->category, .name = own[i].name };
 		sums[k].ns += own[i].ns;
 		sums[k].busy_ns += own[i].busy_ns;
+		sums[k].queued_ns += own[i].queued_ns;
 		sums[k].max_ns = MAX(sums[k].max_ns, own[i].ns);
 		sums[k].count++;
 		sums[k].failed += s->finished && s->status != 0;

@@ -8,7 +8,7 @@
 
 enum { USUAL_MIN = 20 /* spans, before something can be called unusual */ };
 
-enum sums_order { BY_TIME, BY_STAGE, BY_SPANS, BY_LONGEST, BY_FAILED, BY_CPU };
+enum sums_order { BY_TIME, BY_STAGE, BY_SPANS, BY_LONGEST, BY_FAILED, BY_CPU, BY_QUEUED };
 
 static const struct column {
 	const char *key, *head;
@@ -16,6 +16,7 @@ static const struct column {
 	[BY_TIME] = { "time", "together" },   [BY_STAGE] = { "stage", "stage" },
 	[BY_SPANS] = { "spans", "spans" },    [BY_LONGEST] = { "longest", "longest" },
 	[BY_FAILED] = { "failed", "failed" }, [BY_CPU] = { "cpu", "CPU" },
+	[BY_QUEUED] = { "queued", "queued" },
 };
 
 struct usual {
@@ -44,6 +45,7 @@ static bool goes_before(const struct stage_sum *a, const struct stage_sum *b, en
 	case BY_LONGEST: return a->max_ns > b->max_ns;
 	case BY_FAILED: return a->failed > b->failed;
 	case BY_CPU: return a->busy_ns > b->busy_ns;
+	case BY_QUEUED: return a->queued_ns > b->queued_ns;
 	case BY_TIME: break;
 	}
 	return a->ns > b->ns;
@@ -108,6 +110,7 @@ static void write_sum(struct traces_page *p, const struct stage_sum *sum, const 
 	write_ns(out, sum->ns, "");
 	if (trace_cpu(p->trace) != TRACE_CPU_OFF)
 		write_ns(out, sum->busy_ns, "");
+	write_ns(out, sum->queued_ns, sum->queued_ns > 0 ? "" : " none");
 	buf_printf(out,
 		   "<td class=\"meter\"><svg class=\"stack\" aria-hidden=\"true\">"
 		   "<rect class=\"c%u\"",
@@ -169,6 +172,7 @@ void sums_write(struct traces_page *p)
 		write_head(p, shown[i], by);
 	if (trace_cpu(p->trace) != TRACE_CPU_OFF)
 		write_head(p, BY_CPU, by);
+	write_head(p, BY_QUEUED, by);
 	buf_write_str(out, "<th scope=\"col\"></th><th scope=\"col\" class=\"n\">usual p50</th>"
 			   "<th scope=\"col\" class=\"n\">p99</th></tr></thead>\n<tbody>\n");
 	for (size_t i = 0; i < p->sum_count; i++)

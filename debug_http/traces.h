@@ -49,7 +49,7 @@ unsigned palette_colour(struct palette *p, const char *stage);
 struct stage_sum {
 	const char *category, *name;
 	uint64_t ns, max_ns;
-	uint64_t busy_ns; /* of CPU time */
+	uint64_t busy_ns, queued_ns;
 	uint32_t count, failed;
 };
 /** Most time first. */

@@ -60,7 +60,13 @@ void trace_queued(struct span s, uint64_t since_ns, uint64_t until_ns)
 		since_us = n->queued_until_us;
 	if ((int32_t)(until_us - since_us) <= 0)
 		return;
-	uint32_t us = until_us - since_us;
-	n->queued_us = us > UINT32_MAX - n->queued_us ? UINT32_MAX : n->queued_us + us;
+	uint32_t us = MIN(until_us - since_us, UINT32_MAX - n->queued_us);
+	n->queued_us += us;
 	n->queued_until_us = until_us;
+	if (n->stage != STAGE_NONE) {
+		uint32_t stage_us = (uint32_t)((n->stage_since_ns - n->start_ns + 500) / 1000);
+		stage_add_queued(s.trace, n, us, (uint32_t)MAX((int32_t)(stage_us - since_us), 0));
+	} else {
+		n->stage_queued_us += us;
+	}
 }

@@ -106,10 +106,11 @@ static void set_large_title(struct trace *t, struct node *n, char *text, size_t 
 {
 	len = utf8_cut(title, len, TRACE_TITLE_MAX);
 	if (len > TITLE_PART_MAX) {
-		n->title_slot = long_title_alloc(t);
-		if (n->title_slot != UINT32_MAX) {
+		uint32_t slot = long_title_alloc(t);
+		if (slot != UINT32_MAX) {
 			n->flags |= NODE_TITLE_LONG;
-			text = (char *)t->long_titles + (size_t)n->title_slot * LONG_TITLE_SIZE;
+			n->title_slot = (uint16_t)slot;
+			text = (char *)t->long_titles + (size_t)slot * LONG_TITLE_SIZE;
 		} else {
 			len = utf8_cut(title, len, TITLE_PART_MAX);
 		}

@@ -12,7 +12,7 @@
  *        "queued_ns":n, "failed_below":bool,
  *        "self_ns":n?, "critical_ns":n?, "critical_until_ns":n?,
  *        "children":n, "children_dropped":n,
- *        "stages":[{"name":…, "start_ns":n, "duration_ns":n, "busy_ns":n?}],
+ *        "stages":[{"name":…, "start_ns":n, "duration_ns":n, "busy_ns":n?, "queued_ns":n}],
  *        "stages_folded":bool,
  *        "marks":[{"at_ns":n, "text":…, "error":true?}],
  *        "marks_dropped":n, "marks_before_gap":n,
@@ -59,7 +59,7 @@ static void json_stages(struct trace *t, const struct trace_span_view *s, struct
 			   stage.start_ns, stage.duration_ns);
 		if (trace_cpu(t) != TRACE_CPU_OFF)
 			buf_printf(out, ",\"busy_ns\":%" PRIu64, stage.busy_ns);
-		buf_write_u8(out, '}');
+		buf_printf(out, ",\"queued_ns\":%" PRIu64 "}", stage.queued_ns);
 	}
 	buf_printf(out, "],\"stages_folded\":%s", s->stages_folded ? "true" : "false");
 }

@@ -58,6 +58,7 @@ static bool stage_end(struct trace *t, struct node *n, uint64_t now_ns)
 	if (n->flags & NODE_STAGE_REOPENED) {
 		last_part(t, n)->duration_ns = duration;
 		last_part(t, n)->busy_ns = n->stage_busy_ns;
+		last_part(t, n)->part.value = n->stage_queued_us;
 		n->flags &= (uint16_t)~NODE_STAGE_REOPENED;
 		n->stage_count++;
 		return true;
@@ -74,6 +75,7 @@ static bool stage_end(struct trace *t, struct node *n, uint64_t now_ns)
 	if (p == NULL)
 		return false;
 	p->part.id = n->stage;
+	p->part.value = n->stage_queued_us;
 	p->duration_ns = duration;
 	p->busy_ns = n->stage_busy_ns;
 	n->stage_cell = n->part_last;
@@ -88,12 +90,14 @@ static void stage_begin(struct trace *t, struct node *n, uint8_t id, uint64_t no
 	n->stage = id;
 	n->stage_since_ns = now_ns;
 	n->stage_busy_ns = 0;
+	n->stage_queued_us = 0;
 	/* Back in the stage that was written down last (what lay between took no time): it goes on.
 	 */
 	if (n->stage_last == id && n->fold_first == 0) {
 		n->flags |= NODE_STAGE_REOPENED;
 		n->stage_since_ns -= last_part(t, n)->duration_ns;
 		n->stage_busy_ns = last_part(t, n)->busy_ns;
+		n->stage_queued_us = last_part(t, n)->part.value;
 		n->stage_count--;
 	}
 }
@@ -123,6 +127,20 @@ void trace_stage(struct span s, const char *stage)
 		n->stage = STAGE_LOST;
 		t->counts.dropped_parts++;
 	}
+}
+
+/* What was told in the present stage may have begun in the one before it: nobody tells at the end
+ * of a stage. */
+void stage_add_queued(struct trace *t, struct node *n, uint32_t us, uint32_t early_us)
+{
+	bool has_before = n->stage_last != STAGE_NONE && n->fold_first == 0 &&
+			  !(n->flags & NODE_STAGE_REOPENED);
+
+	if (has_before && early_us > 0)
+		last_part(t, n)->part.value += MIN(early_us, us);
+	else
+		early_us = 0;
+	n->stage_queued_us += us - MIN(early_us, us);
 }
 
 uint64_t stage_folded_ns(struct trace *t, const struct node *n, uint32_t id)

@@ -96,7 +96,8 @@ struct node {
 	uint32_t tail_first, tail_last;
 	uint16_t tail_offset, tail_used;
 	uint32_t marks_dropped;
-	uint32_t child_count, children_dropped;
+	uint16_t child_count, title_slot;
+	uint32_t children_dropped;
 	int32_t status;
 	uint32_t fold_first;
 	const char *outcome;
@@ -108,7 +109,7 @@ struct node {
 	uint64_t span_id;
 	uint8_t attr_count, link_count;
 	uint16_t title_len;
-	uint32_t title_slot;
+	uint32_t stage_queued_us; /* of queued_us, since its stage began */
 	union {
 		char child_title[NODE_INLINE_MAX];
 		struct {
@@ -124,7 +125,9 @@ struct node {
 		} tree;
 	};
 };
-_Static_assert((int)STAGE_LIST_MAX <= UINT8_MAX && (int)MARKS_TAIL_MAX <= UINT16_MAX,
+_Static_assert((int)STAGE_LIST_MAX <= UINT8_MAX && (int)MARKS_TAIL_MAX <= UINT16_MAX &&
+		       (int)TRACE_SPANS_PER_ROOT_MAX <= UINT16_MAX &&
+		       (int)TRACE_BYTES_MAX / LONG_TITLE_SHARE / LONG_TITLE_SIZE <= UINT16_MAX + 1,
 	       "the counters of a node hold them");
 
 union cell {
@@ -156,7 +159,7 @@ struct part {
 	uint8_t type;
 	uint8_t size8;
 	uint16_t id;	/* stage name */
-	uint32_t value; /* length of a text */
+	uint32_t value; /* length of a text; of a stage, us in which it was queued */
 };
 struct title_part {
 	struct part part;
@@ -532,6 +535,8 @@ size_t utf8_cut(const char *s, size_t len, size_t max);
 uint32_t stage_count(struct trace *t, const struct node *n, uint64_t now_ns);
 /** Time added up for a stage name beyond the listed stages. */
 uint64_t stage_folded_ns(struct trace *t, const struct node *n, uint32_t id);
+/** The span was queued for `us`, of which `early_us` before the current stage began. */
+void stage_add_queued(struct trace *t, struct node *n, uint32_t us, uint32_t early_us);
 
 /* node.c */
 

@@ -247,7 +247,9 @@ struct trace_stage_view {
 	const char *name;
 	uint64_t start_ns; /* relative to the span's start */
 	uint64_t duration_ns;
-	uint64_t busy_ns; /* CPU time; 0 of stages that were added up */
+	/* CPU time and time in which it waited for its turn, as of the span; 0 of stages that were
+	 * added up. */
+	uint64_t busy_ns, queued_ns;
 };
 struct trace_mark_view {
 	uint64_t at_ns; /* relative to the span's start */

@@ -1,6 +1,12 @@
 /* Reading the store: a span and its parts. */
 #include "trace/store.h"
 
+/* Microseconds are rounded: not beyond the whole. */
+static uint64_t queued_ns(uint32_t us, uint64_t duration_ns)
+{
+	return MIN((uint64_t)us * 1000, duration_ns);
+}
+
 void view_fill(struct trace *t, const struct node *n, uint64_t now_ns, struct trace_span_view *ret)
 {
 	const struct node *root = node_root(t, n);
@@ -31,7 +37,7 @@ void view_fill(struct trace *t, const struct node *n, uint64_t now_ns, struct tr
 		.child_count = n->child_count,
 		.children_dropped = n->children_dropped,
 		.busy_ns = n->busy_ns,
-		.queued_ns = MIN((uint64_t)n->queued_us * 1000, node_duration_ns(n, now_ns)),
+		.queued_ns = queued_ns(n->queued_us, node_duration_ns(n, now_ns)),
 		.slot = node_slot(t, n),
 	};
 	const struct analyzed *a = analysis_of(t, n);
@@ -143,8 +149,7 @@ static bool unlisted_stage(struct trace *t, const struct trace_span_view *s, con
 {
 	uint64_t current_start = n->stage_since_ns - n->start_ns, folded = 0;
 
-	ret->busy_ns = 0;
-
+	ret->busy_ns = ret->queued_ns = 0;
 	for (uint32_t id = 0; id < t->stages.count; id++)
 		folded += stage_folded_ns(t, n, id);
 	ret->start_ns = current_start - folded;
@@ -160,6 +165,7 @@ static bool unlisted_stage(struct trace *t, const struct trace_span_view *s, con
 	ret->start_ns = current_start;
 	ret->busy_ns = n->stage_busy_ns;
 	ret->duration_ns = s->duration_ns > current_start ? s->duration_ns - current_start : 0;
+	ret->queued_ns = queued_ns(n->stage_queued_us, ret->duration_ns);
 	return true;
 }
 
@@ -180,6 +186,7 @@ bool trace_stage_at(struct trace *t, const struct trace_span_view *s, uint32_t i
 	ret->name = t->stages.text[p->part.id];
 	ret->duration_ns = p->duration_ns;
 	ret->busy_ns = p->busy_ns;
+	ret->queued_ns = queued_ns(p->part.value, p->duration_ns);
 	return true;
 }
 

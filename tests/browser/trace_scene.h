@@ -54,7 +54,9 @@ static inline void scene_good_peer(struct clock_manual *c, struct span parent, u
 	trace_stage(s, "verify");
 	scene_wait(c, 18 * pace);
 	trace_stage(s, "store");
+	uint64_t now_ns = clock_now_ns(&c->clock);
 	scene_wait(c, 26 * pace);
+	trace_queued(s, now_ns - 4000000, now_ns + (uint64_t)(9e6 * pace)); /* for the disk */
 	trace_finish(s, 0, NULL);
 }
 

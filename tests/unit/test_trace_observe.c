@@ -191,6 +191,76 @@ static void queued_time_is_never_more_than_the_union_of_its_intervals(void **sta
 	trace_free(f.t);
 }
 
+static uint64_t queued_in(struct fixture *f, struct span span, const char *name)
+{
+	struct trace_span_view v = see_one(f, span);
+	struct trace_stage_view stage;
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; trace_stage_at(f->t, &v, i, &stage); i++)
+		sum += strcmp(stage.name, name) == 0 ? stage.queued_ns : 0;
+	return sum;
+}
+
+static void queued_time_belongs_to_the_stage_it_was_spent_in(void **state)
+{
+	struct clock_manual clock;
+
+	clock_manual_init(&clock, 0);
+	clock_manual_advance(&clock, NS_PER_SEC);
+	struct fixture f = { .t = trace_new(NULL, &clock.clock) };
+	struct span span = root_span(&f, "a", "r");
+	trace_stage(span, "one");
+	clock_manual_advance(&clock, 10 * NS_PER_MS);
+	trace_queued(span, NS_PER_SEC, NS_PER_SEC + 4 * NS_PER_MS);
+	trace_stage(span, "two");
+	clock_manual_advance(&clock, 5 * NS_PER_MS);
+	/* Told in the second stage, begun in the first. */
+	trace_queued(span, NS_PER_SEC + 8 * NS_PER_MS, NS_PER_SEC + 13 * NS_PER_MS);
+	assert_int_equal(queued_in(&f, span, "one"), 6 * NS_PER_MS);
+	assert_int_equal(queued_in(&f, span, "two"), 3 * NS_PER_MS);
+	trace_stage(span, "one");
+	trace_stage(span, "two"); /* goes on: nothing lay between */
+	clock_manual_advance(&clock, 5 * NS_PER_MS);
+	trace_queued(span, NS_PER_SEC + 12 * NS_PER_MS, NS_PER_SEC + 20 * NS_PER_MS);
+	trace_finish(span, 0, NULL);
+	assert_int_equal(see_one(&f, span).stage_count, 2);
+	assert_int_equal(queued_in(&f, span, "one"), 6 * NS_PER_MS);
+	assert_int_equal(queued_in(&f, span, "two"), 10 * NS_PER_MS);
+	trace_free(f.t);
+}
+
+static void queued_times_of_stages_sum_to_that_of_the_span(void **state)
+{
+	static const char *const names[] = { "a", "b", "c" };
+	struct trace_stage_view stage;
+	struct clock_manual clock;
+	uint64_t seed = 5;
+
+	clock_manual_init(&clock, 0);
+	struct fixture f = { .t = trace_new(NULL, &clock.clock) };
+	for (int round = 0; round < 200; round++) {
+		struct span span = root_span(&f, "a", "r");
+		uint64_t sum = 0;
+		for (int i = 0; i < 100; i++) {
+			uint64_t now, early = next_random(&seed) % 40 * 1000;
+			clock_manual_advance(&clock, (40 + next_random(&seed) % 50) * 1000);
+			now = clock_now_ns(&clock.clock);
+			trace_queued(span, now - MIN(now, early), now - early / 3);
+			trace_stage(span, names[next_random(&seed) % 3]);
+		}
+		trace_finish(span, 0, NULL);
+		struct trace_span_view v = see_one(&f, span);
+		assert_true(v.queued_ns > 0);
+		for (uint32_t i = 0; trace_stage_at(f.t, &v, i, &stage); i++) {
+			assert_true(stage.queued_ns <= stage.duration_ns);
+			sum += stage.queued_ns;
+		}
+		assert_int_equal(sum, v.queued_ns);
+	}
+	trace_free(f.t);
+}
+
 static void an_untraced_operation_runs_as_well(void **state)
 {
 	struct manual_loop loop;
@@ -235,6 +305,8 @@ int main(void)
 		cmocka_unit_test(waiting_for_a_turn_of_the_loop_is_queued_time),
 		cmocka_unit_test(a_job_is_queued_until_a_worker_takes_it_not_while_it_runs),
 		cmocka_unit_test(queued_time_is_never_more_than_the_union_of_its_intervals),
+		cmocka_unit_test(queued_time_belongs_to_the_stage_it_was_spent_in),
+		cmocka_unit_test(queued_times_of_stages_sum_to_that_of_the_span),
 		cmocka_unit_test(an_untraced_operation_runs_as_well),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
