@@ -64,18 +64,21 @@ static void on_signal_closed(uv_handle_t *handle)
 	on_closed(handle->data);
 }
 
+/* Then its closing is waited for. */
+static bool is_there(struct daemon *d, const void *what)
+{
+	d->closing += what != NULL;
+	return what != NULL;
+}
+
 static void close_http(struct daemon *d)
 {
 	if (d->control != NULL)
 		control_stop(d->control);
-	if (d->control_http != NULL) {
-		d->closing++;
+	if (is_there(d, d->control_http))
 		http_server_close(d->control_http, on_closed, d);
-	}
-	if (d->debug != NULL) {
-		d->closing++;
+	if (is_there(d, d->debug))
 		http_server_close(d->debug, on_closed, d);
-	}
 }
 
 static void close_last(struct daemon *d)
@@ -105,44 +108,32 @@ static void stop_next(struct daemon *d)
 			d->control = control_free(d->control);
 			stalls_stop(&d->stalls);
 			d->profiler = profiler_free(d->profiler);
-			if (d->discovery != NULL) {
-				d->closing++;
+			if (is_there(d, d->discovery))
 				discovery_close(d->discovery, on_closed, d);
-			}
 			break;
 		case STEP_SOURCES:
 			d->discovery = discovery_free(d->discovery);
-			if (d->sources != NULL) {
-				d->closing++;
+			if (is_there(d, d->sources))
 				sources_close(d->sources, on_closed, d);
-			}
 			break;
 		case STEP_SYNC:
 			d->sources = sources_free(d->sources);
-			if (d->sync != NULL) {
-				d->closing++;
+			if (is_there(d, d->sync))
 				sync_close(d->sync, on_closed, d);
-			}
 			break;
 		case STEP_NET:
 			d->sync = sync_free(d->sync);
-			if (d->net != NULL) {
-				d->closing++;
+			if (is_there(d, d->net))
 				net_close(d->net, on_net_closed, d);
-			}
 			break;
 		case STEP_STORE:
-			if (d->store != NULL) {
-				d->closing++;
+			if (is_there(d, d->store))
 				store_close(d->store, on_closed, d);
-			}
 			break;
 		case STEP_OTLP:
 			d->store = NULL;
-			if (d->otlp != NULL) {
-				d->closing++;
+			if (is_there(d, d->otlp))
 				otlp_push_close(d->otlp, on_closed, d);
-			}
 			break;
 		case STEP_NONE:
 			d->otlp = NULL;
