@@ -29,6 +29,8 @@
 #include "daemon/exit.h"
 #include "daemon/notify.h"
 #include "daemon/otlp_push.h"
+#include "daemon/push.h"
+#include "daemon/report.h"
 #include "daemon/sources.h"
 #include "daemon/waits.h"
 
@@ -79,6 +81,10 @@ static void close_http(struct daemon *d)
 		http_server_close(d->control_http, on_closed, d);
 	if (is_there(d, d->debug))
 		http_server_close(d->debug, on_closed, d);
+	if (is_there(d, d->push))
+		push_close(d->push, on_closed, d);
+	if (is_there(d, d->report))
+		report_close(d->report, on_closed, d);
 }
 
 static void close_last(struct daemon *d)
@@ -103,6 +109,8 @@ static void stop_next(struct daemon *d)
 			d->step = STEP_DISCOVERY;
 			break;
 		case STEP_DISCOVERY:
+			d->push = NULL;
+			d->report = NULL;
 			d->debug = http_server_free(d->debug);
 			d->control_http = http_server_free(d->control_http);
 			d->control = control_free(d->control);
@@ -472,8 +480,8 @@ static int prepare(struct daemon *d)
 static void run_loop(struct daemon *d)
 {
 	static int (*const steps[])(struct daemon * d) = {
-		start_profiler,	 daemon_start_otlp, start_store,   start_net,	 start_sync,
-		start_discovery, daemon_start_http, start_sources, become_ready,
+		start_profiler,	 daemon_start_otlp, start_store,       start_net,     start_sync,
+		start_discovery, daemon_start_push, daemon_start_http, start_sources, become_ready,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && d->exit_code == 0; i++)

@@ -21,7 +21,8 @@ enum {
 	DAEMON_STOP_TELL_MS = 5000, /* how often it says what it waits for */
 	DAEMON_STATUS_MS = 10000,   /* how often the service manager hears how we are */
 	DAEMON_URL_MAX = 256,
-	DAEMON_WHY_MAX = 1024
+	DAEMON_WHY_MAX = 1024,
+	DAEMON_PUSH_WHY_MAX = 256
 };
 
 #define DAEMON_ADDRESS_FILE "debug.addr"
@@ -29,6 +30,8 @@ enum {
 
 struct control;
 struct otlp_push;
+struct push;
+struct report;
 struct sources;
 
 /* Steps of coming up; stopping walks them backwards. */
@@ -62,7 +65,10 @@ struct daemon {
 	struct sources *sources;
 	struct http_server *debug, *control_http;
 	struct control *control;
-	struct otlp_push *otlp;		/* NULL = not configured */
+	struct otlp_push *otlp; /* NULL = not configured */
+	struct push *push;	/* of profiles; NULL = not configured, or wrongly */
+	struct report *report;	/* of discoveries; the same */
+	char push_why[DAEMON_PUSH_WHY_MAX], report_why[DAEMON_PUSH_WHY_MAX]; /* "" = all is well */
 	char debug_url[DAEMON_URL_MAX]; /* "http://127.0.0.1:56001", or "unix:/path" */
 	uint64_t start_ms, start_wall_s;
 	enum daemon_step step;
@@ -81,5 +87,10 @@ int daemon_fail(int code, const char *fmt, ...) PRINTF_LIKE(2, 3);
 int daemon_start_http(struct daemon *d);
 /** Send traces to a collector, if one is configured. 0 or an exit code, said already. */
 int daemon_start_otlp(struct daemon *d);
+/** Send profiles and reports to a server, if one is configured; closed with the HTTP servers. 0 or
+ * an exit code, said already. What is configured wrongly is said, and is no failure. */
+int daemon_start_push(struct daemon *d);
+/** The key of trace_disguise() for what leaves the machine: the same as long as the node key is. */
+void daemon_pseudonym_key(const struct daemon *d, uint8_t ret_key[32]);
 /** Settings, then run until a signal. The exit code. */
 int daemon_run(const struct options *options);

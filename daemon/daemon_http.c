@@ -13,6 +13,7 @@
 #include "daemon/disk.h"
 #include "daemon/exit.h"
 #include "daemon/pages.h"
+#include "daemon/push.h"
 
 enum { SOCKET_PATH_MAX = 100 };
 
@@ -98,6 +99,8 @@ static int attach_pages(struct daemon *d, struct http_server *s)
 		rc = debug_http_traces(s, d->trace);
 	if (rc == 0)
 		rc = debug_http_pprof(s, d->profiler);
+	if (rc == 0 && d->push != NULL && s == d->debug)
+		rc = push_attach(d->push, s);
 	front_attach(&d->front, d, s);
 	return rc == 0 ? pages_attach(d->control, s) : rc;
 }

@@ -62,16 +62,21 @@ static int read_headers(struct daemon *d, struct buf *text, const char **list, s
 	return 0;
 }
 
-/* Pseudonyms are the same as long as the node key is: what the collector gathered before a restart
- * goes together with what comes after. */
-static void set_disguise(struct daemon *d, struct trace_export *how, char *instance)
+/* What a collector gathered before a restart goes together with what comes after. */
+void daemon_pseudonym_key(const struct daemon *d, uint8_t ret_key[32])
 {
 	static const char purpose[] = "peerscope pseudonyms of traces";
+
+	crypto_generichash(ret_key, 32, (const uint8_t *)purpose, sizeof(purpose), d->node.secret,
+			   crypto_generichash_KEYBYTES);
+}
+
+static void set_disguise(struct daemon *d, struct trace_export *how, char *instance)
+{
 	char id[PEER_ID_TEXT_SIZE];
 
 	how->disguise = strcmp(options_text(d->options, OPT_OTLP_NAMES), "pseudonyms") == 0;
-	crypto_generichash(how->key, sizeof(how->key), (const uint8_t *)purpose, sizeof(purpose),
-			   d->node.secret, crypto_generichash_KEYBYTES);
+	daemon_pseudonym_key(d, how->key);
 	peer_id_format(&d->node.public, id);
 	if (how->disguise)
 		trace_disguise(d->trace, how->key, id, strlen(id), instance);

@@ -8,6 +8,8 @@
 #include "daemon/json.h"
 #include "daemon/network.h"
 #include "daemon/otlp_push.h"
+#include "daemon/push.h"
+#include "daemon/report.h"
 #include "daemon/sources.h"
 
 /* Every folder hands out its figures as a struct of unsigned counters; a table names them. */
@@ -68,6 +70,12 @@ static const struct figure sync_table[] = {
 	F(sync_stats, announced_out),
 	F(sync_stats, announced_in),
 	F(sync_stats, announce_dropped),
+	F(sync_stats, sets_hot),
+	F(sync_stats, sets_checked),
+	F(sync_stats, sets_read),
+	F(sync_stats, sets_kept),
+	F(sync_stats, sets_kept_bytes),
+	F(sync_stats, sets_dropped),
 	F(sync_stats, dialbacks_in),
 	F(sync_stats, dialbacks_reached),
 	F(sync_stats, dialbacks_refused),
@@ -122,6 +130,24 @@ static const struct figure otlp_table[] = {
 	F(otlp_push_figures, dropped_gone),    F(otlp_push_figures, dropped_size),
 	F(otlp_push_figures, dropped_refused), F(otlp_push_figures, dropped_too_late),
 	F(otlp_push_figures, failing),	       F(otlp_push_figures, last_status),
+};
+
+static const struct figure push_table[] = {
+	F(push_figures, cycles),	  F(push_figures, sent_cpu),
+	F(push_figures, sent_heap),	  F(push_figures, sent_bytes),
+	F(push_figures, failed_captures), F(push_figures, failed_uploads),
+	F(push_figures, retries),	  F(push_figures, held),
+	F(push_figures, unauthorized),	  F(push_figures, skipped_busy),
+	F(push_figures, skipped_held),	  F(push_figures, failing),
+	F(push_figures, last_status),
+};
+
+static const struct figure report_table[] = {
+	F(report_figures, queued),	 F(report_figures, sent_tasks),
+	F(report_figures, sent_frames),	 F(report_figures, sent_bytes),
+	F(report_figures, retries),	 F(report_figures, dropped_queue),
+	F(report_figures, dropped_gone), F(report_figures, dropped_failed),
+	F(report_figures, failing),	 F(report_figures, last_status),
 };
 
 static const struct figure http_table[] = {
@@ -292,6 +318,33 @@ static json_t *otlp_figures(struct daemon *d)
 	return o;
 }
 
+static json_t *push_figures_of(struct daemon *d)
+{
+	struct push_figures s;
+	json_t *o;
+
+	if (d->push == NULL)
+		return json_pack("{s:s, s:s}", "state", "off", "why", d->push_why);
+	push_figures(d->push, &s);
+	o = FIGURES(s, push_table);
+	json_object_set_new(o, "state", json_string(s.failing > 0 ? "failing" : "on"));
+	json_object_set_new(o, "doing", json_string(push_state(d->push)));
+	return o;
+}
+
+static json_t *report_figures_of(struct daemon *d)
+{
+	struct report_figures s;
+	json_t *o;
+
+	if (d->report == NULL)
+		return json_pack("{s:s, s:s}", "state", "off", "why", d->report_why);
+	report_figures(d->report, &s);
+	o = FIGURES(s, report_table);
+	json_object_set_new(o, "state", json_string(s.failing > 0 ? "failing" : "on"));
+	return o;
+}
+
 static json_t *http_figures(struct http_server *server)
 {
 	struct http_server_stats s;
@@ -406,6 +459,8 @@ json_t *figures_all(struct daemon *d)
 	json_object_set_new(o, "discovery", discovery_figures(d));
 	json_object_set_new(o, "trace", trace_figures(d));
 	json_object_set_new(o, "otlp", otlp_figures(d));
+	json_object_set_new(o, "push", push_figures_of(d));
+	json_object_set_new(o, "report", report_figures_of(d));
 	json_object_set_new(o, "profiler", profiler_figures(d));
 	json_object_set_new(o, "debug_http", http_figures(d->debug));
 	json_object_set_new(o, "control_http", http_figures(d->control_http));

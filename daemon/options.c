@@ -83,6 +83,27 @@ static const struct option_def table[OPT_COUNT] = {
 	[OPT_OTLP_NAMES] = SETTING("otlp-names", OPTION_CHOICE, "pseudonyms", "pseudonyms|raw",
 				   "pseudonyms|raw", 0, 0,
 				   "whether IRIs, peer ids and addresses in them are replaced"),
+	[OPT_PUSH_PROFILES_FILE] =
+		SETTING("push-profiles-file", OPTION_TEXT, NULL, NULL, "FILE", 0, 0,
+			"send profiles of CPU and memory to the server whose connection string, "
+			"TOKEN@https://HOST/, is in this file; or in $PEERSCOPE_PUSH_PROFILES"),
+	[OPT_PUSH_REPORTS_FILE] =
+		SETTING("push-reports-file", OPTION_TEXT, NULL, NULL, "FILE", 0, 0,
+			"report discoveries to the server whose connection string is in this file, "
+			"with pseudonyms; or in $PEERSCOPE_PUSH_REPORTS"),
+	[OPT_PUSH_FORMAT] = SETTING("push-format", OPTION_CHOICE, "traceway",
+				    "traceway|pyroscope|pyroscope-push",
+				    "traceway|pyroscope|pyroscope-push", 0, 0,
+				    "what kind of server takes the profiles"),
+	[OPT_PUSH_INTERVAL] =
+		SETTING("push-interval", OPTION_TIME, "60s", NULL, "TIME", 2000, TIME_MAX_MS,
+			"how often profiles are sent; half of it, at most 30 s, is measured"),
+	[OPT_PUSH_SERVICE] = SETTING("push-service", OPTION_TEXT, NULL, NULL, "NAME", 0, 0,
+				     "name of the service there (default: the program's)"),
+	[OPT_PUSH_SERVER] = SETTING("push-server", OPTION_TEXT, NULL, NULL, "NAME", 0, 0,
+				    "name of this machine there (default: the host's, short)"),
+	[OPT_PUSH_CA_FILE] = SETTING("push-ca-file", OPTION_TEXT, NULL, NULL, "FILE", 0, 0,
+				     "certificates to trust there instead of the system's (PEM)"),
 	[OPT_DISCOVERY_TIMEOUT] = TIME("discovery-timeout", "600s", "one discovery in all"),
 	[OPT_LOCAL_TIMEOUT] =
 		TIME("local-timeout", "400s", "its part with hinted, known and local peers"),
