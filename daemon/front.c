@@ -99,14 +99,12 @@ static void add_cpu(struct http_front_look *look, struct front *f)
 	}
 }
 
-static void add_memory(struct http_front_look *look, const struct doctor_facts *f,
-		       const json_t *figures)
+static void add_memory(struct http_front_look *look, const struct doctor_facts *f)
 {
 	struct http_health *h = add(look, "memory", "/debug/flame?profile=heap");
 
 	(void)snprintf(h->value, sizeof(h->value), "%.1f MiB", (double)f->memory_bytes / 1048576);
-	(void)snprintf(h->note, sizeof(h->note), "resident; %.1f MiB asked for",
-		       (double)count_of(figures, "memory", "live_bytes") / 1048576);
+	(void)snprintf(h->note, sizeof(h->note), "resident");
 	h->is_bad = f->memory_limit_bytes > 0 &&
 		    f->memory_bytes * 100 >= f->memory_limit_bytes * DOCTOR_MEMORY_PERCENT;
 }
@@ -137,7 +135,7 @@ static void fill_strip(struct front_job *j)
 
 	add_lag(look, f);
 	add_cpu(look, j->front);
-	add_memory(look, f, j->figures);
+	add_memory(look, f);
 	add_count(look, "operations", "/debug/pprof/goroutine?debug=2",
 		  json_get_count(j->figures, "operations"), "threads",
 		  count_of(j->figures, "profiler", "threads"));

@@ -139,11 +139,12 @@ static void write_legend(struct buf *out, const struct flame *f)
 {
 	buf_write_str(out, "<p class=\"legend\">");
 	for (unsigned i = 0; i < f->origin_count; i++) {
-		if (f->origins[i].self == 0)
-			continue;
-		buf_printf(out, "<span><i class=\"key c%u\"></i>", i);
+		buf_printf(out, "<span><i class=\"key c%u\"></i><span>", i);
 		write_text(out, &f->origins[i].name);
-		buf_printf(out, " %.0f %%</span>\n", share(f, f->origins[i].self));
+		buf_write_str(out, "</span>");
+		if (f->origins[i].self > 0)
+			buf_printf(out, " %.0f %%", share(f, f->origins[i].self));
+		buf_write_str(out, "</span>\n");
 	}
 	buf_write_str(out, "</p>\n");
 }
@@ -166,7 +167,7 @@ static void write_verdict(struct buf *out, const struct flame *f)
 
 	buf_write_str(out, "<p class=\"verdict\"><b>");
 	flame_write_value(out, f, f->total);
-	buf_printf(out, "</b> in %u stacks", f->stacks);
+	buf_printf(out, "</b> in %u stack%s", f->stacks, f->stacks == 1 ? "" : "s");
 	if (best != NULL && best->self > 0) {
 		buf_printf(out, "; %.0f %% of it in <b>", share(f, best->self));
 		write_text(out, &best->name);
@@ -195,18 +196,17 @@ static int by_self(const void *a, const void *b, void *data)
 
 static void write_row(struct buf *out, const struct flame *f, const struct flame_function *function)
 {
-	buf_write_str(out, "<tr><td class=\"n\">");
+	buf_printf(out, "<tr><th scope=\"row\"><i class=\"key c%u\"></i>",
+		   colour_class(f, function));
+	write_text(out, &function->name);
+	buf_write_str(out, "</th><td class=\"quiet less\">");
+	write_text(out, &function->origin);
+	buf_write_str(out, "</td><td class=\"n\">");
 	flame_write_value(out, f, function->self);
-	buf_printf(out, "</td><td class=\"n\">%.1f %%</td><td class=\"n\">",
+	buf_printf(out, "</td><td class=\"n\">%.1f %%</td><td class=\"n less\">",
 		   share(f, function->self));
 	flame_write_value(out, f, function->total);
-	buf_printf(out,
-		   "</td><td class=\"n\">%.1f %%</td><th scope=\"row\"><i class=\"key c%u\"></i>",
-		   share(f, function->total), colour_class(f, function));
-	write_text(out, &function->name);
-	buf_write_str(out, "</th><td class=\"quiet\">");
-	write_text(out, &function->origin);
-	buf_write_str(out, "</td></tr>\n");
+	buf_printf(out, "</td><td class=\"n less\">%.1f %%</td></tr>\n", share(f, function->total));
 }
 
 static void write_functions(struct buf *out, const struct flame *f)
@@ -217,16 +217,15 @@ static void write_functions(struct buf *out, const struct flame *f)
 		list[i] = i;
 	if (list != NULL)
 		qsort_r(list, f->function_count, sizeof(*list), by_self, (void *)(uintptr_t)f);
-	buf_write_str(out, "<h2>Functions</h2>\n<div class=\"scroll\"><table "
-			   "class=\"functions\"><thead><tr><th class=\"n\" scope=\"col\">itself"
-			   "</th><th class=\"n\" scope=\"col\">share</th><th class=\"n\" "
-			   "scope=\"col\">with what it called</th><th class=\"n\" scope=\"col\">"
-			   "share</th><th scope=\"col\">function</th><th scope=\"col\">of</th>"
-			   "</tr></thead>\n<tbody>\n");
+	buf_write_str(out, "<h2>Functions</h2>\n<table class=\"functions\"><thead><tr>"
+			   "<th scope=\"col\">function</th><th class=\"less\" scope=\"col\">of</th>"
+			   "<th class=\"n\" scope=\"col\">itself</th><th class=\"n\" scope=\"col\">"
+			   "share</th><th class=\"n less\" scope=\"col\">with what it called</th>"
+			   "<th class=\"n less\" scope=\"col\">share</th></tr></thead>\n<tbody>\n");
 	for (unsigned i = 0; list != NULL && i < MIN(f->function_count, (unsigned)ROWS_SHOWN); i++)
-		if (f->functions[list[i]].total > 0)
+		if (f->functions[list[i]].self > 0)
 			write_row(out, f, &f->functions[list[i]]);
-	buf_write_str(out, "</tbody></table></div>\n");
+	buf_write_str(out, "</tbody></table>\n");
 	mem_free(list);
 }
 
@@ -242,11 +241,15 @@ static void write_label_row(struct buf *out, const struct flame *f, const char *
 		buf_write_str(out, "<span class=\"none\">none</span>");
 	buf_write_str(out, "</th><td class=\"n\">");
 	flame_write_value(out, f, l->value);
-	buf_printf(out, "</td><td class=\"n\">%.1f %%</td><td>",
+	buf_printf(out, "</td><td class=\"n\">%.1f %%</td><td class=\"n\">",
 		   sum > 0 ? 100.0 * (double)l->value / (double)sum : 0);
-	buf_printf(out, "<button class=\"pick\" form=\"capture\" name=\"%s\" value=\"", kind);
-	write_text(out, &l->text);
-	buf_write_str(out, "\">only this</button></td></tr>\n");
+	if (l->value < sum) {
+		buf_printf(out, "<button class=\"pick\" form=\"capture\" name=\"%s\" value=\"",
+			   kind);
+		write_text(out, &l->text);
+		buf_write_str(out, "\">only this</button>");
+	}
+	buf_write_str(out, "</td></tr>\n");
 }
 
 /* Of CPU time the profiler knows whose trace it went to, of waiting what for. */

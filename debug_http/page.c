@@ -132,7 +132,7 @@ static const char *nav_name(const struct route *route, size_t *ret_len)
 	return name;
 }
 
-static void write_nav(const struct http_request *r, struct buf *out)
+void page_write_nav(const struct http_request *r, struct buf *out)
 {
 	const struct http_server *s = r->conn->server;
 	const char *path = http_request_path(r);
@@ -185,7 +185,7 @@ void http_page_begin(struct http_request *r, struct buf *out, const char *title)
 			   "<link rel=\"stylesheet\" href=\"/debug/assets/page.css\"/>\n"
 			   "<script src=\"/debug/assets/page.js\" "
 			   "defer=\"defer\"></script>\n</head>\n<body>\n");
-	write_nav(r, out);
+	page_write_nav(r, out);
 	buf_write_str(out, "<main id=\"main\">\n");
 }
 

@@ -24,6 +24,9 @@ void page_write_utc(struct buf *out, uint64_t wall_ns);
 /** Lower-case hex. */
 void page_write_hex(struct buf *out, const uint8_t *bytes, size_t len);
 
+/** The head line with the links to all pages. */
+void page_write_nav(const struct http_request *r, struct buf *out);
+
 /** The frame of a page that is one file to keep: style and script inside, nothing outside. */
 void page_begin_file(struct http_request *r, struct buf *out, const char *title);
 void page_end_file(struct http_request *r, struct buf *out);

@@ -130,6 +130,11 @@ static void set_rate(struct http_request *r, const struct named *n, const char *
 		return;
 	}
 	was = (long)profiler_rate_set(n->kind, rate);
+	if (http_request_format(r) == HTTP_HTML) { /* the form on the list of profiles */
+		http_reply_header(r, "Location", "/debug/pprof/");
+		http_reply(r, 303, NULL, NULL);
+		return;
+	}
 	buf_init(&out, 4096);
 	buf_printf(&out, "%s set to %ld (was %ld)\n", n->rate, rate, was);
 	http_reply(r, 200, "text/plain; charset=utf-8", &out);

@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "debug_http/page.h"
 #include "debug_http/pprof.h"
 #include "debug_http/server.h"
 
@@ -14,14 +15,20 @@ struct entry {
 	uint64_t count;
 };
 
-static void write_list(struct buf *out, const struct entry *entries, size_t count)
+static void write_list(struct http_request *r, struct buf *out, const struct entry *entries,
+		       size_t count)
 {
-	buf_write_str(out,
-		      "<html>\n<head>\n<title>/debug/pprof/</title>\n<meta name=\"color-scheme\" "
-		      "content=\"light dark\">\n<link rel=\"stylesheet\" "
-		      "href=\"/debug/assets/page.css\">\n</head>\n<body>\n/debug/pprof/<br>\n<br>\n"
-		      "Types of profiles available:\n<table>\n"
-		      "<thead><td>Count</td><td>Profile</td></thead>\n");
+	buf_write_str(
+		out,
+		"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<title>/debug/pprof/</title>\n<meta "
+		"charset=\"utf-8\">\n<meta name=\"viewport\" "
+		"content=\"width=device-width, initial-scale=1\">\n<meta "
+		"name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" "
+		"href=\"data:,\">\n<link rel=\"stylesheet\" "
+		"href=\"/debug/assets/page.css\">\n</head>\n<body class=\"go\">\n");
+	page_write_nav(r, out);
+	buf_write_str(out, "<main id=\"main\">\n/debug/pprof/<br>\n<br>\nTypes of profiles "
+			   "available:\n<table>\n<thead><td>Count</td><td>Profile</td></thead>\n");
 	for (size_t i = 0; i < count; i++)
 		buf_printf(out, "<tr><td>%" PRIu64 "</td><td><a href='%s'>%s</a></td></tr>\n",
 			   entries[i].count, entries[i].href, entries[i].name);
@@ -32,7 +39,20 @@ static void write_list(struct buf *out, const struct entry *entries, size_t coun
 	buf_write_str(out, "</ul>\n</p>\n");
 }
 
-static void write_entries(struct buf *out, uint64_t tasks, const struct profiler_stats *stats)
+static void write_json(struct buf *out, const struct entry *entries, size_t count)
+{
+	buf_write_str(out, "{\"v\":1,\"profiles\":[");
+	for (size_t i = 0; i < count; i++)
+		buf_printf(out,
+			   "%s{\"name\":\"%s\",\"count\":%" PRIu64
+			   ",\"href\":\"/debug/pprof/%s\",\"help\":\"%s\"}",
+			   i > 0 ? "," : "", entries[i].name, entries[i].count, entries[i].href,
+			   entries[i].help);
+	buf_write_str(out, "]}\n");
+}
+
+static void write_entries(struct http_request *r, struct buf *out,
+			  const struct profiler_stats *stats)
 {
 	const struct entry entries[] = {
 		{ "allocs", "allocs?debug=1",
@@ -45,7 +65,7 @@ static void write_entries(struct buf *out, uint64_t tasks, const struct profiler
 		{ "goroutine", "goroutine?debug=1",
 		  "Stacks of all threads, and all operations in flight with what they wait for. "
 		  "debug=2 is one block each, debug=3 adds ids and times.",
-		  stats->threads + tasks },
+		  stats->threads + r->conn->server->loop->runner.op_count },
 		{ "heap", "heap?debug=1",
 		  "Memory in use, sampled, by who asked for it. gc=1 first gives the allocator's "
 		  "spare memory back.",
@@ -66,44 +86,104 @@ static void write_entries(struct buf *out, uint64_t tasks, const struct profiler
 		  0 },
 	};
 
-	write_list(out, entries, ARRAY_SIZE(entries));
+	if (http_request_param(r, "json") != NULL)
+		write_json(out, entries, ARRAY_SIZE(entries));
+	else
+		write_list(r, out, entries, ARRAY_SIZE(entries));
 }
 
-static void write_notes(struct buf *out, const struct profiler_stats *stats)
+/* ---- Ours ---- */
+
+static const struct use {
+	const char *name, *what;
+	enum profiler_kind kind;
+	const char *unit; /* of its rate; NULL = it has none */
+	bool has_window;  /* a difference over some time */
+	bool is_drawn;
+} uses[] = {
+	{ "profile", "CPU", PROFILER_CPU, NULL, true, true },
+	{ "heap", "memory in use", PROFILER_HEAP, "bytes a sample", true, true },
+	{ "allocs", "memory ever asked for", PROFILER_ALLOCS, NULL, true, true },
+	{ "mutex", "who kept others waiting", PROFILER_MUTEX, "waits a sample", true, true },
+	{ "block", "who waited", PROFILER_BLOCK, "ns and longer", true, true },
+	{ "goroutine", "threads and operations", PROFILER_GOROUTINE, NULL, false, false },
+	{ "threadcreate", "who made threads", PROFILER_THREADCREATE, NULL, false, false },
+};
+
+/* No cell begins with a link: scrapers know Go's table by that. */
+static void write_use(struct buf *out, const struct use *u)
 {
-	buf_printf(
-		out,
-		"<p>\nThe files hold names of functions and files and counts, no content and no "
-		"addresses of peers.\n</p>\n<p>\nSampled now: one allocation per %" PRId64
-		" bytes (heap), every %" PRId64 "th contended unlock (mutex), waits of %" PRId64
-		" ns and more (block); 0 is off. curl -X POST with ?rate= changes it. Each takes "
-		"seconds= for a difference.\n</p>\n",
-		profiler_rate(PROFILER_HEAP), profiler_rate(PROFILER_MUTEX),
-		profiler_rate(PROFILER_BLOCK));
+	bool is_cpu = u->kind == PROFILER_CPU;
+
+	buf_printf(out,
+		   "<tr><th scope=\"row\">%s</th><td class=\"quiet less\">%s</td><td "
+		   "class=\"act\"><a href=\"%s?download=1%s\">save%s</a>",
+		   u->name, u->what, u->name, is_cpu ? "&amp;seconds=30" : "",
+		   is_cpu ? " 30 s of it" : "");
+	if (u->has_window && !is_cpu)
+		buf_printf(out,
+			   " <a href=\"%s?seconds=30&amp;download=1\">save what comes in 30 s</a>",
+			   u->name);
+	if (!is_cpu)
+		buf_printf(out, " <a href=\"%s?debug=1\">read</a>", u->name);
+	if (u->is_drawn)
+		buf_printf(out, " <a href=\"/debug/flame?profile=%s\">flame graph</a>", u->name);
+	buf_write_str(out, "</td><td class=\"rate\">");
+	if (u->unit != NULL)
+		buf_printf(out,
+			   "<form method=\"post\" action=\"%s\"><label><input type=\"number\" "
+			   "name=\"rate\" min=\"0\" value=\"%" PRId64
+			   "\" aria-label=\"%s rate\"> <span>%s</span></label> "
+			   "<button>Set</button></form>",
+			   u->name, profiler_rate(u->kind), u->name, u->unit);
+	buf_write_str(out, "</td></tr>\n");
+}
+
+static void write_uses(struct buf *out)
+{
+	buf_write_str(out, "<h2>What to do with them</h2>\n<table class=\"uses\">\n<thead><tr><th "
+			   "scope=\"col\">Profile</th><th scope=\"col\" class=\"less\">of</th><th "
+			   "scope=\"col\">Take it</th><th scope=\"col\">How finely; 0 is off</th>"
+			   "</tr></thead>\n<tbody>\n");
+	for (size_t i = 0; i < ARRAY_SIZE(uses); i++)
+		write_use(out, &uses[i]);
+	buf_write_str(out,
+		      "</tbody>\n</table>\n<p class=\"hint\">contents are technical \u2014 no "
+		      "document content is included. A rate holds until the daemon ends.</p>\n");
+}
+
+static void write_notes(struct buf *out, struct http_request *r, const struct profiler_stats *stats)
+{
+	/* The guard wants one, except on a socket. */
+	const char *host = http_request_header(r, "host");
+
+	host = host != NULL ? host : "localhost";
+	buf_write_str(out, "<h2>From a terminal</h2>\n<pre class=\"commands\" tabindex=\"0\">go "
+			   "tool pprof -http=:8080 http://");
+	buf_write_html(out, host, strlen(host));
+	buf_write_str(out, "/debug/pprof/profile?seconds=30\n</pre>\n");
 	buf_printf(
 		out,
 		"<p>\nTurns of the loop that were too long: <a href=\"stalls\">stalls</a>, %" PRIu64
-		" so far.\n</p>\n<p>\nNow: %u CPU captures, %u timers. So far: %" PRIu64
-		" samples, %" PRIu64 " lost, %" PRIu64 " ns in the handler.\n</p>\n",
+		" so far.\n</p>\n<p class=\"hint\">\nNow: %u CPU captures, %u timers. So far: "
+		"%" PRIu64 " samples, %" PRIu64 " lost, %" PRIu64 " ns in the handler.\n</p>\n",
 		stats->loop_stalls, stats->cpu_captures, stats->timers, stats->samples, stats->lost,
 		stats->handler_ns);
 }
 
 void pprof_serve_index(struct profiler *profiler, struct http_request *r)
 {
-	/* The guard wants one, except on a socket. */
-	const char *host = http_request_header(r, "host");
+	bool is_json = http_request_param(r, "json") != NULL;
 	struct profiler_stats stats;
 	struct buf out;
 
-	host = host != NULL ? host : "localhost";
 	profiler_stats(profiler, &stats);
 	buf_init(&out, INDEX_MAX);
-	write_entries(&out, r->conn->server->loop->runner.op_count, &stats);
-	buf_write_str(&out, "<p>\ngo tool pprof -http=:8080 http://");
-	buf_write_html(&out, host, strlen(host));
-	buf_write_str(&out, "/debug/pprof/profile?seconds=30\n</p>\n");
-	write_notes(&out, &stats);
-	buf_write_str(&out, "</body>\n</html>\n");
-	http_reply(r, 200, "text/html; charset=utf-8", &out);
+	write_entries(r, &out, &stats);
+	if (!is_json) {
+		write_uses(&out);
+		write_notes(&out, r, &stats);
+		http_page_end(r, &out);
+	}
+	http_reply(r, 200, is_json ? "application/json" : "text/html; charset=utf-8", &out);
 }

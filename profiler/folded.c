@@ -61,7 +61,8 @@ static void write_folded(struct buf *out, const struct stack *k, unsigned value)
 
 /* ---- With labels ---- */
 
-/* Whose code it is: the folder of our own files, else the library. */
+/* Whose code it is: the folder of our own files, else the library; what headers of the system have
+ * inlined into ours is not ours. */
 static size_t origin_of(const struct folder *f, uintptr_t pc, const struct symbol_line *l,
 			char ret[ORIGIN_MAX])
 {
@@ -73,7 +74,10 @@ static size_t origin_of(const struct folder *f, uintptr_t pc, const struct symbo
 		from = module_basename(m);
 		len = strcspn(from, ".");
 	}
-	if (m != NULL && m->path == f->modules->list[0].path && slash != NULL) {
+	if (strncmp(l->file, "/usr/", 5) == 0) {
+		from = "system";
+		len = strlen(from);
+	} else if (m != NULL && strcmp(m->path, f->modules->list[0].path) == 0 && slash != NULL) {
 		for (from = slash; from > l->file && from[-1] != '/'; from--)
 			;
 		len = (size_t)(slash - from);

@@ -140,10 +140,10 @@ function Flame(place, data) {
 Flame.prototype.readColours = function () {
 	var colours = {};
 
-	document.querySelectorAll(".legend span").forEach(function (entry) {
+	document.querySelectorAll(".legend > span").forEach(function (entry) {
 		var match = /c(\d+)/.exec(entry.querySelector(".key").className);
 
-		colours[entry.textContent.replace(/ \d+ %$/, "")] = parseInt(match[1], 10);
+		colours[entry.lastElementChild.textContent] = parseInt(match[1], 10);
 	});
 	return colours;
 };

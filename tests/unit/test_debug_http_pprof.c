@@ -136,8 +136,10 @@ static void methods_that_are_not_gos_are_refused(void **state)
 
 static void the_list_of_profiles_is_the_one_that_scrapers_read(void **state)
 {
-	static const char *const names[] = { "allocs", "block",	  "cmdline", "goroutine",   "heap",
-					     "mutex",  "profile", "symbol",  "threadcreate" };
+	static const char *const names[] = {
+		"allocs", "block",   "cmdline", "goroutine",	"heap",
+		"mutex",  "profile", "symbol",	"threadcreate", "trace"
+	};
 	struct fixture f;
 	const char *at;
 	struct client c;
