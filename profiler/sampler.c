@@ -16,7 +16,10 @@
 #include "profiler/ring.h"
 
 /* CPU-clock timers fire on the scheduler's tick, so at most HZ signals a second reach a thread; the
- * timer's overrun count says how many periods each stands for, and is its weight.
+ * timer's overrun count says how many periods each stands for, and is its weight. What a thread
+ * used after its last tick is made up for when it ends: the periods that its handler should have
+ * had by its CPU time, less those it had, as one sample without a place in the code. So threads
+ * that live for a tick or two count for what they used.
  *
  * The sampler runs at the rate of its fastest reader. A slower reader takes each sample with the
  * probability of the two periods' ratio, which keeps its counts right on average and in step with
@@ -87,20 +90,33 @@ static void read_labels(struct sample *s)
 	read_name(s->thread);
 }
 
-static void take_sample(uint32_t weight, uint64_t period, const ucontext_t *uc)
+/* NULL: the ring is full. */
+static struct sample *begin_sample(uint32_t weight, uint64_t period)
 {
 	struct sample *s = ring_claim();
-	struct unwind u;
 
 	atomic_fetch_add_explicit(&samples, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&overruns, weight - 1, memory_order_relaxed);
 	if (s == NULL) {
 		atomic_fetch_add_explicit(&lost, weight, memory_order_relaxed);
-		return;
+		return NULL;
 	}
 	s->weight = weight;
 	s->period_ns = period;
 	read_labels(s);
+	return s;
+}
+
+static void take_sample(uint32_t weight, uint64_t period, const ucontext_t *uc)
+{
+	struct sample *s = begin_sample(weight, period);
+	struct thread *t = thread_self();
+	struct unwind u;
+
+	if (t != NULL)
+		atomic_fetch_add_explicit(&t->counted, weight, memory_order_relaxed);
+	if (s == NULL)
+		return;
 	unwind_init(&u, uc, thread_stack_end());
 	s->n = (uint16_t)unwind_walk(&u, s->pcs, UNWIND_FRAMES_MAX, &s->cut);
 	ring_publish(s);
@@ -139,16 +155,24 @@ static int install_handler(void)
 /* ---- Timers: under threads_lock ---- */
 
 /* The first expiry anywhere in the period: threads do not march in step, and short-lived ones get
- * their share. */
-static void set_timer(const struct thread *t, uint64_t period)
+ * their share. Multiples of the golden ratio fill the period more evenly than random numbers. */
+static void set_timer(struct thread *t, uint64_t period)
 {
-	uint64_t mixed = (t->id + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ monotonic_ns();
-	uint64_t first = 1 + (mixed * UINT64_C(0xbf58476d1ce4e5b9) >> 20) % period;
-	struct itimerspec spec = {
+	static uint64_t phase;
+	struct itimerspec spec;
+	uint64_t first;
+
+	if (phase == 0)
+		phase = monotonic_ns() << 32;
+	phase += UINT64_C(0x9e3779b97f4a7c15);
+	first = 1 + (uint64_t)((unsigned __int128)phase * period >> 64);
+	t->due_cpu_ns = thread_cpu_ns(t->tid) + first;
+	t->due_period_ns = period;
+	atomic_store(&t->counted, 0);
+	spec = (struct itimerspec){
 		.it_interval = { (time_t)(period / NS_PER_SEC), (long)(period % NS_PER_SEC) },
 		.it_value = { (time_t)(first / NS_PER_SEC), (long)(first % NS_PER_SEC) },
 	};
-
 	(void)syscall(SYS_timer_settime, t->timer, 0, &spec, NULL);
 }
 
@@ -181,6 +205,41 @@ static void disarm(struct thread *t)
 	(void)syscall(SYS_timer_delete, t->timer);
 	t->timer = THREAD_NO_TIMER;
 	atomic_fetch_sub(&timer_count, 1);
+}
+
+/* Stands for where a thread was between its last tick and its end. */
+static __attribute__((noinline)) void thread_ended_between_ticks(void)
+{
+	__asm__ volatile("");
+}
+
+/* The signal that may be on its way is blocked for good: it counts as missing. */
+static void account_rest(struct thread *t)
+{
+	uint64_t cpu_ns, counted, missing;
+	struct sample *s;
+	sigset_t set;
+
+	if (t->timer == THREAD_NO_TIMER || t->start == 0)
+		return;
+	sigemptyset(&set);
+	sigaddset(&set, SIGPROF);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	cpu_ns = thread_cpu_ns(t->tid);
+	counted = atomic_load(&t->counted);
+	if (cpu_ns < t->due_cpu_ns)
+		return;
+	missing = (cpu_ns - t->due_cpu_ns) / t->due_period_ns + 1;
+	if (missing <= counted)
+		return;
+	s = begin_sample((uint32_t)MIN(missing - counted, (uint64_t)INT32_MAX), t->due_period_ns);
+	if (s == NULL)
+		return;
+	s->n = 2;
+	s->cut = false;
+	s->pcs[0] = (uintptr_t)thread_ended_between_ticks;
+	s->pcs[1] = t->start;
+	ring_publish(s);
 }
 
 static void each_thread(void (*fn)(struct thread *t))
@@ -336,7 +395,9 @@ static void forget(void)
 /* Under lock. Fork handlers run last registered first, which is the lock order. */
 static int prepare(void)
 {
-	static const struct thread_hooks hooks = { .born = arm, .gone = disarm, .forked = forget };
+	static const struct thread_hooks hooks = {
+		.born = arm, .gone = disarm, .ending = account_rest, .forked = forget
+	};
 	pthread_condattr_t attr;
 
 	if (!prepared) {

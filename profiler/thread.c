@@ -311,8 +311,11 @@ static void on_exit_key(void *value)
 	struct thread *t = value;
 
 	threads_lock();
-	if (list_linked(&t->node))
+	if (list_linked(&t->node)) {
+		if (hooks != NULL && !t->hidden)
+			hooks->ending(t);
 		unlist_thread(t);
+	}
 	threads_unlock();
 	self = NULL;
 	atomic_signal_fence(memory_order_seq_cst);
@@ -451,6 +454,7 @@ pthread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*run)(v
 	}
 	*birth = (struct birth){ run, arg, t };
 	t->id = op_next_id();
+	t->start = (uintptr_t)run;
 	note_origin(t);
 	rc = real_create()(ret_thread, attr, thread_main, birth);
 	atomic_fetch_add(&created, rc == 0);

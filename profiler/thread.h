@@ -25,6 +25,9 @@ struct thread {
 	bool foreign;			       /* found by the scan */
 	bool seen;			       /* by the scan that runs */
 	int timer;			       /* the kernel's id; THREAD_NO_TIMER */
+	uintptr_t start;		       /* its start routine; 0 = not known */
+	uint64_t due_cpu_ns, due_period_ns;    /* the timer's first expiry, and what follows */
+	_Atomic uint64_t counted;	       /* periods that reached its handler since then */
 	uint64_t still_cpu_ns, still_since_ns; /* stillness.c */
 	unsigned created_count;
 	uintptr_t created_by[THREAD_CREATE_FRAMES]; /* stack of pthread_create's caller */
@@ -72,7 +75,8 @@ uint64_t threads_unlisted(void);
 struct thread_hooks {
 	void (*born)(struct thread *t);
 	void (*gone)(struct thread *t);
-	void (*forked)(void); /* in the child, which has one thread */
+	void (*ending)(struct thread *t); /* in the thread itself, before `gone` */
+	void (*forked)(void);		  /* in the child, which has one thread */
 };
 void threads_set_hooks(const struct thread_hooks *hooks);
 

@@ -8,7 +8,7 @@
  * add up to is compared with what the kernel says that the threads used. */
 
 enum { SAMPLING = 2 }; /* profiler/capture.c */
-enum { SHORT_LIFE_NS = 5000000 };
+enum { SHORT_LIFE_NS = 5000000, SHORT_LIVES = 400, PERIOD_NS = 10000000 };
 
 /* ---- Load ---- */
 
@@ -33,6 +33,14 @@ WHOLE static void *burn_thread(void *arg)
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
 	*(uint64_t *)arg = (uint64_t)used.tv_sec * NS_PER_SEC + (uint64_t)used.tv_nsec;
 	return NULL;
+}
+
+static uint64_t own_cpu_ns(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * NS_PER_SEC + (uint64_t)used.tv_nsec;
 }
 
 static uint64_t handled(struct fixture *f)
@@ -203,22 +211,48 @@ static void *short_life(void *arg)
 	return arg;
 }
 
-/* Each lives less than a period: the random phase gives them their share. */
-static void short_lived_threads_are_seen(void **state)
+/* Each lives half a period, and a tick of the kernel or two: the phase of the first expiry and what
+ * is made up for at the end give them their share. This thread is in it too: it takes about as much
+ * for each as a tenth of what that one lives. */
+static void short_lived_threads_count_for_what_they_used(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t before;
+	uint64_t before, counted, own_ns;
 	pthread_t t;
 
 	NEEDS_PROMPT_SIGNALS();
+	NEEDS_INTERPOSED_THREADS();
 	start_sampling(f, 100);
+	own_ns = own_cpu_ns();
 	before = handled(f);
-	for (unsigned i = 0; i < 400; i++) {
+	for (unsigned i = 0; i < SHORT_LIVES; i++) {
 		assert_int_equal(pthread_create(&t, NULL, short_life, NULL), 0);
 		pthread_join(t, NULL);
 	}
-	assert_true(handled(f) > before + 20);
+	counted = (handled(f) - before) * PERIOD_NS;
+	own_ns = own_cpu_ns() - own_ns + PERIOD_NS;
 	end_sampling(f);
+	assert_true(counted * 10 >= SHORT_LIVES * SHORT_LIFE_NS * UINT64_C(9));
+	assert_true(counted * 10 <= (SHORT_LIVES * SHORT_LIFE_NS + own_ns) * UINT64_C(11));
+}
+
+static void what_a_thread_used_after_its_last_tick_has_a_name(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t t;
+
+	NEEDS_PROMPT_SIGNALS();
+	NEEDS_INTERPOSED_THREADS();
+	f->ended = 0;
+	fixture_start(f, 0, &(struct profiler_request){ .kind = PROFILER_CPU, .seconds = 1 });
+	while (f->ended == 0) {
+		assert_int_equal(pthread_create(&t, NULL, short_life, NULL), 0);
+		pthread_join(t, NULL);
+		uv_run(&f->loop.uv, UV_RUN_NOWAIT);
+	}
+	CHECK_STATUS(0, f->status[0]);
+	assert_true(fixture_has(&f->captures[0].out, "thread_ended_between_ticks"));
+	assert_true(fixture_has(&f->captures[0].out, "short_life"));
 }
 
 static void a_forked_child_is_not_sampled(void **state)
@@ -269,7 +303,8 @@ int main(void)
 		profiler_test(samples_add_up_to_the_cpu_time_used),
 		profiler_test(the_ninth_capture_is_refused_and_a_cancelled_one_makes_room),
 		profiler_test(one_in_the_background_takes_nobodys_place),
-		profiler_test(short_lived_threads_are_seen),
+		profiler_test(short_lived_threads_count_for_what_they_used),
+		profiler_test(what_a_thread_used_after_its_last_tick_has_a_name),
 		profiler_test(a_forked_child_is_not_sampled),
 		profiler_test(symbols_are_named_and_garbage_is_passed_over),
 	};
