@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <time.h>
 
 /* A loop that is held up on purpose, and a process in which everything moves at once. */
@@ -159,13 +160,15 @@ static void a_hung_loop_shows_its_stacks_on_sigquit(void **state)
 
 /* ---- Everything moves ---- */
 
+static _Atomic uint64_t loads;
+
 static void *storm_modules(void *arg)
 {
 	while (!atomic_load(&stop)) {
 		void *lib = dlopen(arg, RTLD_NOW | RTLD_LOCAL);
 
-		if (lib != NULL)
-			dlclose(lib);
+		if (lib != NULL && dlclose(lib) == 0)
+			atomic_fetch_add(&loads, 1);
 		sink++;
 	}
 	return NULL;
@@ -209,17 +212,29 @@ static void *storm_forks(void *arg)
 	return arg;
 }
 
+/* PEERSCOPE_STORM_SECONDS: for a storm longer than what every run of the tests has time for. */
+static uint64_t storm_end_ns(void)
+{
+	const char *seconds = getenv("PEERSCOPE_STORM_SECONDS");
+
+	return seconds != NULL ? clock_now_ns(&clock_system) +
+					 strtoull(seconds, NULL, 10) * (uint64_t)NS_PER_SEC :
+				 0;
+}
+
 /* Captures at the highest rate while modules, threads and processes come and go, with all stacks
- * taken in between. It hangs or crashes, or it does not. */
+ * taken in between. It hangs or crashes, or it does not. Nothing else here needs the modules, so
+ * that they really come and go. */
 static void sampling_gets_along_with_modules_threads_and_forks(void **state)
 {
-	static char a[] = "libz.so.1", b[] = "libresolv.so.2";
+	static char a[] = "libthread_db.so.1", b[] = "libresolv.so.2";
 	struct fixture *f = *state;
 	void *(*const fns[])(void *) = { storm_modules, storm_modules, storm_memory, storm_threads,
 					 storm_forks };
 	void *args[] = { a, b, NULL, NULL, NULL };
 	pthread_t threads[ARRAY_SIZE(fns)];
-	uint64_t before = fixture_stats(f).samples;
+	struct profiler_stats s;
+	uint64_t before = fixture_stats(f).samples, end_ns = storm_end_ns();
 
 	atomic_store(&stop, false);
 	fixture_start(
@@ -227,7 +242,9 @@ static void sampling_gets_along_with_modules_threads_and_forks(void **state)
 		&(struct profiler_request){ .kind = PROFILER_CPU, .seconds = 3600, .hz = 1000 });
 	for (unsigned i = 0; i < ARRAY_SIZE(fns); i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, fns[i], args[i]), 0);
-	while (fixture_stats(f).samples < before + STORM_SAMPLES && f->status[1] == 1)
+	while ((fixture_stats(f).samples < before + STORM_SAMPLES ||
+		clock_now_ns(&clock_system) < end_ns) &&
+	       f->status[1] == 1)
 		(void)fixture_capture(
 			f, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 2 });
 	op_cancel(&f->captures[1].op);
@@ -237,6 +254,10 @@ static void sampling_gets_along_with_modules_threads_and_forks(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(fns); i++)
 		pthread_join(threads[i], NULL);
 	CHECK_STATUS(UV_ECANCELED, f->status[1]);
+	s = fixture_stats(f);
+	print_message("%llu samples, %llu modules loaded, %llu lost\n",
+		      (unsigned long long)(s.samples - before),
+		      (unsigned long long)atomic_load(&loads), (unsigned long long)s.lost);
 }
 
 int main(void)
