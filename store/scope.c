@@ -111,6 +111,9 @@ static int run_items(struct store *s, struct store_request *r)
 		return rc;
 	if (sum.commits > STORE_ITEMS_MAX)
 		return ERR_LIMIT;
+	i->unchanged = i->known > 0 && (uint64_t)sum.commits == i->known;
+	if (i->unchanged)
+		return 0;
 	i->items = mem_alloc_array((size_t)MAX(sum.commits, 1), sizeof(*i->items));
 	if (i->items == NULL)
 		return UV_ENOMEM;
@@ -132,13 +135,19 @@ static void items_tick(struct op *op)
 static const struct op_kind items_kind = { "store.items", request_read_states, REQUEST_STATE_COUNT,
 					   items_tick };
 
-void store_items_start(struct store_items *i, const struct op_env *env, struct store *s,
-		       const struct scope *scope, store_items_cb cb)
+void store_items_again_start(struct store_items *i, const struct op_env *env, struct store *s,
+			     const struct scope *scope, size_t known, store_items_cb cb)
 {
 	struct op_env copy = *env;
 
-	*i = (struct store_items){ .data = i->data, .cb = cb, .scope = *scope };
+	*i = (struct store_items){ .data = i->data, .cb = cb, .scope = *scope, .known = known };
 	request_start(&i->request, &i->op, &items_kind, &copy, s, false, run_items);
+}
+
+void store_items_start(struct store_items *i, const struct op_env *env, struct store *s,
+		       const struct scope *scope, store_items_cb cb)
+{
+	store_items_again_start(i, env, s, scope, 0, cb);
 }
 
 void store_items_fini(struct store_items *i)

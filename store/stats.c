@@ -58,6 +58,16 @@ void store_stats(struct store *s, struct store_stats *ret)
 	pthread_mutex_unlock(&s->mutex);
 }
 
+uint64_t store_commit_count(struct store *s)
+{
+	uint64_t commits;
+
+	pthread_mutex_lock(&s->mutex);
+	commits = s->stats.commits;
+	pthread_mutex_unlock(&s->mutex);
+	return commits;
+}
+
 int tx_begin(struct store *s)
 {
 	s->tx_begun_ns = clock_now_ns(s->clock);

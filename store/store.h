@@ -247,16 +247,25 @@ struct store_items {
 	void *data;
 	struct store_item *items; /* result; the caller may take it (mem_free) by setting NULL */
 	size_t count;
+	bool unchanged; /* result of store_items_again_start alone */
 	/* private */
 	store_items_cb cb;
 	struct store_request request;
 	struct scope scope;
+	uint64_t known; /* items that the caller has; 0 = none */
 };
 /** ERR_LIMIT beyond STORE_ITEMS_MAX. An unknown scope has no items and leaves no trace in the
  * database. */
 void store_items_start(struct store_items *i, const struct op_env *env, struct store *s,
 		       const struct scope *scope, store_items_cb cb);
+/** The same for who has `known` items of the scope already, from an earlier answer. Commits are
+ * never taken out of a scope: when it has as many still, `unchanged` is set and none are read. */
+void store_items_again_start(struct store_items *i, const struct op_env *env, struct store *s,
+			     const struct scope *scope, size_t known, store_items_cb cb);
 void store_items_fini(struct store_items *i);
+/** Commits of all scopes together, at least those that callbacks have told of. While it stays the
+ * same, no scope has become larger. Cheap. */
+uint64_t store_commit_count(struct store *s);
 
 /* What is known of one object or scope. */
 struct store_resolve;

@@ -40,6 +40,7 @@ struct dialbacks {
 struct sync {
 	struct sync_config config;
 	struct claims claims;
+	struct snapshot_source snapshots;
 	struct map peers; /* key -> struct sync_peer */
 	struct list waves;
 	struct list serves;

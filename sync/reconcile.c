@@ -90,6 +90,8 @@ static struct sum sum_sub(const struct sum *a, const struct sum *b)
 	return r;
 }
 
+_Static_assert(sizeof(struct sum) == RECONCILE_SUM_BYTES, "as told to others");
+
 int reconcile_set_init(struct reconcile_set *s, struct reconcile_item *items, size_t count)
 {
 	struct sum *sums;

@@ -17,6 +17,7 @@ enum {
 	RECONCILE_BUCKETS = 16,	   /* sub-ranges a differing range is split into */
 	RECONCILE_LIST_BELOW = 32, /* a differing range of fewer items is sent as an id list */
 	RECONCILE_FINGERPRINT_SIZE = 16,
+	RECONCILE_SUM_BYTES = 32,   /* kept per item of a set, beside the item */
 	RECONCILE_FRAME_MIN = 4096, /* smallest frame limit, 0 = none */
 	RECONCILE_FRAME_DEFAULT = 1 << 20,
 	RECONCILE_RANGES_MAX = 100000, /* per message read */

@@ -21,7 +21,7 @@ void serve_reconcile_begin(struct serve *v, const struct wire_bytes *first)
 	}
 	v->loading = true;
 	op_hold(&v->op);
-	snapshot_load_start(&v->load, &v->op.env, v->sync->config.store, &v->scope, on_loaded);
+	snapshot_load_start(&v->load, &v->op.env, &v->sync->snapshots, &v->scope, on_loaded);
 }
 
 void serve_reconcile_answer(struct serve *v, const void *msg, size_t len)

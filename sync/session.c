@@ -127,8 +127,7 @@ static void begin(struct session *s)
 	net_dial_start(&s->dial, &s->op.env, s->sync->config.net, t->any_peer ? NULL : &t->peer,
 		       t->addrs, t->addr_count, on_dialed);
 	op_hold(&s->op);
-	snapshot_load_start(&s->load, &s->op.env, s->sync->config.store, &s->wave->scope,
-			    on_loaded);
+	snapshot_load_start(&s->load, &s->op.env, &s->sync->snapshots, &s->wave->scope, on_loaded);
 }
 
 static void tell_peer(struct session *s)

@@ -1,6 +1,10 @@
-/*   reading ──► building ──► done
+/*   reading ─┬► building ─┬► done
+ *            └────────────┘
  *
- * Suspends while the store reads and, for large sets, while a worker sorts and sums. */
+ * Suspends while the store looks or reads and, for large sets, while a worker sorts and sums.
+ *
+ * What can go wrong: the store gains commits meanwhile. A set counts as right for the store's count
+ * of commits as it was before the look, so the next load looks again. */
 #include "sync/snapshot.h"
 
 #include <stddef.h>
@@ -24,15 +28,42 @@ static const struct op_state states[] = {
 static void load_tick(struct op *op);
 static const struct op_kind kind = { "sync.load", states, ARRAY_SIZE(states), load_tick };
 
+/* The load's reference becomes the result's. */
+static void use(struct snapshot_load *l, struct hot_set *set)
+{
+	set->store_commits = MAX(set->store_commits, l->store_commits);
+	l->snapshot = (struct snapshot){ .set = set->set, .hot = set };
+}
+
+/* Sessions of a wave begin together and read the same: one of them keeps what it read. */
+static bool use_others(struct snapshot_load *l, size_t count)
+{
+	struct hot_set *set = hot_find(&l->source->hot, &l->key);
+
+	if (set == NULL || set->set.count != count) {
+		hot_release(set);
+		return false;
+	}
+	use(l, set);
+	return true;
+}
+
 static void on_items(struct store_items *i, int status)
 {
 	struct snapshot_load *l = container_of(i, struct snapshot_load, items);
 
-	if (status == 0) {
-		l->snapshot.items = (struct reconcile_item *)(void *)TAKE_PTR(i->items);
-		l->count = i->count;
-	} else {
+	if (status < 0) {
 		op_result(&l->op, status);
+	} else if (i->unchanged) {
+		l->source->stats.checked++;
+		use(l, TAKE_PTR(l->found));
+		op_result(&l->op, 0);
+	} else {
+		l->source->stats.read++;
+		if (use_others(l, i->count))
+			op_result(&l->op, 0);
+		l->list = (struct reconcile_item *)(void *)TAKE_PTR(i->items);
+		l->count = i->count;
 	}
 	store_items_fini(i);
 	l->reading = false;
@@ -44,7 +75,7 @@ static void build(struct runner_job *job)
 {
 	struct snapshot_load *l = container_of(job, struct snapshot_load, job);
 
-	l->job_status = reconcile_set_init(&l->snapshot.set, l->snapshot.items, l->count);
+	l->job_status = hot_set_make(&l->key, TAKE_PTR(l->list), l->count, &l->snapshot.hot);
 }
 
 static void on_built(struct runner_job *job)
@@ -56,8 +87,21 @@ static void on_built(struct runner_job *job)
 	op_tick(&l->op);
 }
 
+static void look_for_hot(struct snapshot_load *l)
+{
+	l->store_commits = store_commit_count(l->source->store);
+	l->found = hot_find(&l->source->hot, &l->key);
+	if (l->found == NULL || l->found->store_commits != l->store_commits)
+		return;
+	l->source->stats.hot++;
+	use(l, TAKE_PTR(l->found));
+	op_result(&l->op, 0);
+}
+
 static enum op_step do_reading(struct snapshot_load *l)
 {
+	if (!l->asked && !op_stopping(&l->op))
+		look_for_hot(l);
 	if (op_stopping(&l->op) && l->reading)
 		op_cancel(&l->items.op);
 	if (op_stopping(&l->op) || op_has_result(&l->op)) {
@@ -69,7 +113,8 @@ static enum op_step do_reading(struct snapshot_load *l)
 	if (!l->asked) {
 		l->asked = l->reading = true;
 		op_hold(&l->op);
-		store_items_start(&l->items, &l->op.env, l->store, &l->scope, on_items);
+		store_items_again_start(&l->items, &l->op.env, l->source->store, &l->scope,
+					l->found != NULL ? l->found->set.count : 0, on_items);
 	}
 	if (l->reading)
 		return OP_WAIT;
@@ -93,6 +138,10 @@ static enum op_step do_building(struct snapshot_load *l)
 	} else if (!l->built) {
 		build(&l->job);
 	}
+	if (l->job_status == 0) {
+		use(l, l->snapshot.hot);
+		hot_keep(&l->source->hot, l->snapshot.hot);
+	}
 	op_result(&l->op, l->job_status);
 	op_move(&l->op, DONE);
 	return OP_NEXT;
@@ -107,21 +156,28 @@ static void load_tick(struct op *op)
 		case READING: step = do_reading(l); break;
 		case BUILDING: step = do_building(l); break;
 		default:
-			if (op_finish(op))
-				l->cb(l, op_status(op));
+			if (!op_finish(op))
+				return;
+			l->found = hot_release(l->found);
+			l->list = mem_free(l->list);
+			l->cb(l, op_status(op));
 			return;
 		}
 	}
 }
 
-void snapshot_load_start(struct snapshot_load *l, const struct op_env *env, struct store *store,
-			 const struct scope *scope, snapshot_load_cb cb)
+void snapshot_load_start(struct snapshot_load *l, const struct op_env *env,
+			 struct snapshot_source *source, const struct scope *scope,
+			 snapshot_load_cb cb)
 {
 	op_init(&l->op, &kind, env, UINT64_MAX);
 	l->snapshot = (struct snapshot){ 0 };
 	l->cb = cb;
-	l->store = store;
+	l->source = source;
 	l->scope = *scope;
+	l->key = scope_key(scope);
+	l->found = NULL;
+	l->list = NULL;
 	l->count = 0;
 	l->job_status = 0;
 	l->asked = l->reading = l->built = false;
@@ -129,6 +185,6 @@ void snapshot_load_start(struct snapshot_load *l, const struct op_env *env, stru
 
 void snapshot_fini(struct snapshot *s)
 {
-	reconcile_set_fini(&s->set);
-	s->items = mem_free(s->items);
+	s->hot = hot_release(s->hot);
+	s->set = (struct reconcile_set){ 0 };
 }

@@ -125,6 +125,8 @@ struct sync *sync_new(const struct sync_config *config)
 	if (s->config.fetch_idle_ms == 0)
 		s->config.fetch_idle_ms = SYNC_FETCH_IDLE_MS;
 	claims_init(&s->claims);
+	s->snapshots.store = config->store;
+	hot_init(&s->snapshots.hot);
 	map_init(&s->peers, SYNC_PEER_TABLE_MAX);
 	list_init(&s->waves);
 	list_init(&s->serves);
@@ -172,6 +174,7 @@ struct sync *sync_free(struct sync *s)
 		return NULL;
 	REQUIRE(list_empty(&s->waves) && list_empty(&s->serves));
 	claims_fini(&s->claims);
+	hot_fini(&s->snapshots.hot);
 	announcer_fini(&s->announcer);
 	for (struct map_iter it = map_first(&s->peers); it.value != NULL; map_next(&it))
 		mem_free(it.value);
@@ -184,4 +187,10 @@ void sync_stats(const struct sync *s, struct sync_stats *ret)
 	*ret = s->stats;
 	ret->claims = s->claims.taken;
 	ret->claim_waits = s->claims.waited;
+	ret->sets_hot = s->snapshots.stats.hot;
+	ret->sets_checked = s->snapshots.stats.checked;
+	ret->sets_read = s->snapshots.stats.read;
+	ret->sets_kept = map_count(&s->snapshots.hot.by_scope);
+	ret->sets_kept_bytes = s->snapshots.hot.bytes;
+	ret->sets_dropped = s->snapshots.hot.dropped;
 }

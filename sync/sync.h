@@ -77,6 +77,9 @@ struct sync_stats {
 	uint64_t wants_over_limit; /* blobs that a wave had no room to want: a later one asks */
 	uint64_t rounds, serves, active_serves, refusals_busy, refusals_other, claims, claim_waits;
 	uint64_t subscribers, follows, announced_out, announced_in, announce_dropped;
+	/* sets to reconcile: taken from memory, the same after a look into the store, read; kept
+	 * for the next session, given up for others */
+	uint64_t sets_hot, sets_checked, sets_read, sets_kept, sets_kept_bytes, sets_dropped;
 	uint64_t charged; /* peers that lied or broke the protocol, each time */
 	/* peers that asked to be dialed back, were reached, were refused; what we asked */
 	uint64_t dialbacks_in, dialbacks_reached, dialbacks_refused, dialbacks_out;

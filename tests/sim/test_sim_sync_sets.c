@@ -117,6 +117,35 @@ static void premature_end_a_single_item_in_the_first_bucket_is_found(void **stat
 	sync_world_fini(&p.w);
 }
 
+static void a_set_is_read_again_only_when_it_grew(void **state)
+{
+	struct sync_stats asker, asked;
+	struct pairs p;
+
+	(void)state;
+	pairs_init(&p, 4714);
+	sync_both_ways(&p, "/h", fill(&p, "/h", 50, 1000, 1000));
+	for (unsigned i = 0; i < 4; i++)
+		sync_both_ways(&p, "/h", 50);
+	sync_stats(p.a->sync, &asked);
+	assert_int_equal(asked.sets_read, 1);
+	assert_int_equal(asked.sets_hot, 9);
+	assert_int_equal(asked.sets_kept, 1);
+	/* Elsewhere: the store has more, the scope has not. */
+	fill(&p, "/other", 3, 1000, 0);
+	sync_both_ways(&p, "/h", 50);
+	sync_stats(p.a->sync, &asked);
+	assert_int_equal(asked.sets_read, 1);
+	assert_int_equal(asked.sets_checked, 1);
+	/* Here. */
+	sync_both_ways(&p, "/h", 50 + fill(&p, "/h/more", 4, 1000, 0));
+	sync_stats(p.a->sync, &asked);
+	sync_stats(p.b->sync, &asker);
+	assert_int_equal(asked.sets_read, 2);
+	assert_int_equal(asker.sets_read, 2);
+	sync_world_fini(&p.w);
+}
+
 /* Everything that was told, as one number. */
 static uint64_t run_once(uint64_t seed)
 {
@@ -150,6 +179,7 @@ int main(void)
 		cmocka_unit_test(any_two_small_sets_become_their_union),
 		cmocka_unit_test(any_two_large_sets_become_their_union),
 		cmocka_unit_test(premature_end_a_single_item_in_the_first_bucket_is_found),
+		cmocka_unit_test(a_set_is_read_again_only_when_it_grew),
 		cmocka_unit_test(the_same_seed_gives_the_same_run),
 	};
 

@@ -43,6 +43,39 @@ static void put_commit(struct fixture *f, const struct key *space, const char *p
 	blob_fini(&b);
 }
 
+#define store_items_again_done store_items_done
+
+static bool unchanged(struct fixture *f, const struct scope *scope, size_t known, size_t count)
+{
+	struct store_items items;
+	bool same;
+
+	CHECK_STATUS(0, RUN(store_items_again, &items, f, scope, known));
+	same = items.unchanged;
+	assert_int_equal(items.count, same ? 0 : count);
+	assert_true(same == (items.items == NULL));
+	store_items_fini(&items);
+	return same;
+}
+
+static void items_are_not_read_again_while_there_are_as_many(void **state)
+{
+	struct fixture *f = *state;
+	struct scope scope = scope_of(&f->owner.pub, "/a", SCOPE_RECURSIVE);
+	uint64_t commits = store_commit_count(f->store);
+
+	assert_false(unchanged(f, &scope, 0, 0));
+	put_commit(f, &f->owner, "/a", 5);
+	put_commit(f, &f->owner, "/a/b", 6);
+	assert_int_equal(store_commit_count(f->store), commits + 2);
+	assert_false(unchanged(f, &scope, 1, 2));
+	assert_true(unchanged(f, &scope, 2, 2));
+	put_commit(f, &f->owner, "/b", 7);
+	assert_true(unchanged(f, &scope, 2, 2));
+	put_commit(f, &f->owner, "/a", 8);
+	assert_false(unchanged(f, &scope, 2, 3));
+}
+
 static void items_follow_the_scope(void **state)
 {
 	static const char *const paths[] = { "",    "/a",  "/a-b", "/a/b", "/a/b/c", "/a/\xc3\xa4",
@@ -330,6 +363,7 @@ static void shared_content_is_wanted_by_each_object(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(items_are_not_read_again_while_there_are_as_many),
 		TEST(items_follow_the_scope),
 		TEST(sql_and_scope_contains_agree),
 		TEST(an_unknown_scope_leaves_no_rows),
