@@ -6,6 +6,7 @@
 #include "daemon/figures.h"
 #include "daemon/json.h"
 #include "daemon/network.h"
+#include "daemon/vars_page.h"
 
 /* Every page is one JSON object, that of the control API where there is one, shown as HTML, as JSON
  * or as text: no figure is named twice. */
@@ -113,7 +114,7 @@ static void write_rows(struct buf *out, const json_t *rows)
 
 	json_array_foreach((json_t *)(uintptr_t)rows, i, row)(void)
 		json_object_update_missing(columns, row);
-	buf_write_str(out, "<table><thead><tr>");
+	buf_write_str(out, "<div class=\"scroll\"><table><thead><tr>");
 	json_object_foreach(columns, key, value)
 	{
 		buf_write_str(out, "<th>");
@@ -127,7 +128,7 @@ static void write_rows(struct buf *out, const json_t *rows)
 		json_object_foreach(columns, key, value) write_cell(out, json_object_get(row, key));
 		buf_write_str(out, "</tr>\n");
 	}
-	buf_write_str(out, "</tbody></table>\n");
+	buf_write_str(out, "</tbody></table></div>\n");
 	json_decref(columns);
 }
 
@@ -167,6 +168,28 @@ void pages_write_html(struct buf *out, const json_t *object)
 
 /* ---- Pages ---- */
 
+/* What most people come for as a sentence, then lists, then figures. */
+static void write_page(struct buf *out, const char *title, const json_t *page)
+{
+	const char *summary = json_get_text(page, "summary"), *key;
+	json_t *lists = json_object(), *value;
+
+	buf_printf(out, "<h1>%s</h1>\n", title);
+	if (summary != NULL && summary[0] != '\0') {
+		buf_write_str(out, "<p class=\"verdict\">");
+		write_escaped(out, summary);
+		buf_write_str(out, "</p>\n");
+	}
+	json_object_foreach((json_t *)(uintptr_t)page, key,
+			    value) if (!json_is_object(value) && strcmp(key, "summary") != 0)(void)
+		json_object_set(lists, key, value);
+	pages_write_html(out, lists);
+	json_decref(lists);
+	buf_write_str(out, "<div class=\"figures\">\n");
+	vars_write_groups(out, page);
+	buf_write_str(out, "</div>\n");
+}
+
 /* Takes the value. */
 static void reply(struct http_request *r, const char *title, json_t *value, enum http_format format)
 {
@@ -179,8 +202,7 @@ static void reply(struct http_request *r, const char *title, json_t *value, enum
 	buf_init(&out, PAGE_MAX);
 	if (format == HTTP_HTML) {
 		http_page_begin(r, &out, title);
-		buf_printf(&out, "<h1>%s</h1>\n", title);
-		pages_write_html(&out, value);
+		write_page(&out, title, value);
 		http_page_end(r, &out);
 	} else {
 		pages_write_text(&out, value);
@@ -237,10 +259,22 @@ static void on_store(void *data, struct http_request *r)
 static void on_vars(void *data, struct http_request *r)
 {
 	enum http_format format = http_request_format(r);
+	json_t *all = figures_all(control_daemon(data));
+	CLEANUP(buf_fini) struct buf out = { 0 };
 
 	if (format == HTTP_TEXT && http_request_param(r, "text") == NULL)
 		format = HTTP_JSON;
-	reply(r, "Figures", figures_all(control_daemon(data)), format);
+	if (format != HTTP_HTML) {
+		reply(r, "Figures", all, format);
+		return;
+	}
+	buf_init(&out, PAGE_MAX);
+	http_page_begin(r, &out, "Figures");
+	buf_write_str(&out, "<h1>Figures</h1>\n");
+	vars_write_html(&out, all);
+	http_page_end(r, &out);
+	json_decref(all);
+	http_reply(r, 200, "text/html; charset=utf-8", &out);
 }
 
 int pages_attach(struct control *c, struct http_server *s)

@@ -134,6 +134,9 @@ void http_reply_abort(struct http_request *r);
  */
 void http_page_begin(struct http_request *r, struct buf *out, const char *title);
 void http_page_end(struct http_request *r, struct buf *out);
+/** "840 µs", "2 min 5 s"; "83.1 KiB": what a person can compare. */
+void http_page_write_duration(struct buf *out, uint64_t ns);
+void http_page_write_bytes(struct buf *out, uint64_t bytes);
 
 /** /debug/ (the front page), /debug/assets/… (stylesheet, scripts). */
 int debug_http_index(struct http_server *s);

@@ -219,6 +219,16 @@ void http_page_end(struct http_request *r, struct buf *out)
 	buf_write_str(out, "</footer>\n</body>\n</html>\n");
 }
 
+void http_page_write_duration(struct buf *out, uint64_t ns)
+{
+	page_write_duration(out, ns);
+}
+
+void http_page_write_bytes(struct buf *out, uint64_t bytes)
+{
+	page_write_bytes(out, bytes);
+}
+
 /* ---- The frame of a file ---- */
 
 static const struct asset *find_asset(const char *name)

@@ -16,7 +16,9 @@ enum {
 	ROWS = 30,
 	TIME_TICKS_MAX = 6,
 	DECADES_MAX = 9,
-	DOTS_SMALL_MAX = 90 /* on a page that shows few traces */
+	DOTS_SMALL_MAX = 90,  /* on a page that shows few traces */
+	LOG_SECOND = 9,	      /* log10 of nanoseconds */
+	LOG_MANY_SECONDS = 11 /* "100 s" instead of minutes: decades are in one unit */
 };
 
 struct scatter {
@@ -72,7 +74,10 @@ static void write_decades(struct scatter *s)
 			   "<line class=\"grid\" x2=\"100%%\" y1=\"%.0f\" y2=\"%.0f\"/>"
 			   "<text x=\"-54\" y=\"%.0f\">",
 			   y, y, y + 4);
-		page_write_duration(out, (uint64_t)(pow(10, d) + 0.5));
+		if (d >= LOG_MANY_SECONDS)
+			buf_printf(out, "%.0f s", pow(10, d - LOG_SECOND));
+		else
+			page_write_duration(out, (uint64_t)(pow(10, d) + 0.5));
 		buf_write_str(out, "</text>");
 	}
 }

@@ -110,7 +110,10 @@ static void write_sum(struct traces_page *p, const struct stage_sum *sum, const 
 	write_ns(out, sum->ns, "");
 	if (trace_cpu(p->trace) != TRACE_CPU_OFF)
 		write_ns(out, sum->busy_ns, "");
-	write_ns(out, sum->queued_ns, sum->queued_ns > 0 ? "" : " none");
+	if (sum->queued_ns > 0)
+		write_ns(out, sum->queued_ns, "");
+	else
+		buf_write_str(out, "<td class=\"n none\">–</td>");
 	buf_printf(out,
 		   "<td class=\"meter\"><svg class=\"stack\" aria-hidden=\"true\">"
 		   "<rect class=\"c%u\"",
@@ -180,5 +183,6 @@ void sums_write(struct traces_page *p)
 	buf_write_str(out,
 		      "</tbody>\n</table>\n</div>\n<p class=\"hint\">Usual: spans that succeeded "
 		      "since the start, within 2 %. Red: slower than 99 % of them, or "
-		      "failed.</p>\n");
+		      "failed. Queued: something could have run, but waited for its "
+		      "turn.</p>\n");
 }
