@@ -134,12 +134,17 @@ struct bucket *buckets_find(struct buckets *b, const uintptr_t *pcs, unsigned n,
 void buckets_add(struct buckets *b, struct bucket *k, unsigned i, int64_t value)
 {
 	atomic_fetch_add_explicit(k != NULL ? &k->totals[i] : &b->lost_totals[i], value,
-				  memory_order_relaxed);
+				  memory_order_release);
 }
 
+/* What is over is read before what there was, so that it is the smaller one. */
 static int64_t whole(const struct buckets *b, const _Atomic int64_t *totals, unsigned i)
 {
-	return atomic_load_explicit(&totals[i], memory_order_relaxed) >> b->fraction_bits[i];
+	int64_t v = atomic_load_explicit(&totals[i], memory_order_acquire);
+
+	if (b->rest_of[i] != 0)
+		v = atomic_load_explicit(&totals[b->rest_of[i] - 1], memory_order_relaxed) - v;
+	return v >> b->fraction_bits[i];
 }
 
 static void add_bucket(const struct buckets *b, const struct bucket *k, struct stacks *out,

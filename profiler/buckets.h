@@ -31,6 +31,9 @@ struct bucket {
 struct buckets {
 	/* Totals are kept in this many binary digits behind the point, which reading drops. */
 	uint8_t fraction_bits[BUCKET_TOTALS];
+	/* 0, or 1 + j: the total counts what is over of what the j-th has counted, and is read as
+	 * the difference, which is never negative. Of equal fraction_bits. */
+	uint8_t rest_of[BUCKET_TOTALS];
 	/* private */
 	_Atomic(struct buckets_memory *) memory;
 	_Atomic unsigned count;

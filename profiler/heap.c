@@ -1,9 +1,6 @@
 #include "profiler/heap.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <sched.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,151 +13,139 @@
  * the probability 1 - exp(-S/rate), and stands for the reciprocal of that many. So sums are right
  * on average for any mixture of sizes, and after any change of the rate.
  *
- * A table by address knows the sampled blocks in use: open addressing, linear probing, removal by
- * shifting back. Before it stands a bitmap by the address's hash, so that free looks at one word
- * for a block that was not sampled; a count per bit tells when it can be cleared.
+ * A table by address knows the sampled blocks in use: a block is in one of the PROBES places from
+ * its hash on. Before it stands a filter that counts blocks by hash, so that free looks at one word
+ * for a block that was not sampled. A count that has reached 3 stays there: then free looks in
+ * vain.
+ *
+ * Nobody waits for anybody: a place is claimed and given up by one atomic operation, and between
+ * these belongs to whoever owns the block, as the block does. So a thread that is stopped, for ever
+ * even as by a fork, holds nobody up. A place that is not found is a block that is lost.
  *
  * What can go wrong: all of this runs inside malloc and free. So it allocates nothing (own
- * mappings), its lock is no mutex and is held for some loads and stores, nothing of libc that locks
- * or allocates is called, and a fork waits for the lock. */
+ * mappings), and nothing of libc that locks or allocates is called. */
 
-enum { TABLE_SIZE = 1 << HEAP_FILTER_BITS, SPINS = 64, SKIPPED_MAX = 8, FRACTION_BITS = 16 };
-enum { ALLOC_OBJECTS, ALLOC_BYTES, USED_OBJECTS, USED_BYTES, RAW = STACK_RAW };
-
-_Static_assert((int)HEAP_LIVE_MAX < (int)TABLE_SIZE, "probing ends");
+enum { PROBES = 32, SKIPPED_MAX = 8, FRACTION_BITS = 16, COUNT_MAX = 3 };
+enum { ALLOC_OBJECTS, ALLOC_BYTES, FREED_OBJECTS, FREED_BYTES, RAW = STACK_RAW };
 
 extern void *__libc_stack_end;
 
-_Atomic uint64_t heap_filter[TABLE_SIZE / 64];
+_Atomic uint64_t heap_filter[HEAP_FILTER_WORDS];
 
 static struct buckets buckets = {
-	.fraction_bits = { [ALLOC_OBJECTS] = FRACTION_BITS, [USED_OBJECTS] = FRACTION_BITS }
+	.fraction_bits = { [ALLOC_OBJECTS] = FRACTION_BITS, [FREED_OBJECTS] = FRACTION_BITS },
+	.rest_of = { [FREED_OBJECTS] = 1 + ALLOC_OBJECTS,
+		     [FREED_BYTES] = 1 + ALLOC_BYTES,
+		     [RAW + FREED_OBJECTS] = 1 + RAW + ALLOC_OBJECTS,
+		     [RAW + FREED_BYTES] = 1 + RAW + ALLOC_BYTES }
 };
 static _Atomic int64_t rate_bytes = HEAP_RATE_DEFAULT;
 static _Atomic bool attached;
 
-static atomic_flag locked = ATOMIC_FLAG_INIT;
-static struct heap_sample *table; /* under the lock, as all below */
-static uint16_t filter_counts[TABLE_SIZE];
-static unsigned live_count;
+struct places {
+	_Atomic uintptr_t addresses[HEAP_LIVE_MAX]; /* 0 = free */
+	struct heap_sample samples[HEAP_LIVE_MAX];
+};
+static _Atomic(struct places *) places;
 static _Atomic uint64_t live_lost;
-
-static void lock_table(void)
-{
-	unsigned spins = 0;
-
-	while (atomic_flag_test_and_set_explicit(&locked, memory_order_acquire))
-		if (++spins % SPINS == 0)
-			sched_yield();
-}
-
-static void unlock_table(void)
-{
-	atomic_flag_clear_explicit(&locked, memory_order_release);
-}
 
 /* ---- The table ---- */
 
-static bool map_table(void)
+static struct places *map_places(void)
 {
+	struct places *t = atomic_load_explicit(&places, memory_order_acquire);
 	void *fresh;
 
-	if (table != NULL)
-		return true;
-	fresh = mmap(NULL, TABLE_SIZE * sizeof(*table), PROT_READ | PROT_WRITE,
+	if (t != NULL)
+		return t;
+	fresh = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (fresh != MAP_FAILED)
-		table = fresh;
-	return table != NULL;
+	if (fresh == MAP_FAILED)
+		return NULL;
+	if (atomic_compare_exchange_strong(&places, &t, fresh))
+		return fresh;
+	munmap(fresh, sizeof(*t));
+	return t;
+}
+
+static void count_in_filter(unsigned h, bool up)
+{
+	_Atomic uint64_t *word = &heap_filter[h / 32];
+	uint64_t was = atomic_load_explicit(word, memory_order_relaxed);
+	uint64_t one = UINT64_C(1) << h % 32 * 2;
+
+	while ((was / one & COUNT_MAX) != COUNT_MAX &&
+	       !atomic_compare_exchange_weak_explicit(word, &was, up ? was + one : was - one,
+						      memory_order_relaxed, memory_order_relaxed))
+		continue;
 }
 
 static bool insert(const struct heap_sample *s)
 {
-	unsigned h = heap_hash((void *)s->address), i = h;
+	struct places *t = map_places();
+	unsigned h = heap_hash((void *)s->address);
 
-	if (live_count >= HEAP_LIVE_MAX || filter_counts[h] == UINT16_MAX || !map_table())
-		return false;
-	while (table[i].address != 0)
-		i = (i + 1) % TABLE_SIZE;
-	table[i] = *s;
-	live_count++;
-	if (filter_counts[h]++ == 0)
-		atomic_fetch_or_explicit(&heap_filter[h / 64], UINT64_C(1) << h % 64,
-					 memory_order_relaxed);
-	return true;
-}
+	for (unsigned i = h; t != NULL && i < h + PROBES; i++) {
+		_Atomic uintptr_t *address = &t->addresses[i % HEAP_LIVE_MAX];
+		uintptr_t none = 0;
 
-/* Close the gap: an entry moves into it unless its own place lies behind the gap. */
-static void remove_at(unsigned gap)
-{
-	for (unsigned i = (gap + 1) % TABLE_SIZE; table[i].address != 0; i = (i + 1) % TABLE_SIZE) {
-		unsigned home = heap_hash((void *)table[i].address);
-
-		if ((i - home) % TABLE_SIZE < (i - gap) % TABLE_SIZE)
+		if (atomic_load_explicit(address, memory_order_relaxed) != 0 ||
+		    !atomic_compare_exchange_strong_explicit(
+			    address, &none, s->address, memory_order_acquire, memory_order_relaxed))
 			continue;
-		table[gap] = table[i];
-		gap = i;
+		t->samples[i % HEAP_LIVE_MAX] = *s;
+		count_in_filter(h, true);
+		return true;
 	}
-	table[gap].address = 0;
+	return false;
 }
 
-static bool take(uintptr_t address, struct heap_sample *ret)
+static void keep(const struct heap_sample *s)
 {
-	unsigned h = heap_hash((void *)address), i = h;
-
-	while (table != NULL && table[i].address != 0 && table[i].address != address)
-		i = (i + 1) % TABLE_SIZE;
-	if (table == NULL || table[i].address == 0)
-		return false;
-	*ret = table[i];
-	remove_at(i);
-	live_count--;
-	if (--filter_counts[h] == 0)
-		atomic_fetch_and_explicit(&heap_filter[h / 64], ~(UINT64_C(1) << h % 64),
-					  memory_order_relaxed);
-	return true;
+	if (insert(s))
+		return;
+	atomic_fetch_add_explicit(&live_lost, 1, memory_order_relaxed);
+	heap_freed(s);
 }
 
 bool heap_take(void *p, struct heap_sample *ret)
 {
-	bool found;
+	struct places *t = atomic_load_explicit(&places, memory_order_acquire);
+	unsigned h = heap_hash(p);
 
-	if (p == NULL)
-		return false;
-	lock_table();
-	found = take((uintptr_t)p, ret);
-	unlock_table();
-	return found;
+	for (unsigned i = h; p != NULL && t != NULL && i < h + PROBES; i++) {
+		_Atomic uintptr_t *address = &t->addresses[i % HEAP_LIVE_MAX];
+
+		if (atomic_load_explicit(address, memory_order_relaxed) != (uintptr_t)p)
+			continue;
+		*ret = t->samples[i % HEAP_LIVE_MAX];
+		atomic_store_explicit(address, 0, memory_order_release);
+		count_in_filter(h, false);
+		return true;
+	}
+	return false;
 }
 
 /* ---- Counting ---- */
 
-static void add(const struct heap_sample *s, unsigned first, int sign)
+static void add(const struct heap_sample *s, unsigned first)
 {
 	int64_t scaled = (int64_t)((double)s->size * (double)s->objects / (1 << FRACTION_BITS));
 
-	buckets_add(&buckets, s->bucket, first + ALLOC_OBJECTS, sign * s->objects);
-	buckets_add(&buckets, s->bucket, first + ALLOC_BYTES, sign * scaled);
-	buckets_add(&buckets, s->bucket, RAW + first + ALLOC_OBJECTS, sign);
-	buckets_add(&buckets, s->bucket, RAW + first + ALLOC_BYTES, sign * (int64_t)s->size);
+	buckets_add(&buckets, s->bucket, first + ALLOC_OBJECTS, s->objects);
+	buckets_add(&buckets, s->bucket, first + ALLOC_BYTES, scaled);
+	buckets_add(&buckets, s->bucket, RAW + first + ALLOC_OBJECTS, 1);
+	buckets_add(&buckets, s->bucket, RAW + first + ALLOC_BYTES, (int64_t)s->size);
 }
 
 void heap_freed(const struct heap_sample *s)
 {
-	add(s, USED_OBJECTS, -1);
+	add(s, FREED_OBJECTS);
 }
 
 void heap_put_back(const struct heap_sample *s)
 {
-	bool done;
-
-	lock_table();
-	done = insert(s);
-	unlock_table();
-	if (!done) {
-		atomic_fetch_add_explicit(&live_lost, 1, memory_order_relaxed);
-		heap_freed(s);
-	}
+	keep(s);
 }
 
 /* Before threads are listed there is the main one; of a stranger only the caller can be told. */
@@ -173,10 +158,10 @@ static uintptr_t stack_end(void)
 	return end;
 }
 
-static struct bucket *find_bucket(uintptr_t caller)
+static struct bucket *find_bucket(const void *frame, uintptr_t caller)
 {
 	uintptr_t pcs[BUCKET_FRAMES_MAX + SKIPPED_MAX];
-	unsigned n = unwind_here(stack_end(), pcs, ARRAY_SIZE(pcs)), skip = 0;
+	unsigned n = unwind_callers(frame, stack_end(), pcs, ARRAY_SIZE(pcs)), skip = 0;
 
 	while (skip < n && skip < SKIPPED_MAX && pcs[skip] != caller - 1)
 		skip++;
@@ -194,26 +179,17 @@ __attribute__((noinline)) void heap_sampled(void *p, size_t size, int64_t rate, 
 	double bytes = (double)MAX(size, (size_t)1);
 	double weight = rate > 1 ? -1 / expm1(-bytes / (double)rate) : 1;
 	struct heap_sample s = { .address = (uintptr_t)p,
-				 .bucket = find_bucket(caller),
+				 .bucket = find_bucket(__builtin_frame_address(0), caller),
 				 .size = size,
 				 .objects = (int64_t)(weight * (1 << FRACTION_BITS) + 0.5) };
-	bool known;
 
-	add(&s, ALLOC_OBJECTS, 1);
-	add(&s, USED_OBJECTS, 1);
-	lock_table();
-	known = insert(&s);
-	unlock_table();
-	if (!known) {
-		atomic_fetch_add_explicit(&live_lost, 1, memory_order_relaxed);
-		heap_freed(&s);
-	}
+	add(&s, ALLOC_OBJECTS);
+	keep(&s);
 }
 
 void heap_attach(void)
 {
-	if (!atomic_exchange(&attached, true))
-		pthread_atfork(lock_table, unlock_table, unlock_table);
+	atomic_store(&attached, true);
 }
 
 /* ---- Reading ---- */
@@ -241,10 +217,10 @@ void heap_sums(struct heap_sums *ret)
 	*ret = (struct heap_sums){
 		.objects = (uint64_t)sums[ALLOC_OBJECTS],
 		.bytes = (uint64_t)sums[ALLOC_BYTES],
-		.objects_in_use = (uint64_t)MAX(sums[USED_OBJECTS], INT64_C(0)),
-		.bytes_in_use = (uint64_t)MAX(sums[USED_BYTES], INT64_C(0)),
+		.objects_in_use = (uint64_t)sums[FREED_OBJECTS],
+		.bytes_in_use = (uint64_t)sums[FREED_BYTES],
 		.samples = (uint64_t)sums[RAW + ALLOC_OBJECTS],
-		.table_bytes = buckets_memory(&buckets) + TABLE_SIZE * sizeof(*table),
+		.table_bytes = buckets_memory(&buckets) + sizeof(struct places),
 	};
 }
 

@@ -11,8 +11,9 @@
 
 enum {
 	HEAP_RATE_DEFAULT = 512 << 10,
-	HEAP_LIVE_MAX = 3 << 14, /* sampled blocks in use that are known by address */
-	HEAP_FILTER_BITS = 16
+	HEAP_FILTER_BITS = 16,
+	HEAP_LIVE_MAX = 1 << HEAP_FILTER_BITS, /* sampled blocks in use, known by address */
+	HEAP_FILTER_WORDS = HEAP_LIVE_MAX / 32
 };
 
 /** Add, times `sign`, to `out`. Values: objects and bytes allocated, objects and bytes in use, all
@@ -40,10 +41,10 @@ int64_t heap_rate(enum profiler_kind kind);
  * At least 0. */
 void heap_rate_set(enum profiler_kind kind, int64_t rate);
 
-/* ---- For the allocation functions: they allocate nothing and take no lock of libc ---- */
+/* ---- For the allocation functions: they allocate nothing and take no lock ---- */
 
-/* A bit per hash of the address of a block in the table. */
-extern _Atomic uint64_t heap_filter[(1 << HEAP_FILTER_BITS) / 64];
+/* Two bits per hash of an address: how many such blocks are in the table; 3 = so many or fewer. */
+extern _Atomic uint64_t heap_filter[HEAP_FILTER_WORDS];
 
 static inline unsigned heap_hash(const void *p)
 {
@@ -56,7 +57,7 @@ static inline bool heap_maybe_sampled(const void *p)
 {
 	unsigned h = heap_hash(p);
 
-	return atomic_load_explicit(&heap_filter[h / 64], memory_order_relaxed) >> h % 64 & 1;
+	return atomic_load_explicit(&heap_filter[h / 32], memory_order_relaxed) >> h % 32 * 2 & 3;
 }
 
 struct heap_sample {

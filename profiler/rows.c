@@ -11,9 +11,7 @@
  *   check = key ^ row
  *     key  bits 0-46   pc, or the number of a granule of code
  *          bits 50-63  generation
- *   row    bits 0-14   CFA offset / 8; 0 = no offset row: bits 16-18 are its kind
- *          bit  15     CFA register: rsp, rbp
- *          bits 16-63  rbx, rbp, r12-r15: a byte each, offset below the CFA / 8; 0 = unchanged
+ *   row    as in rows.h; no offset row: bits 16-18 are its kind
  *
  * Two threads that write an entry at once leave a pair whose check fails, which reads as a miss:
  * neither lock nor sequence counter is needed. Generations come round after 16,384 changes of what
@@ -36,10 +34,10 @@ enum {
 	WHOLE_WORDS = sizeof(struct cfi_row) / 8,
 	ADDRESS_BITS = 47,
 	GENERATION_SHIFT = 50,
-	CFA_MAX = 0x7fff,
-	CFA_RBP = 1 << 15,
-	SAVED_SHIFT = 16,
-	SAVED_MAX = 255
+	CFA_MAX = ROWS_CFA_MAX,
+	CFA_RBP = ROWS_CFA_RBP,
+	SAVED_SHIFT = ROWS_SAVED_SHIFT,
+	SAVED_MAX = ROWS_SAVED_MAX
 };
 
 struct entry {
@@ -187,7 +185,7 @@ static void whole_write(struct whole *s, const struct cfi_row *row)
 /* ---- The door ---- */
 
 /* The likelier of the two first. */
-static bool find_packed(uintptr_t pc, bool exact, uint32_t now, uint64_t *ret)
+static inline bool find_packed(uintptr_t pc, bool exact, uint32_t now, uint64_t *ret)
 {
 	uintptr_t g = pc >> GRANULE_SHIFT;
 
@@ -234,6 +232,13 @@ void rows_get(uintptr_t pc, bool exact, struct cfi_row *ret)
 	cfi_find(pc, ret);
 	atomic_fetch_add_explicit(&misses, 1, memory_order_relaxed);
 	remember(pc, exact, now, ret);
+}
+
+bool rows_get_word(uintptr_t pc, bool exact, uint64_t *ret)
+{
+	uint32_t now = atomic_load_explicit(&generation, memory_order_relaxed);
+
+	return pc >> ADDRESS_BITS == 0 && find_packed(pc, exact, now, ret) && (*ret & CFA_MAX) != 0;
 }
 
 void rows_new_generation(void)

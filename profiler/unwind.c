@@ -254,6 +254,41 @@ void unwind_init_at(struct unwind *u, uintptr_t ip, uintptr_t sp, uintptr_t hi)
 	set_bounds(u, hi);
 }
 
+/* As long as rows are words, which name the stack pointer and rbp alone, this is all there is to
+ * it: a walk of the usual stack costs half. */
+static bool step_callers(struct unwind *u, uint64_t row)
+{
+	uintptr_t sp = u->reg[CFI_RSP], bp = u->reg[CFI_RBP];
+	uintptr_t cfa = (row & ROWS_CFA_RBP ? bp : sp) + (row & ROWS_CFA_MAX) * 8;
+	uintptr_t below = (row >> ROWS_RBP_SHIFT & ROWS_SAVED_MAX) * 8;
+
+	if (cfa <= sp || cfa % 8 != 0 || !load(u, cfa - 8, &u->ip) ||
+	    (below != 0 && !load(u, cfa - below, &u->reg[CFI_RBP])))
+		return false;
+	u->reg[CFI_RSP] = cfa;
+	return u->ip >= IP_MIN;
+}
+
+NO_ASAN unsigned unwind_callers(const void *frame, uintptr_t hi, uintptr_t *pcs, unsigned max)
+{
+	const uintptr_t *words = frame; /* rbp and return address, as pushed */
+	struct unwind u = { .ip = words[1], .known = 1u << CFI_RSP | 1u << CFI_RBP };
+	unsigned n = 0;
+	uint64_t row;
+	bool cut;
+
+	u.reg[CFI_RBP] = words[0];
+	u.reg[CFI_RSP] = (uintptr_t)(words + 2);
+	u.lo = u.reg[CFI_RSP];
+	u.hi = MAX(hi, u.lo);
+	while (n < max && rows_get_word(u.ip - 1, false, &row)) {
+		pcs[n++] = u.ip - 1;
+		if (!step_callers(&u, row))
+			return n;
+	}
+	return n < max ? n + unwind_walk(&u, pcs + n, max - n, &cut) : n;
+}
+
 __attribute__((noinline)) unsigned unwind_here(uintptr_t hi, uintptr_t *pcs, unsigned max)
 {
 	struct unwind u;

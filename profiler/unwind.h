@@ -38,6 +38,11 @@ unsigned unwind_walk(struct unwind *u, uintptr_t *pcs, unsigned max, bool *ret_c
 /** The caller's own stack: the first pc is in the function that called. */
 unsigned unwind_here(uintptr_t hi, uintptr_t *pcs, unsigned max);
 
+/** The stack below a function that has a frame pointer (`frame`: its __builtin_frame_address(0)),
+ * beginning with its caller. Twice as quick, but breaks off at frames that need another register
+ * than rsp and rbp, as some hand-written code does that calls nothing. */
+unsigned unwind_callers(const void *frame, uintptr_t hi, uintptr_t *pcs, unsigned max);
+
 /** Forget cached rows: modules have come or gone. */
 void unwind_new_generation(void);
 

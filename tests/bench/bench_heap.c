@@ -1,20 +1,22 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "profiler/heap.h"
 #include "profiler/thread.h"
 
-/* What sampling adds to a malloc and free: pairs of runs, one through the program's functions and
- * one through libc's own names, in turn, so that both meet the same weather. Medians, and the
- * quartiles of the pairs' differences.
+/* What sampling adds to a malloc and free: pairs of short runs, one through the program's functions
+ * and one through libc's own names, in turn, so that both meet the same weather; the thread's CPU
+ * time, so that others' time does not count. Medians, and the quartiles of the pairs' differences.
+ * Then what one sample costs, its end included, by the depth of the stack.
  *
  * Measured on a shared machine; repeat before believing a digit. */
 
 extern void *__libc_malloc(size_t size);
 extern void __libc_free(void *p);
 
-enum { ROUNDS = 201, CALLS = 200000, SLOTS = 1024 };
+enum { ROUNDS = 2001, CALLS = 20000, SLOTS = 1024 };
 
 struct functions {
 	void *(*allocate)(size_t size);
@@ -24,11 +26,19 @@ struct functions {
 static volatile struct functions ours = { malloc, free };
 static volatile struct functions libc = { __libc_malloc, __libc_free };
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000 * NS_PER_MS + (uint64_t)t.tv_nsec;
+}
+
 static double pairs_of(const volatile struct functions *f, size_t size)
 {
 	void *(*allocate)(size_t) = f->allocate;
 	void (*release)(void *) = f->release;
-	uint64_t start = clock_now_ns(&clock_system);
+	uint64_t start = cpu_ns();
 
 	for (unsigned i = 0; i < CALLS; i++) {
 		void *p = allocate(size);
@@ -36,7 +46,7 @@ static double pairs_of(const volatile struct functions *f, size_t size)
 		__asm__ volatile("" : : "r"(p) : "memory");
 		release(p);
 	}
-	return (double)(clock_now_ns(&clock_system) - start) / CALLS;
+	return (double)(cpu_ns() - start) / CALLS;
 }
 
 /* Many sizes, many blocks in use: 16 to 527 bytes in random order. */
@@ -45,7 +55,7 @@ static double churn(const volatile struct functions *f, size_t unused)
 	static void *slots[SLOTS];
 	void *(*allocate)(size_t) = f->allocate;
 	void (*release)(void *) = f->release;
-	uint64_t start = clock_now_ns(&clock_system);
+	uint64_t start = cpu_ns();
 	uint32_t r = 1;
 
 	for (unsigned i = 0; i < CALLS; i++) {
@@ -57,7 +67,7 @@ static double churn(const volatile struct functions *f, size_t unused)
 		release(slots[i]);
 		slots[i] = NULL;
 	}
-	return (double)(clock_now_ns(&clock_system) - start) / CALLS;
+	return (double)(cpu_ns() - start) / CALLS;
 }
 
 static int compare(const void *a, const void *b)
@@ -101,6 +111,25 @@ static void measure_all(int64_t rate)
 	measure("churn", churn, 0);
 }
 
+static __attribute__((noinline)) double below(unsigned depth, const volatile struct functions *f)
+{
+	double ns = depth > 0 ? below(depth - 1, f) : pairs_of(f, 1000);
+
+	__asm__ volatile("" : : : "memory"); /* no tail call */
+	return ns;
+}
+
+static void measure_samples(unsigned depth)
+{
+	static double difference[ROUNDS];
+
+	heap_rate_set(PROFILER_HEAP, 1);
+	for (unsigned i = 0; i < ROUNDS / 10; i++)
+		difference[i] = below(depth, &ours) - below(depth, &libc);
+	qsort(difference, ROUNDS / 10, sizeof(*difference), compare);
+	printf("a sample %2u frames down: %.0f ns\n", depth, difference[ROUNDS / 20]);
+}
+
 int main(void)
 {
 	threads_init(); /* as in the daemon: stacks have known ends */
@@ -110,5 +139,7 @@ int main(void)
 	}
 	measure_all(HEAP_RATE_DEFAULT);
 	measure_all(0);
+	for (unsigned depth = 0; depth <= 24; depth += 8)
+		measure_samples(depth);
 	return 0;
 }

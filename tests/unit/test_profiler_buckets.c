@@ -69,6 +69,28 @@ static void the_difference_is_what_was_added_in_between(void **state)
 	stacks_fini(&s);
 }
 
+static void the_rest_is_what_there_was_without_what_is_over(void **state)
+{
+	static struct buckets b = { .fraction_bits = { 8, 8 }, .rest_of = { [1] = 1 + 0 } };
+	struct bucket *k = buckets_find(&b, &(uintptr_t){ 1 }, 1, NULL, NULL);
+	int64_t sums[BUCKET_TOTALS];
+	struct stacks s;
+
+	buckets_add(&b, k, 0, 5 << 8);
+	buckets_add(&b, k, 1, 3 << 8);
+	buckets_add(&b, NULL, 0, 7 << 8);
+	buckets_add(&b, NULL, 1, 7 << 8);
+	stacks_init(&s);
+	CHECK_STATUS(0, buckets_count(&b, &s, 1));
+	assert_int_equal(s.first->values[0], 5);
+	assert_int_equal(s.first->values[1], 2);
+	assert_int_equal(s.lost[1], 0);
+	stacks_fini(&s);
+	buckets_sum(&b, sums);
+	assert_int_equal(sums[0], 12);
+	assert_int_equal(sums[1], 2);
+}
+
 static void a_full_table_counts_what_it_loses_and_goes_on(void **state)
 {
 	static struct buckets b;
@@ -158,6 +180,7 @@ int main(void)
 		cmocka_unit_test(equal_stacks_share_a_bucket),
 		cmocka_unit_test(totals_become_the_values_of_stacks),
 		cmocka_unit_test(the_difference_is_what_was_added_in_between),
+		cmocka_unit_test(the_rest_is_what_there_was_without_what_is_over),
 		cmocka_unit_test(a_full_table_counts_what_it_loses_and_goes_on),
 		cmocka_unit_test(deep_stacks_fill_the_memory_and_are_lost_then),
 		cmocka_unit_test(threads_add_at_once_without_a_lock),

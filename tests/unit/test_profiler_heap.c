@@ -13,7 +13,15 @@
 /* This executable has the sampling allocation functions. */
 
 enum { FINE_RATE = 4096, SMALL_SIZE = 100, SMALL = 200000, MIDDLE_SIZE = 10240, MIDDLE = 2000 };
-enum { BIG_SIZE = 1 << 20, BIG = 20, THREADS = 4, CHURN = 200000, HELD = 64, FRAMES_SEEN = 24 };
+enum {
+	BIG_SIZE = 1 << 20,
+	BIG = 20,
+	MIXED = 1000000,
+	THREADS = 4,
+	CHURN = 200000,
+	HELD = 64,
+	FRAMES_SEEN = 24
+};
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, USED_OBJECTS, USED_BYTES, RAW = STACK_RAW };
 
@@ -134,6 +142,39 @@ static void estimates_are_unbiased_for_every_size(void **state)
 		assert_true(sums.values[RAW + ALLOC_OBJECTS] > 0);
 	}
 	set_rate(HEAP_RATE_DEFAULT);
+}
+
+/* Many small, some middle and few big blocks, from one stack: no average would do. */
+WHOLE static void *allocate_of(size_t size)
+{
+	return malloc(size);
+}
+
+WHOLE static void allocate_mixture(void)
+{
+	for (unsigned i = 0; i < MIXED; i++) {
+		size_t size = i % 10000 == 0 ? BIG_SIZE : i % 100 == 0 ? MIDDLE_SIZE : SMALL_SIZE;
+		void *p = allocate_of(size);
+
+		__asm__ volatile("" : : "r"(p) : "memory");
+		free(p);
+	}
+}
+
+static void a_stack_of_mixed_sizes_is_told_within_two_percent(void **state)
+{
+	const double big = MIXED / 10000, middle = MIXED / 100 - big, small = MIXED - big - middle;
+	const double bytes = big * BIG_SIZE + middle * MIDDLE_SIZE + small * SMALL_SIZE;
+	struct sums sums;
+
+	SKIP_WITHOUT_SAMPLING();
+	set_rate(FINE_RATE);
+	allocate_mixture();
+	set_rate(HEAP_RATE_DEFAULT);
+	sums = seen_under((void *)allocate_mixture);
+	check_near(sums.values[ALLOC_BYTES], bytes, bytes / 50);
+	check_near(sums.values[ALLOC_OBJECTS], MIXED, four_sigma(small, SMALL_SIZE));
+	assert_int_equal(sums.values[USED_BYTES], 0);
 }
 
 WHOLE static void *allocate_kept(void)
@@ -354,6 +395,37 @@ static void a_child_of_fork_allocates_on(void **state)
 	set_rate(HEAP_RATE_DEFAULT);
 }
 
+WHOLE static void *allocate_tiny(void)
+{
+	return malloc(1);
+}
+
+/* Every block is a sample: more than the table has places for. */
+static void blocks_without_a_place_are_lost_and_counted(void **state)
+{
+	uint64_t lost = heap_lost(PROFILER_HEAP);
+	struct sums sums;
+	void **kept;
+
+	SKIP_WITHOUT_SAMPLING();
+	kept = mem_alloc_array(2 * HEAP_LIVE_MAX, sizeof(*kept));
+	assert_non_null(kept);
+	set_rate(1);
+	for (unsigned i = 0; i < 2 * HEAP_LIVE_MAX; i++)
+		kept[i] = allocate_tiny();
+	set_rate(HEAP_RATE_DEFAULT);
+	lost = heap_lost(PROFILER_HEAP) - lost;
+	sums = seen_under((void *)allocate_tiny);
+	assert_int_equal(sums.values[ALLOC_OBJECTS], 2 * HEAP_LIVE_MAX);
+	assert_in_range(sums.values[USED_OBJECTS], HEAP_LIVE_MAX * 9 / 10, HEAP_LIVE_MAX);
+	assert_true(lost >= 2 * HEAP_LIVE_MAX - (uint64_t)sums.values[USED_OBJECTS]);
+	for (unsigned i = 0; i < 2 * HEAP_LIVE_MAX; i++)
+		free(kept[i]);
+	sums = seen_under((void *)allocate_tiny);
+	assert_int_equal(sums.values[USED_OBJECTS], 0);
+	mem_free(kept);
+}
+
 static void off_means_nothing_is_recorded(void **state)
 {
 	struct sums before, after;
@@ -500,12 +572,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(estimates_are_unbiased_for_every_size),
+		cmocka_unit_test(a_stack_of_mixed_sizes_is_told_within_two_percent),
 		cmocka_unit_test(what_is_not_freed_is_in_use),
 		cmocka_unit_test(every_function_is_sampled_and_forgotten),
 		cmocka_unit_test(requests_that_cannot_be_met_are_refused_as_by_libc),
 		cmocka_unit_test(allocations_inside_libraries_are_seen),
 		cmocka_unit_test(threads_leave_nothing_behind),
 		cmocka_unit_test(a_child_of_fork_allocates_on),
+		cmocka_unit_test(blocks_without_a_place_are_lost_and_counted),
 		cmocka_unit_test(off_means_nothing_is_recorded),
 		profiler_test(the_text_ends_with_gos_memory_statistics),
 		profiler_test(the_first_line_has_the_sums_and_twice_the_rate),
