@@ -1,4 +1,5 @@
 #include "contention_fixture.h"
+#include "profiler_signals.h"
 
 /* This program has lock functions of its own, as the daemon has. Times are compared with what the
  * threads measured themselves, never with what they should have been. */
@@ -265,6 +266,7 @@ static void a_blocking_call_on_the_loop_is_found(void **state)
 	struct sums sums = { 0 };
 	struct op op;
 
+	NEEDS_PROMPT_SIGNALS();
 	CHECK_STATUS(0, profiler_watch_loop(f->profiler, 30, false));
 	uv_run(&f->loop.uv, UV_RUN_NOWAIT);
 	block_loop_ms = 120;

@@ -1,4 +1,5 @@
 #include "contention_fixture.h"
+#include "profiler_signals.h"
 
 #include <sys/wait.h>
 
@@ -187,6 +188,8 @@ static void every_type_of_mutex_answers_as_before(void **state)
 	pthread_mutex_t m;
 	pthread_t thread;
 
+	if (SIGNALS_HELD_BACK)
+		SKIP_TEST("ThreadSanitizer reports an unlock too many, which is what this is");
 	init_mutex(&m, PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_STALLED, PTHREAD_PRIO_NONE);
 	assert_int_equal(pthread_mutex_unlock(&m), EPERM);
 	assert_int_equal(pthread_mutex_lock(&m), 0);

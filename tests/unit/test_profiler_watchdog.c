@@ -136,6 +136,7 @@ static void a_hung_loop_shows_its_stacks_on_sigquit(void **state)
 	int fds[2], saved = dup(STDERR_FILENO);
 	size_t len = 0;
 
+	NEEDS_PROMPT_SIGNALS();
 	assert_int_equal(pipe(fds), 0);
 	fcntl(fds[0], F_SETFL, O_NONBLOCK);
 	CHECK_STATUS(0, profiler_watch_loop(f->profiler, 1000, true));
