@@ -161,10 +161,10 @@ static void serve_named(struct profiler *profiler, struct http_request *r, const
 	pprof_capture(profiler, r, &request, request.debug == 0 ? n->name : NULL);
 }
 
-void pprof_serve_symbol(struct profiler *profiler, struct http_request *r)
+void pprof_serve_symbol(struct profiler *profiler, struct http_request *r, bool legacy)
 {
 	const char *target = request_text(r, r->target), *query = strchr(target, '?');
-	struct profiler_request request = { .kind = PROFILER_SYMBOL };
+	struct profiler_request request = { .kind = PROFILER_SYMBOL, .legacy = legacy };
 
 	if (http_request_method(r) == HTTP_POST_) {
 		request.addresses = (const char *)http_request_body(r, &request.addresses_len);
@@ -227,7 +227,7 @@ static void on_pprof(void *data, struct http_request *r)
 	else if (strcmp(name, "stalls") == 0)
 		pprof_capture(data, r, &(struct profiler_request){ .kind = PROFILER_STALLS }, NULL);
 	else if (strcmp(name, "symbol") == 0)
-		pprof_serve_symbol(data, r);
+		pprof_serve_symbol(data, r, false);
 	else if (strcmp(name, "cmdline") == 0)
 		pprof_serve_cmdline(r);
 	else

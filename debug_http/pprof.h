@@ -37,7 +37,7 @@ bool pprof_int(const char *text, long *ret);
  * format= and download= count (pprof_capture.c); HEAD does not wait. */
 void pprof_capture(struct profiler *profiler, struct http_request *r,
 		   const struct profiler_request *request, const char *file);
-void pprof_serve_symbol(struct profiler *profiler, struct http_request *r);
+void pprof_serve_symbol(struct profiler *profiler, struct http_request *r, bool legacy);
 void pprof_serve_cmdline(struct http_request *r);
 /** An execution trace (pprof_trace.c). */
 void pprof_serve_trace(struct profiler *profiler, struct http_request *r);

@@ -83,7 +83,7 @@ static void on_heap(void *data, struct http_request *r)
 
 static void on_symbol(void *data, struct http_request *r)
 {
-	pprof_serve_symbol(data, r);
+	pprof_serve_symbol(data, r, true);
 }
 
 static void on_cmdline(void *data, struct http_request *r)

@@ -97,6 +97,13 @@ static int write_cpu(struct capture_work *w, struct buf *out)
 
 /* ---- Symbols ---- */
 
+/* gperftools' tools are told what is inlined there too, callers first. */
+static void write_names(struct buf *out, const struct symbol *s, bool inlined)
+{
+	for (unsigned i = s->n; i-- > 0 && (inlined || i + 1 == s->n);)
+		buf_printf(out, i + 1 == s->n ? "%s" : "--%s", s->lines[i].name);
+}
+
 static int write_symbols(struct capture_work *w, struct buf *out)
 {
 	struct modules modules = { 0 };
@@ -112,9 +119,9 @@ static int write_symbols(struct capture_work *w, struct buf *out)
 		size_t n = strcspn(p, "+");
 
 		if (pc != 0 && end == p + n && modules_find(&modules, pc) != NULL) {
-			const struct symbol *s = symbols_get(pc);
-
-			buf_printf(out, "%#" PRIxPTR " %s\n", pc, s->lines[s->n - 1].name);
+			buf_printf(out, "%#" PRIxPTR " ", pc);
+			write_names(out, symbols_get(pc), w->request.legacy);
+			buf_write_str(out, "\n");
 		}
 		p += n + (p[n] == '+');
 	}

@@ -60,6 +60,7 @@ static void a_profile_names_functions_threads_and_files(void **state)
 	uint64_t used;
 
 	NEEDS_PROMPT_SIGNALS();
+	NEEDS_INTERPOSED_THREADS();
 	atomic_store(&stop, false);
 	assert_int_equal(pthread_create(&thread, NULL, burn_thread, &used), 0);
 	fixture_start(f, 0, &(struct profiler_request){ .kind = PROFILER_CPU, .seconds = 1 });
@@ -294,6 +295,44 @@ static void symbols_are_named_and_garbage_is_passed_over(void **state)
 	assert_memory_equal(f->captures[0].out.data, expected, strlen(expected));
 }
 
+static inline __attribute__((always_inline)) void inlined(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		sink = sink * 2862933555777941757u + i;
+}
+
+WHOLE static void inlining(unsigned n)
+{
+	inlined(n);
+	sink++;
+}
+
+static bool symbols_have(struct fixture *f, bool legacy, const char *name)
+{
+	struct profiler_request request = { .kind = PROFILER_SYMBOL, .legacy = legacy };
+	char text[4096];
+	const struct buf *b;
+	size_t n = 0;
+
+	for (unsigned i = 0; i < 64; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%p", i > 0 ? "+" : "",
+				      (void *)((uintptr_t)inlining + i));
+	request.addresses = text;
+	request.addresses_len = n;
+	b = fixture_capture(f, &request);
+	return memmem(b->data, b->len, name, strlen(name)) != NULL;
+}
+
+static void gperftools_symbols_name_what_is_inlined_after_its_caller(void **state)
+{
+	struct fixture *f = *state;
+
+	inlining(1);
+	assert_true(symbols_have(f, true, " inlining--inlined\n"));
+	assert_true(symbols_have(f, false, " inlining\n"));
+	assert_false(symbols_have(f, false, "--"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,6 +345,7 @@ int main(void)
 		profiler_test(short_lived_threads_count_for_what_they_used),
 		profiler_test(what_a_thread_used_after_its_last_tick_has_a_name),
 		profiler_test(a_forked_child_is_not_sampled),
+		profiler_test(gperftools_symbols_name_what_is_inlined_after_its_caller),
 		profiler_test(symbols_are_named_and_garbage_is_passed_over),
 	};
 
