@@ -42,6 +42,7 @@ def get_soon(url):
 class Server:
     base = None
     process = None
+    program = None
 
 
 class GoReads(unittest.TestCase):
@@ -182,6 +183,15 @@ class GoReads(unittest.TestCase):
         self.assertGreater(min(counts), 54)  # 51 operations, 4 threads
         self.assertIn("tick_wait", done.stdout)
 
+    @unittest.skipUnless(shutil.which("google-pprof") and shutil.which("curl"), "google-pprof is not installed")
+    def test_google_pprof_reads_what_it_asks_for(self):
+        url = Server.base.replace("/debug/pprof/", "/pprof/profile")
+        done = subprocess.run(["google-pprof", "--text", "--seconds=1", Server.program, url], env=self.env,
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, cwd=self.folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"(?m)^ +\d+ +[\d.]+% +[\d.]+% +\d+ +[\d.]+% work_a\S*$")
+        self.assertIn("work_inlined (inline)", done.stdout)
+
     @unittest.skipUnless(os.environ.get("PROFCHECK"), "PROFCHECK is not set")
     def test_profcheck(self):
         check = os.environ["PROFCHECK"]
@@ -202,6 +212,7 @@ class GoReads(unittest.TestCase):
 def main():
     if shutil.which("go") is None:
         return 77
+    Server.program = os.path.abspath(sys.argv[1])
     Server.process = subprocess.Popen([sys.argv[1], "0", "600"], stdout=subprocess.PIPE, text=True)
     try:
         Server.base = f"http://{Server.process.stdout.readline().strip()}/debug/pprof/"
