@@ -204,6 +204,17 @@ void loop_lag(const struct loop *l, struct loop_lag *ret)
 	ret->cpu_p99_us = lag_quantile(l->cpu_buckets, l->lag.turns, 990, l->lag.cpu_max_us);
 }
 
+void loop_lag_within(const struct loop *l, const uint64_t *bounds_us, size_t n, uint64_t *ret)
+{
+	for (size_t i = 0; i < n; i++) {
+		size_t end = lag_bucket(bounds_us[i]);
+
+		ret[i] = 0;
+		for (size_t k = 0; k < end; k++)
+			ret[i] += l->lag_buckets[k];
+	}
+}
+
 void loop_lag_reset(struct loop *l)
 {
 	l->lag = (struct loop_lag){ 0 };

@@ -44,6 +44,8 @@ bool loop_slice_spent(const struct loop *l);
 /** Figures since the start, or since the last loop_lag_reset. */
 void loop_lag(const struct loop *l, struct loop_lag *ret);
 void loop_lag_reset(struct loop *l);
+/** How many turns were shorter than each of the bounds, which are powers of two from 4 on. */
+void loop_lag_within(const struct loop *l, const uint64_t *bounds_us, size_t n, uint64_t *ret);
 /** Waits for jobs, queued tasks and close callbacks, closes the loop's own handles and the loop.
  * REQUIREs that nothing leaked: names the operations and the handles that were left, on stderr. */
 void loop_fini(struct loop *l);

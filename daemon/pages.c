@@ -6,6 +6,7 @@
 #include "daemon/figures.h"
 #include "daemon/json.h"
 #include "daemon/network.h"
+#include "daemon/vars.h"
 #include "daemon/vars_page.h"
 
 /* Every page is one JSON object, that of the control API where there is one, shown as HTML, as JSON
@@ -255,28 +256,6 @@ static void on_store(void *data, struct http_request *r)
 	control_list_objects(data, r, reply_store);
 }
 
-/* Programs read this one, as they read expvar's page of the same name. */
-static void on_vars(void *data, struct http_request *r)
-{
-	enum http_format format = http_request_format(r);
-	json_t *all = figures_all(control_daemon(data));
-	CLEANUP(buf_fini) struct buf out = { 0 };
-
-	if (format == HTTP_TEXT && http_request_param(r, "text") == NULL)
-		format = HTTP_JSON;
-	if (format != HTTP_HTML) {
-		reply(r, "Figures", all, format);
-		return;
-	}
-	buf_init(&out, PAGE_MAX);
-	http_page_begin(r, &out, "Figures");
-	buf_write_str(&out, "<h1>Figures</h1>\n");
-	vars_write_html(&out, all);
-	http_page_end(r, &out);
-	json_decref(all);
-	http_reply(r, 200, "text/html; charset=utf-8", &out);
-}
-
 int pages_attach(struct control *c, struct http_server *s)
 {
 	int rc = http_route(s, HTTP_GET_, "/debug/peers",
@@ -288,7 +267,6 @@ int pages_attach(struct control *c, struct http_server *s)
 				"something is missing: objects that are here, and the database",
 				on_store, c);
 	if (rc == 0)
-		rc = http_route(s, HTTP_GET_, "/debug/vars",
-				"all figures of this daemon (JSON for curl)", on_vars, c);
+		rc = vars_attach(c, s);
 	return rc == 0 ? control_attach_diagnostics(c, s) : rc;
 }

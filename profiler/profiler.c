@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "profiler/contention.h"
+#include "profiler/memstats.h"
 #include "profiler/profiler_private.h"
 #include "profiler/symbols.h"
 #include "profiler/watchdog.h"
@@ -68,6 +69,11 @@ void profiler_stats(const struct profiler *p, struct profiler_stats *ret)
 		.waits_lost = contention_lost(PROFILER_MUTEX) + contention_lost(PROFILER_BLOCK),
 		.waits_ns = waits_ns,
 	};
+}
+
+void profiler_memstats(struct memstats *ret)
+{
+	memstats_read(ret);
 }
 
 int profiler_watch_loop(struct profiler *p, unsigned stall_ms, bool answer_sigquit)

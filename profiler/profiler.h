@@ -111,7 +111,7 @@ struct profiler_request {
 	bool gc;
 	/* HEAP, ALLOCS with seconds: what is in use is told as it stands at the end. */
 	bool delta_alloc;
-	/* CPU, and HEAP, ALLOCS, BLOCK with debug=1: as gperftools' tools read it. */
+	/* CPU, SYMBOL, and HEAP, ALLOCS, BLOCK with debug=1: as gperftools' tools read it. */
 	bool legacy;
 	/* CPU, HEAP, ALLOCS, MUTEX, BLOCK: instead of the file. Of the sample types `value`
 	 * (static), NULL or unknown = what pprof shows first. */
@@ -121,6 +121,29 @@ struct profiler_request {
 	const char *addresses;
 	size_t addresses_len;
 };
+
+/* The process's memory, in the words of Go's runtime.MemStats. Bytes and counts. What Go has and is
+ * not here is 0 in this program: there is no collector, and the allocator's own books are part of
+ * the heap. */
+struct memstats {
+	uint64_t alloc;			       /* in use: Alloc, HeapAlloc */
+	uint64_t total_alloc;		       /* ever allocated, an estimate from the samples… */
+	uint64_t mallocs, frees, heap_objects; /* … as these are */
+	uint64_t sys;			       /* private writable memory, reserved or touched */
+	uint64_t heap_sys;		       /* what the allocator has from the kernel */
+	uint64_t heap_idle;		       /* of that, free */
+	uint64_t heap_inuse;
+	uint64_t heap_released; /* by the last memstats_trim */
+	uint64_t stack_inuse;	/* of the main thread */
+	uint64_t stack_sys;	/* reserved for all threads */
+	uint64_t buck_hash_sys; /* the heap profile's tables */
+	uint64_t other_sys;
+	uint64_t num_forced_gc; /* calls of memstats_trim */
+	uint64_t max_rss;
+	uint64_t rss;
+};
+/** Reads /proc, waits for the allocator's locks: some 50 µs. Any thread. */
+void profiler_memstats(struct memstats *ret);
 
 /** How finely HEAP and ALLOCS (one sample per so many bytes), MUTEX (one event of so many) and
  * BLOCK (every event of so many nanoseconds, shorter ones in proportion) are sampled, in this

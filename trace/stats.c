@@ -220,16 +220,38 @@ int trace_limits_set(struct trace *t, const char *category, const struct trace_l
 	return 0;
 }
 
+static const struct figures *figures_named(const struct trace *t, const char *category)
+{
+	for (uint32_t id = 0; id < t->categories.count; id++)
+		if (strcmp(t->categories.text[id], category) == 0)
+			return t->category[id].figures;
+	return NULL;
+}
+
+bool trace_stats_within(struct trace *t, const char *category, const uint64_t *bounds_ns, size_t n,
+			uint64_t *ret)
+{
+	const struct figures *f = figures_named(t, category);
+
+	if (f == NULL)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		uint32_t end = bucket_of(bounds_ns[i]);
+
+		ret[i] = 0;
+		for (uint32_t k = 0; k < end; k++)
+			ret[i] += f->buckets[k];
+	}
+	return true;
+}
+
 bool trace_stats_history(struct trace *t, const char *category, uint64_t window_ns,
 			 struct trace_history *ret, size_t count)
 {
 	uint64_t now = trace_now_ns(t);
 	uint64_t stretch = MAX(window_ns / MAX(count, (size_t)1), UINT64_C(1));
-	const struct figures *f = NULL;
+	const struct figures *f = figures_named(t, category);
 
-	for (uint32_t id = 0; id < t->categories.count && f == NULL; id++)
-		if (strcmp(t->categories.text[id], category) == 0)
-			f = t->category[id].figures;
 	if (f == NULL)
 		return false;
 	memset(ret, 0, count * sizeof(*ret));

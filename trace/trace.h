@@ -104,6 +104,9 @@ void trace_add(struct span s, uint64_t items, uint64_t bytes);
 /** Causal link to another span. `why` is a static string: "joined", "retry of". */
 void trace_link(struct span s, struct span to, const char *why);
 
+/** The same to a span that is not in this store. */
+void trace_link_remote(struct span s, const struct trace_context *to, const char *why);
+
 /** End of the span. status 0 or an error code. outcome is a static string from a closed enum of the
  *  category ("cached", "timeout"); NULL = "ok" or the error's text. Idempotent; what is written
  *  later is a counted no-op. */
@@ -138,6 +141,10 @@ const char *trace_span_category(struct span s);
  *  is not an operation of an observed runner. Monotonic times. */
 void trace_queued(struct span s, uint64_t since_ns, uint64_t until_ns);
 
+/** Such times as were measured elsewhere, for who plays a trace back: added to those of the span
+ * and of its current stage. */
+void trace_measured(struct span s, uint64_t busy_ns, uint64_t queued_ns);
+
 /* ---- Reading ---- */
 
 /* What to look for. Zero-initialised = the 20 newest roots of everything. Every field narrows.
@@ -147,6 +154,9 @@ enum {
 	TRACE_QUERY_IDS_MAX = 16,
 	TRACE_QUERY_ATTRS_MAX = 4,
 	TRACE_QUERY_STAGES_MAX = 4,
+	TRACE_TEXT_COLUMNS = 80,
+	TRACE_TEXT_COLUMNS_MIN = 60,
+	TRACE_TEXT_COLUMNS_MAX = 400,
 	TRACE_CURSOR_SIZE = 56
 };
 /* Where a page of results ended: the order and the roots of the following pages are those of the
@@ -164,6 +174,9 @@ struct trace_query {
 	uint8_t id[16]; /* trace id; roots on both sides of a sync share one */
 	uint8_t more_ids[TRACE_QUERY_IDS_MAX - 1][16]; /* beyond the first: any of them */
 	uint32_t more_id_count;
+	/* The trace id begins with so many hex digits of `begins`; 0 = any. */
+	uint8_t begins[16];
+	uint32_t begins_digits;
 	/* errored: the root failed or was cancelled, or a span nested in it failed. success: the
 	 * root did neither (yet), whatever became of the spans in it. */
 	bool active, finished, errored, cancelled, success;
@@ -181,18 +194,20 @@ struct trace_query {
 		uint64_t min_ns;
 	} stages[TRACE_QUERY_STAGES_MAX];
 	uint32_t stage_count;
-	uint32_t limit; /* 0 = 20; at most 250 */
+	uint32_t limit;	  /* 0 = 20; at most 250 */
+	uint32_t columns; /* of the text formats; 0 = TRACE_TEXT_COLUMNS */
 	enum trace_sort sort;
 	bool has_cursor; /* what comes after; its order wins over sort */
 	struct trace_cursor cursor;
 };
-/** Fill from a URL query parameter, percent-decoded: category, q or text, id (repeatable), active,
+/** Fill from a URL query parameter, percent-decoded: category, q or text, id (repeatable), begins
+ *  (the first digits of an id), active,
  *  finished, errored, cancelled, success, min, max (durations as in Go: 1.5s), since, until (a
  *  duration back from now, or a time as in RFC 3339), attr (key or key:value, repeatable), stage
- *  (name or name:duration, repeatable), n or limit, sort (newest, slowest, oldest), cursor. An
- *  empty value is no condition (for a bool: true). 0; ERR_NOT_FOUND for an unknown key (ignored by
- *  callers that have keys of their own); ERR_MALFORMED with a text for the user in ret_why and q
- *  as it was. */
+ *  (name or name:duration, repeatable), n or limit, columns (of text), sort (newest, slowest,
+ * oldest), cursor. An empty value is no condition (for a bool: true). 0; ERR_NOT_FOUND for an
+ * unknown key (ignored by callers that have keys of their own); ERR_MALFORMED with a text for the
+ * user in ret_why and q as it was. */
 int trace_query_set(struct trace_query *q, const char *key, const char *value, char *ret_why,
 		    size_t why_size);
 
@@ -441,6 +456,11 @@ size_t trace_stats_recent(struct trace *t, uint64_t window_ns, struct trace_stat
 size_t trace_stats_stages(struct trace *t, const char *category, struct trace_stats *ret,
 			  size_t cap);
 
+/** How many spans of the category succeeded, since the start, in less than each of the bounds,
+ * which are powers of two from 64 on. False when there are no figures of it. */
+bool trace_stats_within(struct trace *t, const char *category, const uint64_t *bounds_ns, size_t n,
+			uint64_t *ret);
+
 /* How the spans ended that ended within a stretch of time. */
 struct trace_history {
 	uint64_t succeeded, failed; /* failed: with the cancelled */
@@ -464,7 +484,7 @@ enum trace_format {
 	TRACE_FORMAT_JAEGER,	/* what the Jaeger UI reads from a file */
 	TRACE_FORMAT_OTLP_JSON, /* ExportTraceServiceRequest of OTLP 1, in its JSON mapping */
 	TRACE_FORMAT_OTLP,	/* the same as protobuf */
-	TRACE_FORMAT_TEXT,	/* waterfalls of 80 columns */
+	TRACE_FORMAT_TEXT,	/* waterfalls, as wide as q->columns */
 	TRACE_FORMAT_LIST	/* as text: the table of categories and a line per trace */
 };
 /** Copies q; what that borrows must live as long as the writer. NULL when out of memory. */
