@@ -98,6 +98,9 @@ static int read_url(const char *url, struct push_connection *ret, char *ret_why,
 	if (strncmp(url, "http://", strlen("http://")) != 0 &&
 	    strncmp(url, "https://", strlen("https://")) != 0)
 		return refuse(ret_why, why_size, "its URL does not begin with https:// or http://");
+	/* curl would take the next part of the path for it. */
+	if (strstr(url, "///") == strchr(url, '/'))
+		return refuse(ret_why, why_size, "what follows the @ is not a URL: it has no host");
 	if (strlen(url) > PUSH_URL_MAX / 2)
 		return refuse(ret_why, why_size, "its URL is too long");
 	u = curl_url();

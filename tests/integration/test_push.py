@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
 """Profiles are pushed to a server, and discoveries reported to it; it may be slow, broken, picky or absent."""
+import base64
+import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -9,6 +12,7 @@ import subprocess
 import threading
 import time
 import unittest
+import uuid
 
 import profile_rules
 from harness import Case, closed_port
@@ -53,6 +57,24 @@ class PushCase(Case):
         return [line for line in daemon.log_text().splitlines() if text in line]
 
 
+@contextlib.contextmanager
+def busy(daemon):
+    """It has something to do meanwhile."""
+    ended = threading.Event()
+
+    def ask():
+        while not ended.is_set():
+            daemon.http("/debug/pprof/goroutine?debug=2")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 class Profiles(PushCase):
     def test_nothing_is_sent_unless_asked_for(self):
         with Server() as server:
@@ -85,9 +107,8 @@ class Profiles(PushCase):
     def test_a_strict_server_finds_names_in_it(self):
         with Server() as server:
             a = self.daemon(profiles=server.connection_string())
-            load = subprocess.Popen(["sh", "-c", f"for i in $(seq 60); do curl -s http://{a.debug_host()}/debug/vars >/dev/null; done"])
-            self.flush(a, 3)
-            load.wait(60)
+            with busy(a):
+                self.flush(a, 3)
             for r in server.requests:
                 p = r.profile()
                 value = [t for t, _ in p.types].index("cpu" if "cpu" in r.types() else "inuse_space")
@@ -320,6 +341,185 @@ class Failures(PushCase):
             a = self.daemon(profiles=f"{TOKEN}@http://profiles.example/")
             self.assertEqual(self.flush(a)["sent_heap"], 1)
             self.assertTrue(proxy.requests[0].target.startswith("http://profiles.example/api/profiles/ingest?"))
+
+
+class Sharing(PushCase):
+    def test_whoever_asks_for_a_profile_gets_it_while_one_is_taken(self):
+        with Server() as server:
+            a = self.daemon("--push-interval", "8s", profiles=server.connection_string())
+            self.wait(lambda: self.figures(a)["doing"] == "capturing")
+            answers = []
+            asked = [threading.Thread(target=lambda: answers.append(a.http_bytes("/debug/pprof/profile?seconds=2&hz=250"))) for _ in range(8)]
+            for thread in asked:
+                thread.start()
+            self.wait(lambda: a.json("status")["profiler"]["cpu_captures"] == 9)
+            for thread in asked:
+                thread.join()
+            self.assertEqual([status for status, _, _ in answers], [200] * 8)
+            for _, _, body in answers:
+                self.assertAlmostEqual(profile_rules.check(body).duration / 1e9, 2, delta=1)
+            self.wait(lambda: len(server.requests) >= 2)
+            self.assertAlmostEqual(server.requests[0].profile().duration / 1e9, 4, delta=1.5)
+            self.assertEqual(self.figures(a)["failed_captures"], 0)
+
+    def test_one_cycle_at_a_time_by_hand(self):
+        with Server("hang") as server:
+            a = self.daemon(profiles=server.connection_string())
+            threading.Thread(target=a.http, args=("/debug/traceway/flush?seconds=1", "POST"), daemon=True).start()
+            self.wait(lambda: server.requests)
+            self.assertEqual(a.http("/debug/traceway/flush", "POST")[0], 409)
+            for seconds in ("0", "31", "-1", "1x", ""):
+                self.assertEqual(a.http(f"/debug/traceway/flush?seconds={seconds}", "POST")[0], 400)
+            self.assertEqual(a.http("/debug/traceway/flush")[0], 405, "a GET changes nothing")
+            self.stop_within(a, 2)
+
+
+class Pyroscope(PushCase):
+    def test_profiles_go_to_its_ingest_endpoint(self):
+        with Server(token=None) as server:
+            a = self.daemon("--push-format", "pyroscope", "--push-service", "my app", "--push-server", "web{1}", profiles=f"@{server.url}/prefix/")
+            start = int(time.time())
+            done = self.flush(a, 2)
+            self.assertEqual((done["sent_cpu"], done["sent_heap"]), (1, 1))
+            self.assertEqual({r.path for r in server.requests}, {"/prefix/ingest"})
+            version = a.json("status")["version"]
+            for r in server.requests:
+                self.assertNotIn("authorization", r.headers)
+                self.assertEqual(r.query["name"], f"my_app{{server=web_1_,version={version}}}")
+                self.assertEqual((r.query["format"], r.query["spyName"]), ("pprof", "peerscope"))
+                self.assertGreaterEqual(int(r.query["from"]), start)
+                self.assertIn(int(r.query["until"]) - int(r.query["from"]), (1, 2, 3))
+                r.profile()
+            self.assertEqual(server.requests[0].query["sampleRate"], "100")
+            self.assertIn("inuse_space", server.requests[1].types())
+
+    def test_what_was_allocated_is_sent_as_a_difference(self):
+        with Server(token=None) as server:
+            a = self.daemon("--push-format", "pyroscope", profiles=f"@{server.url}")
+            with busy(a):
+                time.sleep(2)
+            before = self.heap(profile_rules.check(a.http_bytes("/debug/pprof/heap")[2]))
+            self.flush(a, 1)
+            difference = self.heap(server.requests[1].profile())
+            self.assertLess(difference["alloc_space"], max(1, before["alloc_space"]))
+            self.assertGreater(difference["inuse_space"], before["inuse_space"] / 4, "what is in use is told as it is")
+
+    def heap(self, profile):
+        return {t: sum(s.values[i] for s in profile.samples) for i, (t, _) in enumerate(profile.types)}
+
+    def test_profiles_are_pushed_as_json(self):
+        with Server(token=None) as server:
+            a = self.daemon("--push-format", "pyroscope-push", "--push-service", 'quo"ted', profiles=f"user:pass@{server.url}")
+            self.assertEqual(self.flush(a)["sent_heap"], 1)
+            for r, kind in zip(server.requests, ("process_cpu", "memory")):
+                self.assertEqual((r.path, r.headers["content-type"]), ("/push.v1.PusherService/Push", "application/json"))
+                self.assertEqual(base64.b64decode(r.headers["authorization"].removeprefix("Basic ")), b"user:pass")
+                series, = json.loads(r.body)["series"]
+                labels = {label["name"]: label["value"] for label in series["labels"]}
+                self.assertEqual((labels["__name__"], labels["service_name"]), (kind, 'quo"ted'))
+                sample, = series["samples"]
+                self.assertEqual(uuid.UUID(sample["ID"]).version, 4)
+                profile_rules.check(base64.b64decode(sample["rawProfile"], validate=True))
+
+
+class Parca(PushCase):
+    def test_it_is_scraped_as_parca_does(self):
+        """Its scraper asks for these, and takes what is gzip and parses."""
+        a = self.daemon()
+        with busy(a):
+            for path, kind in (("allocs", "alloc_space"), ("block", "contentions"), ("goroutine", "goroutine"), ("mutex", "contentions"),
+                               ("profile?seconds=1", "cpu")):
+                status, headers, body = a.http_bytes(f"/debug/pprof/{path}", headers={"Accept-Encoding": "gzip", "User-Agent": "parca"})
+                self.assertEqual((status, headers.get("Content-Type")), (200, "application/octet-stream"))
+                self.assertNotIn("Content-Encoding", headers)
+                self.assertIn(kind, {t for t, _ in profile_rules.check(body).types})
+
+
+class Reports(PushCase):
+    def rfc3339(self, text):
+        self.assertRegex(text, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$")
+        return datetime.datetime.fromisoformat(text[:26] + "+00:00").timestamp()
+
+    def check_task(self, task):
+        """The types of the protocol's specification, and what it says in words."""
+        self.assertEqual(set(task), {"id", "endpoint", "duration", "recordedAt", "statusCode", "bodySize", "clientIP", "attributes", "spans", "isTask"})
+        self.assertEqual((task["endpoint"], task["isTask"], task["statusCode"], task["bodySize"], task["clientIP"]), ("sync.discover", True, 0, 0, ""))
+        self.assertTrue(all(isinstance(v, str) for v in task["attributes"].values()))
+        self.assertTrue(isinstance(task["duration"], int) and task["duration"] > 0)
+        ids = [task["id"]] + [span["id"] for span in task["spans"]]
+        self.assertEqual([uuid.UUID(i).version for i in ids], [4] * len(ids))
+        self.assertEqual(len(set(ids)), len(ids))
+        start = self.rfc3339(task["recordedAt"])
+        self.assertLess(abs(start - time.time()), 60)
+        starts = [self.rfc3339(span["startTime"]) for span in task["spans"]]
+        self.assertEqual(starts, sorted(starts))
+        self.assertGreaterEqual(starts[0], start - 1e-6)
+        self.assertLessEqual(sum(span["duration"] for span in task["spans"]), task["duration"])
+        self.assertTrue(all(set(span) == {"id", "name", "startTime", "duration"} for span in task["spans"]))
+
+    def test_discoveries_are_tasks_with_their_stages_as_spans(self):
+        with Server() as server:
+            a = self.daemon(reports=server.connection_string())
+            iri = discover_something(self, a)
+            a.cli("discover", iri)
+            self.wait(lambda: self.figures(a, "report")["sent_tasks"] == 2)
+            request = server.reports()[0]
+            self.assertEqual((request.headers["content-type"], request.headers["content-encoding"]), ("application/json", "gzip"))
+            self.assertEqual(request.headers["authorization"], f"Bearer {TOKEN}")
+            report = request.report()
+            self.assertEqual(set(report), {"collectionFrames", "appVersion", "serverName"})
+            tasks = [t for r in server.reports() for frame in r.report()["collectionFrames"] for t in frame["traces"]]
+            self.assertEqual([(frame["stackTraces"], frame["metrics"]) for frame in report["collectionFrames"]], [([], [])])
+            for task in tasks:
+                self.check_task(task)
+            self.assertEqual([s["name"] for s in tasks[0]["spans"]][:3], ["start", "entry", "local"])
+            self.assertEqual(tasks[0]["attributes"]["object"], tasks[1]["attributes"]["object"], "the same object, the same pseudonym")
+            self.assertRegex(tasks[0]["attributes"]["object"], "^~[0-9a-f]{16}$")
+            status = a.json("status")
+            for secret in (iri, "secret-name", status["peer_id"], status["space"]):
+                self.assertNotIn(secret, json.dumps(report))
+            self.assertFalse(server.profiles(), "profiles are another thing")
+
+    def test_pseudonyms_outlive_a_restart(self):
+        with Server() as server:
+            a = self.daemon(reports=server.connection_string(), start=False)
+            os.environ[REPORTS] = server.connection_string()
+            self.addCleanup(os.environ.pop, REPORTS)
+            seen = []
+            for run in (1, 2):
+                a.start()
+                discover_something(self, a)
+                self.wait(lambda: len(server.reports()) == run)
+                seen.append(server.reports()[-1].report()["collectionFrames"][0]["traces"][0]["attributes"]["object"])
+                a.stop()
+            self.assertEqual(seen[0], seen[1])
+
+    def test_a_busy_server_is_asked_again_when_it_says(self):
+        with Server((503, {"Retry-After": "6"}, b""), None) as server:
+            a = self.daemon(reports=server.connection_string())
+            discover_something(self, a)
+            self.wait(lambda: self.figures(a, "report")["sent_tasks"] == 1)
+            first, second = server.reports()
+            self.assertGreaterEqual(second.time - first.time, 5.9)
+            self.assertEqual(first.body, second.body)
+
+    def test_a_refused_token_is_warned_of_once(self):
+        with Server((401, {}, b"")) as server:
+            a = self.daemon(reports=server.connection_string())
+            discover_something(self, a)
+            self.wait(lambda: self.figures(a, "report")["dropped_failed"] == 1)
+            discover_something(self, a)
+            time.sleep(6)
+            self.assertEqual((len(server.requests), len(self.log_lines(a, "refuses the token"))), (1, 1))
+            self.assertEqual(self.figures(a, "report")["queued"], 1)
+            self.stop_within(a, 2)
+
+    def test_a_server_that_hangs_does_not_hold_up_the_end(self):
+        with Server("hang") as server:
+            a = self.daemon(reports=server.connection_string())
+            discover_something(self, a)
+            self.wait(lambda: server.requests)
+            self.stop_within(a, 2)
 
 
 if __name__ == "__main__":
