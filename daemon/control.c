@@ -83,11 +83,6 @@ void control_stop(struct control *c)
 	}
 }
 
-size_t control_active(const struct control *c)
-{
-	return c->active;
-}
-
 /* ---- Calls ---- */
 
 static void on_gone(void *data, struct http_request *r)

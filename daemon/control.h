@@ -27,7 +27,6 @@ int control_attach(struct control *c, struct http_server *s);
 int control_attach_diagnostics(struct control *c, struct http_server *s);
 /** Cancel what runs; new requests are refused. */
 void control_stop(struct control *c);
-size_t control_active(const struct control *c);
 
 struct control_call {
 	struct list node;

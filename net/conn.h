@@ -53,7 +53,6 @@ struct net_conn {
 	struct runner_task task;
 	struct runner_timer timer;
 	struct multiaddr remote;
-	void *data;
 
 	/* the dial that made it, until up */
 	struct net_dial *dial;

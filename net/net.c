@@ -211,16 +211,6 @@ const struct public_key *net_conn_peer(const struct net_conn *c)
 	return &c->peer;
 }
 
-void net_conn_set_data(struct net_conn *c, void *data)
-{
-	c->data = data;
-}
-
-void *net_conn_data(const struct net_conn *c)
-{
-	return c->data;
-}
-
 void net_stats(const struct net *n, struct net_stats *ret)
 {
 	*ret = n->stats;

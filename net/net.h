@@ -145,9 +145,6 @@ struct net_conn_info {
 };
 void net_conn_info(const struct net_conn *c, struct net_conn_info *ret);
 const struct public_key *net_conn_peer(const struct net_conn *c);
-/** A slot for the service. */
-void net_conn_set_data(struct net_conn *c, void *data);
-void *net_conn_data(const struct net_conn *c);
 
 struct net_stats {
 	uint64_t conns, dials, dial_failures, accepted, handshake_failures, refused_limit,

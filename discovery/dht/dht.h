@@ -106,8 +106,6 @@ int dht_add_router(struct dht *d, const struct dht_address *addr);
 void dht_set_reachable(struct dht *d, bool reachable);
 /** A packet that the core had handed over did not leave. */
 void dht_send_failed(struct dht *d);
-/** The socket of a family was bound anew. */
-void dht_set_local(struct dht *d, const struct dht_address *local);
 
 /** What to keep for the next start: ids, addresses, live nodes. At most DHT_STATE_MAX bytes. */
 void dht_export(const struct dht *d, struct buf *out);

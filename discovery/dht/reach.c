@@ -74,13 +74,3 @@ void dht_set_reachable(struct dht *d, bool reachable)
 {
 	d->reachable = reachable;
 }
-
-void dht_set_local(struct dht *d, const struct dht_address *local)
-{
-	unsigned i = address_index(local);
-
-	d->families[i].local = *local;
-	d->families[i].on = true;
-	if (dht_address_is_global(local))
-		reach_set_external(d, i, local);
-}
