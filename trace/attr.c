@@ -95,6 +95,23 @@ void trace_add(struct span s, uint64_t items, uint64_t bytes)
 	n->bytes += bytes;
 }
 
+static void add_link(struct trace *t, struct node *n, const struct trace_context *to,
+		     const char *why)
+{
+	struct link_part *l = NULL;
+
+	if (n->link_count < TRACE_LINKS_MAX)
+		l = (void *)part_append(t, n, PART_LINK, sizeof(*l));
+	if (l == NULL) {
+		t->counts.dropped_parts++;
+		return;
+	}
+	memcpy(l->trace_id, to->trace_id, sizeof(l->trace_id));
+	memcpy(&l->span_id, to->span_id, sizeof(l->span_id));
+	l->why = why != NULL ? why : "";
+	n->link_count++;
+}
+
 void trace_link(struct span s, struct span to, const char *why)
 {
 	struct node *n = node_open(s), *target;
@@ -107,15 +124,17 @@ void trace_link(struct span s, struct span to, const char *why)
 		t->counts.late_calls++;
 		return;
 	}
-	struct link_part *l = NULL;
-	if (n->link_count < TRACE_LINKS_MAX)
-		l = (void *)part_append(t, n, PART_LINK, sizeof(*l));
-	if (l == NULL) {
-		t->counts.dropped_parts++;
-		return;
-	}
-	memcpy(l->trace_id, node_root(to.trace, target)->tree.trace_id, sizeof(l->trace_id));
-	l->span_id = target->span_id;
-	l->why = why != NULL ? why : "";
-	n->link_count++;
+	struct trace_context context;
+	memcpy(context.trace_id, node_root(to.trace, target)->tree.trace_id,
+	       sizeof(context.trace_id));
+	memcpy(context.span_id, &target->span_id, sizeof(context.span_id));
+	add_link(t, n, &context, why);
+}
+
+void trace_link_remote(struct span s, const struct trace_context *to, const char *why)
+{
+	struct node *n = node_open(s);
+
+	if (n != NULL)
+		add_link(s.trace, n, to, why);
 }

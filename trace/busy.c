@@ -70,3 +70,16 @@ void trace_queued(struct span s, uint64_t since_ns, uint64_t until_ns)
 		n->stage_queued_us += us;
 	}
 }
+
+void trace_measured(struct span s, uint64_t busy_ns, uint64_t queued_ns)
+{
+	struct node *n = node_open(s);
+
+	if (n == NULL)
+		return;
+	uint32_t us = (uint32_t)MIN(queued_ns / 1000, (uint64_t)(UINT32_MAX - n->queued_us));
+	n->busy_ns += busy_ns;
+	n->stage_busy_ns += busy_ns;
+	n->queued_us += us;
+	n->stage_queued_us += us;
+}

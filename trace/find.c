@@ -218,6 +218,15 @@ static bool id_matches(const struct trace_query *q, const struct node *root)
 	return false;
 }
 
+static bool id_begins(const struct trace_query *q, const struct node *root)
+{
+	const uint8_t *id = (const uint8_t *)root->tree.trace_id;
+	uint32_t whole = q->begins_digits / 2;
+
+	return memcmp(id, q->begins, whole) == 0 &&
+	       (q->begins_digits % 2 == 0 || ((id[whole] ^ q->begins[whole]) & 0xf0) == 0);
+}
+
 /* What the root's node can tell. */
 static bool head_matches(const struct trace_find *f, const struct node *root)
 {
@@ -236,7 +245,7 @@ static bool head_matches(const struct trace_find *f, const struct node *root)
 		return false;
 	if (root->start_ns >= f->until_ns || (!active && root->start_ns + duration < f->since_ns))
 		return false;
-	return !q->has_id || id_matches(q, root);
+	return (!q->has_id || id_matches(q, root)) && id_begins(q, root);
 }
 
 /* Smaller keys come first. */

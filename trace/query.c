@@ -101,17 +101,32 @@ static int set_duration(uint64_t *ret, const char *value, char *ret_why, size_t 
 	return 0;
 }
 
-static int set_limit(uint32_t *ret, const char *value, char *ret_why, size_t why_size)
+/* Nothing is 0. */
+static bool read_number(uint32_t *ret, const char *value, uint32_t least, uint32_t most)
 {
 	uint32_t n = 0;
 	const char *p = value;
 
-	for (; *p >= '0' && *p <= '9' && n <= LIMIT_MAX; p++)
+	for (; *p >= '0' && *p <= '9' && n <= most; p++)
 		n = n * 10 + (uint32_t)(*p - '0');
-	if (*p != '\0' || (*value != '\0' && n == 0) || n > LIMIT_MAX)
-		return refuse(ret_why, why_size, "n takes a number from 1 to 250");
+	if (*p != '\0' || (*value != '\0' && (n < least || n > most)))
+		return false;
 	*ret = n;
-	return 0;
+	return true;
+}
+
+static int set_limit(uint32_t *ret, const char *value, char *ret_why, size_t why_size)
+{
+	return read_number(ret, value, 1, LIMIT_MAX) ?
+		       0 :
+		       refuse(ret_why, why_size, "n takes a number from 1 to 250");
+}
+
+static int set_columns(uint32_t *ret, const char *value, char *ret_why, size_t why_size)
+{
+	return read_number(ret, value, TRACE_TEXT_COLUMNS, TRACE_TEXT_COLUMNS_MAX) ?
+		       0 :
+		       refuse(ret_why, why_size, "columns takes a number from 80 to 400");
 }
 
 /* Several are alternatives. */
@@ -135,6 +150,22 @@ static int set_id(struct trace_query *q, const char *value, char *ret_why, size_
 		return refuse(ret_why, why_size, "at most 16 ids");
 	memcpy(q->has_id ? q->more_ids[q->more_id_count++] : q->id, id, sizeof(id));
 	q->has_id = true;
+	return 0;
+}
+
+static int set_begins(struct trace_query *q, const char *value, char *ret_why, size_t why_size)
+{
+	char digits[TRACE_ID_HEX_SIZE] = "00000000000000000000000000000000";
+	size_t len = strnlen(value, TRACE_ID_HEX_SIZE);
+	uint8_t id[sizeof(q->begins)];
+
+	for (size_t i = 0; i < len && i < sizeof(digits) - 1; i++)
+		digits[i] = lower(value[i]);
+	if (len >= TRACE_ID_HEX_SIZE || !hex_read(digits, id, sizeof(id)))
+		return refuse(ret_why, why_size,
+			      "begins takes the first of the 32 hexadecimal digits of a trace id");
+	memcpy(q->begins, id, sizeof(id));
+	q->begins_digits = (uint32_t)len;
 	return 0;
 }
 
@@ -327,6 +358,8 @@ int trace_query_set(struct trace_query *q, const char *key, const char *value, c
 		return set_text(&q->text, value, ret_why, why_size);
 	if (strcmp(key, "id") == 0)
 		return set_id(q, value, ret_why, why_size);
+	if (strcmp(key, "begins") == 0)
+		return set_begins(q, value, ret_why, why_size);
 	if (strcmp(key, "min") == 0)
 		return set_duration(&q->min_ns, value, ret_why, why_size);
 	if (strcmp(key, "max") == 0)
@@ -341,6 +374,8 @@ int trace_query_set(struct trace_query *q, const char *key, const char *value, c
 		return set_stage(q, value, ret_why, why_size);
 	if (strcmp(key, "n") == 0 || strcmp(key, "limit") == 0)
 		return set_limit(&q->limit, value, ret_why, why_size);
+	if (strcmp(key, "columns") == 0)
+		return set_columns(&q->columns, value, ret_why, why_size);
 	if (strcmp(key, "sort") == 0)
 		return set_sort(&q->sort, value, ret_why, why_size);
 	if (strcmp(key, "cursor") == 0)

@@ -4,13 +4,7 @@
 #include "trace/text.h"
 #include "trace/writer.h"
 
-enum {
-	COLUMNS = 80,
-	DURATION_COLUMNS = 9,
-	CATEGORY_COLUMNS = 20,
-	OUTCOME_COLUMNS = 9,
-	SHORT_ID_BYTES = 4
-};
+enum { DURATION_COLUMNS = 9, CATEGORY_COLUMNS = 20, OUTCOME_COLUMNS = 9, SHORT_ID_BYTES = 4 };
 
 static void write_duration(struct buf *out, uint64_t ns, bool known)
 {
@@ -44,7 +38,7 @@ static void write_categories(struct trace *t, struct buf *out)
 /* "f8a51e3c*   2m05s  6.91 s timeout   sync.discover hm://… 71 % dht": the first digits of the id,
  * and whether it is pinned. */
 static void write_line(struct trace *t, const struct trace_span_view *v, uint64_t now_ns,
-		       struct buf *out)
+		       unsigned columns, struct buf *out)
 {
 	struct stage_total totals[TOTALS_MAX];
 	struct buf stage;
@@ -64,9 +58,9 @@ static void write_line(struct trace *t, const struct trace_span_view *v, uint64_
 	buf_printf(out, " %s ", v->category);
 	unsigned used = 2 * SHORT_ID_BYTES + 2 * DURATION_COLUMNS + OUTCOME_COLUMNS + 4 +
 			(unsigned)strlen(v->category);
-	unsigned rest = MAX((unsigned)COLUMNS, used + 12) - used;
+	unsigned rest = MAX(columns, used + 12) - used;
 	unsigned tail = MIN((unsigned)stage.len, rest - 8);
-	text_cell(out, v->title, v->title_len, rest - tail);
+	text_pad(out, rest - tail - text_safe_middle(out, v->title, v->title_len, rest - tail));
 	text_safe(out, stage.data != NULL ? (const char *)stage.data : "", stage.len, tail);
 	buf_write_u8(out, '\n');
 	buf_fini(&stage);
@@ -111,7 +105,7 @@ static void list_head(struct trace_writer *w, struct buf *out)
 
 static void list_root(struct trace_writer *w, struct buf *out)
 {
-	write_line(w->t, &w->root_view, w->now_ns, out);
+	write_line(w->t, &w->root_view, w->now_ns, text_columns(&w->find.q), out);
 }
 
 static void list_nothing(struct trace_writer *w, struct buf *out)

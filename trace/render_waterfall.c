@@ -20,7 +20,6 @@
 #include "trace/writer.h"
 
 enum {
-	TEXT_COLUMNS = 80,
 	TITLE_MIN = 16, /* columns of a title in the sentence */
 	OUTCOME_COLUMNS = 10,
 	TIME_COLUMNS = 8,
@@ -98,7 +97,7 @@ static void write_culprit(struct waterfall *w, const char *stage)
 		return;
 	text_duration(duration, c.child.duration_ns);
 	buf_printf(w->out, "longest in it: %s ", c.child.category);
-	text_safe(w->out, c.child.title, c.child.title_len, 24);
+	text_safe_middle(w->out, c.child.title, c.child.title_len, w->columns - 56);
 	buf_printf(w->out, ", %s", duration);
 	if (stage_totals(w->t, &c.child, totals) > 0)
 		buf_printf(w->out, ", %u %% in %s", percent_of(totals[0].ns, c.child.duration_ns),
@@ -143,11 +142,11 @@ static void write_sentence(struct waterfall *w)
 	used = category + (unsigned)tail.len;
 	if (used + MIN(w->root.title_len, (size_t)TITLE_MIN) >
 	    w->columns) { /* on a line of its own */
-		text_safe(w->out, w->root.title, w->root.title_len,
-			  MAX(w->columns, category + TITLE_MIN) - category);
+		text_safe_middle(w->out, w->root.title, w->root.title_len,
+				 MAX(w->columns, category + TITLE_MIN) - category);
 		buf_write_str(w->out, "\n ");
 	} else {
-		text_safe(w->out, w->root.title, w->root.title_len, w->columns - used);
+		text_safe_middle(w->out, w->root.title, w->root.title_len, w->columns - used);
 	}
 	buf_write_u8(w->out, ' ');
 	buf_write(w->out, tail.data, tail.len);
@@ -211,7 +210,8 @@ static void write_row(struct waterfall *w, const struct trace_span_view *s, unsi
 	text_safe(w->out, s->category, category, room);
 	if (category + 1 < room) {
 		buf_write_u8(w->out, ' ');
-		text_cell(w->out, s->title, s->title_len, room - category - 1);
+		room -= category + 1;
+		text_pad(w->out, room - text_safe_middle(w->out, s->title, s->title_len, room));
 	} else {
 		text_pad(w->out, room - MIN(room, category));
 	}
@@ -262,7 +262,7 @@ static void write_shares(struct waterfall *w, const struct trace_span_view *s, u
 		bool known;
 	} shares[] = {
 		{ "self", s->self_ns, s->analyzed && s->child_count > 0 },
-		{ "CPU", s->busy_ns, trace_cpu(w->t) != TRACE_CPU_OFF },
+		{ "CPU", s->busy_ns, s->busy_ns > 0 || trace_cpu(w->t) != TRACE_CPU_OFF },
 		{ "queued", s->queued_ns, s->queued_ns > 0 },
 	};
 	char size[TEXT_DURATION_SIZE];
@@ -449,11 +449,11 @@ static void write_span(struct waterfall *w, const struct trace_span_view *s)
 	}
 }
 
-static void waterfall_begin(struct waterfall *w, struct trace *t,
+static void waterfall_begin(struct waterfall *w, struct trace *t, const struct trace_query *q,
 			    const struct trace_span_view *root, struct buf *out)
 {
 	*w = (struct waterfall){ .t = t, .out = out, .root = *root };
-	w->columns = TEXT_COLUMNS;
+	w->columns = text_columns(q);
 	unsigned rest = w->columns - OUTCOME_COLUMNS - TIME_COLUMNS - PERCENT_COLUMNS - 3;
 	w->label_columns = rest * 3 / 5;
 	w->bar_columns = rest - w->label_columns;
@@ -480,7 +480,7 @@ static void text_root_begin(struct trace_writer *w, struct buf *out)
 	}
 	if (w->written > 0)
 		buf_write_u8(out, '\n');
-	waterfall_begin(w->waterfall, w->t, &w->root_view, out);
+	waterfall_begin(w->waterfall, w->t, &w->find.q, &w->root_view, out);
 }
 
 static void text_span(struct trace_writer *w, const struct trace_span_view *s, struct buf *out)

@@ -165,6 +165,32 @@ unsigned text_safe(struct buf *out, const char *s, size_t len, unsigned columns)
 	return columns > 0 ? used_fits + 1 : 0;
 }
 
+static unsigned columns_of(const char *s, size_t len)
+{
+	unsigned columns = 0, width;
+	const char *shown;
+	size_t shown_len;
+
+	for (size_t pos = 0; pos < len; columns += width)
+		pos += safe_char(s + pos, len - pos, &shown, &shown_len, &width);
+	return columns;
+}
+
+unsigned text_safe_middle(struct buf *out, const char *s, size_t len, unsigned columns)
+{
+	unsigned left = columns_of(s, len), used, width;
+	unsigned tail = columns * 2 / 3;
+	const char *shown;
+	size_t shown_len, pos = 0;
+
+	if (left <= columns || tail == 0)
+		return text_safe(out, s, len, columns);
+	for (; left > tail; left -= width)
+		pos += safe_char(s + pos, len - pos, &shown, &shown_len, &width);
+	used = text_safe(out, s, pos, columns - left);
+	return used + text_safe(out, s + pos, len - pos, left);
+}
+
 void text_pad(struct buf *out, unsigned columns)
 {
 	while (columns-- > 0)

@@ -15,6 +15,8 @@ void text_bytes(char ret[TEXT_DURATION_SIZE], uint64_t bytes);
  * move the cursor, change the terminal's state or reorder the line is shown as U+FFFD. Returns the
  * columns used. */
 unsigned text_safe(struct buf *out, const char *s, size_t len, unsigned columns);
+/** The same, cut in the middle: what tells the IRIs of a space apart is at their end. */
+unsigned text_safe_middle(struct buf *out, const char *s, size_t len, unsigned columns);
 void text_pad(struct buf *out, unsigned columns);
 /** text_safe, then spaces up to `columns`. */
 void text_cell(struct buf *out, const char *s, size_t len, unsigned columns);
@@ -28,6 +30,11 @@ struct stage_total {
 };
 size_t stage_totals(struct trace *t, const struct trace_span_view *s,
 		    struct stage_total ret[TOTALS_MAX]);
+
+static inline unsigned text_columns(const struct trace_query *q)
+{
+	return MAX(q->columns, (uint32_t)TRACE_TEXT_COLUMNS);
+}
 
 /** Whole percent, rounded; 0 of 0 is 0. */
 unsigned percent_of(uint64_t part, uint64_t whole);

@@ -49,6 +49,38 @@ static void new_parameters_are_refused_with_a_text_when_bad(void **state)
 	}
 }
 
+static void an_id_is_found_by_its_first_digits(void **state)
+{
+	static const struct {
+		const char *begins;
+		uint64_t count;
+	} cases[] = { { "", 3 },
+		      { "a", 2 },
+		      { "AB", 2 },
+		      { "abc", 1 },
+		      { "abd", 1 },
+		      { "abcdef01", 1 },
+		      { "abcdef02", 0 },
+		      { "5", 1 },
+		      { "51", 0 },
+		      { "abcdef0123456789abcdef0123456789", 1 },
+		      { "abcdef0123456789abcdef0123456788", 0 } };
+	static const char *const ids[] = { "abcdef0123456789abcdef0123456789",
+					   "abdddddddddddddddddddddddddddddd",
+					   "50000000000000000000000000000000" };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		struct trace_context c;
+		char text[TRACEPARENT_SIZE];
+		snprintf(text, sizeof(text), "00-%s-00000000000000ff-01", ids[i]);
+		CHECK_STATUS(0, trace_context_parse(text, strlen(text), &c));
+		trace_finish(trace_root(f->t, "a", "r", 1, &c), 0, NULL);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_int_equal(matching(f, "begins", cases[i].begins), cases[i].count);
+}
+
 static void times_are_spelt_as_in_rfc_3339(void **state)
 {
 	static const struct {
@@ -315,6 +347,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(new_parameters_are_refused_with_a_text_when_bad),
+		TEST(an_id_is_found_by_its_first_digits),
 		TEST(times_are_spelt_as_in_rfc_3339),
 		TEST(attributes_match_by_key_and_exact_value),
 		TEST(a_stage_matches_by_its_sum_in_one_span),

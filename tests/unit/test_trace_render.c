@@ -100,7 +100,7 @@ static void the_waterfall_begins_with_the_stage_that_took_longest(void **state)
 	const char *end = strchr(text, '\n');
 
 	assert_memory_equal(text, "sync.discover hm://z6Mk", 23);
-	const char *verdict = "… took 6.91 s: 71 % in dht (4.90 s)";
+	const char *verdict = "/notes took 6.91 s: 71 % in dht (4.90 s)";
 	assert_memory_equal(end - strlen(verdict), verdict, strlen(verdict));
 	check_contains(text, "local 10 ms · local_sync 2.00 s · dht 4.90 s\n");
 	check_contains(text, "+10 ms  local peers: 3 found, 0 synced ok\n");
@@ -223,6 +223,41 @@ static void hostile_text_neither_moves_the_cursor_nor_breaks_the_columns(void **
 	}
 	check_lines(waterfall_of(f, discovery(f)), 80);
 	check_lines(text_of(f, &(struct trace_query){ .limit = 250 }), 80);
+}
+
+static void text_is_as_wide_as_asked(void **state)
+{
+	static const uint32_t widths[] = { TRACE_TEXT_COLUMNS, 100, TRACE_TEXT_COLUMNS_MAX };
+	struct fixture *f = *state;
+	struct trace_query q = { .has_id = true };
+	struct trace_context c;
+	size_t len = 0;
+
+	assert_true(trace_context_of(discovery(f), &c));
+	memcpy(q.id, c.trace_id, sizeof(q.id));
+	for (size_t i = 0; i < ARRAY_SIZE(widths); i++) {
+		q.columns = widths[i];
+		const char *text = text_of(f, &q);
+		check_lines(text, widths[i]);
+		assert_true(strlen(text) > len);
+		len = strlen(text);
+		check_lines(text_of(f, &(struct trace_query){ .columns = widths[i] }), widths[i]);
+	}
+}
+
+static void what_is_cut_of_an_iri_is_its_middle(void **state)
+{
+	struct fixture *f = *state;
+	struct span s = root_span(f, "sync.discover",
+				  "hm://z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK/notes/"
+				  "\xe9\xb7\xba/herons");
+
+	trace_finish(s, 0, NULL);
+	check_contains(text_of(f, &(struct trace_query){ 0 }), "notes/\xe9\xb7\xba/herons");
+	check_contains(text_of(f, &(struct trace_query){ 0 }), " hm://z6M");
+	check_contains(waterfall_of(f, s), "…");
+	check_contains(waterfall_of(f, s), "/herons ");
+	check_lines(waterfall_of(f, s), 80);
 }
 
 static void hostile_text_is_escaped_in_json(void **state)
@@ -456,7 +491,8 @@ static void a_list_has_a_line_per_trace_within_its_columns(void **state)
 		(void)discovery(f);
 	text = text_of(f, &(struct trace_query){ .limit = 250, .sort = TRACE_SORT_SLOWEST });
 	check_contains(text, "250 of 300 matching traces, slowest first\n");
-	check_contains(text, " sync.discover hm://z6Mk");
+	check_contains(text, " sync.discover hm://z…");
+	check_contains(text, "/notes 71 % dht\n");
 	check_lines(text, 80);
 }
 
@@ -624,6 +660,8 @@ int main(void)
 		TEST(an_active_trace_says_what_it_is_doing),
 		TEST(both_halves_of_a_trace_are_shown_after_each_other),
 		TEST(hostile_text_neither_moves_the_cursor_nor_breaks_the_columns),
+		TEST(text_is_as_wide_as_asked),
+		TEST(what_is_cut_of_an_iri_is_its_middle),
 		TEST(hostile_text_is_escaped_in_json),
 		TEST(json_has_everything_that_was_recorded),
 		TEST(an_empty_store_renders_too),

@@ -161,6 +161,39 @@ static void lifetime_percentiles_err_by_at_most_two_percent_up_to_twenty_minutes
 	assert_int_equal(s.lifetime.max_ns, ns[COUNT - 1]);
 }
 
+static void lifetime_percentiles_of_stages_err_by_at_most_two_percent_too(void **state)
+{
+	enum { COUNT = 2000 };
+	struct fixture *f = *state;
+	struct trace_stats s[4];
+	uint64_t ns[COUNT], seed = 4, sum = 0;
+
+	for (size_t i = 0; i < COUNT; i++) {
+		struct span span = root_span(f, "a", "r");
+		ns[i] = ((uint64_t)next_random(&seed) << next_random(&seed) % 10) %
+				(1200 * NS_PER_SEC) +
+			1;
+		sum += ns[i];
+		trace_stage(span, "dial");
+		clock_manual_advance(&f->clock, ns[i]);
+		trace_stage(span, "exit");
+		trace_finish(span, 0, NULL);
+		whole_trace(f, "a", "failed", 7777 * NS_PER_SEC, UV_EIO);
+	}
+	qsort(ns, COUNT, sizeof(ns[0]), compare);
+	assert_int_equal(trace_stats_stages(f->t, "a", s, 4), 1);
+	assert_int_equal(s[0].lifetime.succeeded, COUNT);
+	assert_int_equal(s[0].lifetime.sum_ns, sum);
+	check_near(oracle(ns, COUNT, 10), s[0].lifetime.p10_ns);
+	check_near(oracle(ns, COUNT, 50), s[0].lifetime.p50_ns);
+	check_near(oracle(ns, COUNT, 90), s[0].lifetime.p90_ns);
+	check_near(oracle(ns, COUNT, 99), s[0].lifetime.p99_ns);
+	assert_int_equal(s[0].lifetime.max_ns, ns[COUNT - 1]);
+	assert_int_equal(trace_stats_all(f->t, s, 4), 1);
+	assert_int_equal(s[0].lifetime.errored, COUNT);
+	assert_int_equal(s[0].lifetime.sum_ns, sum);
+}
+
 static void the_sample_is_the_latest_spans_and_the_lifetime_all(void **state)
 {
 	struct fixture *f = *state;
@@ -319,6 +352,7 @@ int main(void)
 		TEST(no_more_categories_are_written_than_there_is_room_for),
 		cmocka_unit_test(every_duration_is_near_the_middle_of_its_bucket),
 		TEST(lifetime_percentiles_err_by_at_most_two_percent_up_to_twenty_minutes),
+		TEST(lifetime_percentiles_of_stages_err_by_at_most_two_percent_too),
 		TEST(the_sample_is_the_latest_spans_and_the_lifetime_all),
 		TEST(a_window_of_time_takes_only_what_ended_in_it),
 		TEST(failures_and_cancellations_are_shown_apart),
