@@ -274,6 +274,7 @@ static void threads_are_shown_with_state_stack_and_origin(void **state)
 	const char *text;
 
 	NEEDS_PROMPT_SIGNALS();
+	NEEDS_INTERPOSED_THREADS();
 	spawn_waiters();
 	text = text_of(fixture_capture(
 		f, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 2 }));
@@ -295,6 +296,7 @@ static void a_thread_that_blocks_signals_is_walked_from_outside(void **state)
 	const char *text;
 
 	NEEDS_PROMPT_SIGNALS();
+	NEEDS_INTERPOSED_THREADS();
 	spawn_waiters();
 	text = text_of(fixture_capture(
 		f, &(struct profiler_request){ .kind = PROFILER_GOROUTINE, .debug = 3 }));
@@ -331,6 +333,7 @@ static void a_waiter_for_a_mutex_is_shown_with_its_holder(void **state)
 	unsigned long id = 0;
 
 	NEEDS_PROMPT_SIGNALS();
+	NEEDS_INTERPOSED_THREADS();
 	sem_init(&sem, 0, 0);
 	atomic_store(&ready, 0);
 	assert_int_equal(pthread_create(&holder, NULL, hold, NULL), 0);
@@ -373,6 +376,7 @@ static void a_thread_that_stands_still_is_shown_with_the_minutes(void **state)
 	const char *text;
 
 	NEEDS_PROMPT_SIGNALS();
+	NEEDS_INTERPOSED_THREADS();
 	if (now_ns < 300 * NS_PER_SEC)
 		SKIP_TEST("the machine has just come up");
 	spawn_waiters();
@@ -534,6 +538,7 @@ static void threadcreate_counts_every_thread_by_its_creator(void **state)
 	pthread_t t;
 
 	NEEDS_PROMPT_SIGNALS();
+	NEEDS_INTERPOSED_THREADS();
 	(void)fixture_capture(f, &request);
 	sscanf(text_of(&f->captures[0].out), "threadcreate profile: total %u", &before);
 	for (unsigned i = 0; i < 25; i++) {
