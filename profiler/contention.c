@@ -16,7 +16,8 @@
  * Idle is not blocked. A wait for a condition or a semaphore that a thread's start routine makes
  * itself, by libuv's function for it or not, is a worker's wait for work: so libuv's pool, the
  * store's thread and the like stay out. A wait further down the stack is inside some work and
- * counts. The main thread, and one whose start is not known, have no such routine. */
+ * counts. The main thread, and one whose start is not known, have no such routine. An operation is
+ * idle in states of certain names: it waits for something to do, and nobody for it. */
 
 enum { MUTEX_RATE = 10, BLOCK_RATE_NS = 10000, MUTEX_LONG_NS = 100000, MUTEX_RATE_MAX = 1000000 };
 #define BLOCK_RATE_MAX_NS INT64_C(3600000000000)
@@ -218,6 +219,16 @@ bool contention_record(const struct contention_event *e)
 	return true;
 }
 
+static bool is_idle(const char *state)
+{
+	static const char *const names[] = { "idle", "resting", "subscribed" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(state, names[i]) == 0)
+			return true;
+	return false;
+}
+
 /* Its function, and who started it: honest, though never a stack of its own. Taking profiles is
  * left out of profiles. */
 void contention_operation(const struct op *op, unsigned state, uint64_t waited_ms)
@@ -228,6 +239,7 @@ void contention_operation(const struct op *op, unsigned state, uint64_t waited_m
 	uint64_t since_ns;
 
 	if (waited_ms == 0 || strncmp(op->kind->name, OWN_KIND, strlen(OWN_KIND)) == 0 ||
+	    is_idle(op_state_name(op, state)) ||
 	    !choose(PROFILER_BLOCK, waited_ms * NS_PER_MS, values))
 		return;
 	since_ns = now();

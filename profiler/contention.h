@@ -42,7 +42,8 @@ struct contention_event {
  * may change errno. False: the thread is idle, not blocked. */
 bool contention_record(const struct contention_event *e);
 
-/** An operation has been in a state for so long; now it leaves it. */
+/** An operation has been in a state for so long; now it leaves it. Nothing is recorded of states
+ * called idle, resting or subscribed: there it had nothing to do. */
 void contention_operation(const struct op *op, unsigned state, uint64_t waited_ms);
 /** The loop was held up, by what is on the stack. */
 void contention_stall(const uintptr_t *pcs, unsigned n, const char *task, uint64_t duration_ns);

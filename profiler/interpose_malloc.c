@@ -1,6 +1,8 @@
+#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <time.h>
@@ -10,8 +12,12 @@
 
 /* malloc and its kin, defined by the program, so that its libraries come here too: each takes the
  * size from a countdown of the thread, and when that is used up has the block sampled; then it does
- * what libc's does, by libc's second names, which nobody defines anew. Pointers are libc's own, so
- * malloc_usable_size and malloc_trim need no counterpart, and strdup, getline and the like come by.
+ * what libc's does, by libc's second names. Pointers are libc's own; strdup, getline and the like
+ * come by.
+ *
+ * A preloaded allocator stands behind these functions, not before them. tcmalloc has libc's second
+ * names too and goes on to serve; jemalloc has not, and is out of work. What tells the size of a
+ * block must be of the same make as what gave it, so that is defined here too.
  *
  * A sampled block's record is removed before the block is freed: from then on another thread may
  * get its address.
@@ -278,6 +284,43 @@ EXPORT void *pvalloc(size_t size)
 
 	return UNLIKELY(rate != 0) ? sampled(p, size, rate, CALLER) : p;
 }
+
+/* ---- The size of a block ---- */
+
+typedef size_t (*usable_size_fn)(void *p);
+
+static size_t unknown_size(void *p)
+{
+	return 0;
+}
+
+/* From the library that has the __libc_malloc which is called. */
+static COLD usable_size_fn find_usable_size(_Atomic(usable_size_fn) *place)
+{
+	usable_size_fn fn = unknown_size;
+	void *lib, *symbol;
+	Dl_info info;
+
+	if (dladdr((void *)__libc_malloc, &info) != 0 &&
+	    (lib = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD)) != NULL) {
+		symbol = dlsym(lib, "malloc_usable_size");
+		if (symbol != NULL)
+			*(void **)&fn = symbol;
+		dlclose(lib);
+	}
+	atomic_store_explicit(place, fn, memory_order_relaxed);
+	return fn;
+}
+
+EXPORT size_t malloc_usable_size(void *p)
+{
+	static _Atomic(usable_size_fn) place;
+	usable_size_fn fn = atomic_load_explicit(&place, memory_order_relaxed);
+
+	return (UNLIKELY(fn == NULL) ? find_usable_size(&place) : fn)(p);
+}
+
+/* ---- Being there ---- */
 
 /* Are these functions the ones that are called? */
 __attribute__((constructor)) static void attach(void)

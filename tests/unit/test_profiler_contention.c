@@ -208,10 +208,10 @@ static void a_rate_of_zero_records_nothing(void **state)
 
 /* ---- Operations and the loop ---- */
 
-enum { RESTING, DONE };
+enum { WAITING, DONE };
 
 static const struct op_state states[] = {
-	[RESTING] = { "resting", TO(DONE) },
+	[WAITING] = { "waiting", TO(DONE) },
 	[DONE] = { "done", 0 },
 };
 static unsigned block_loop_ms;
@@ -256,8 +256,24 @@ static void an_operations_wait_names_task_state_and_starter(void **state)
 	assert_true(sums.delay_ns >= (int64_t)((PAUSE_MS - 1) * NS_PER_MS));
 	assert_true(sums.leaf == FN(rest_tick));
 	assert_string_equal(sums.task, "demo.rest");
-	assert_string_equal(sums.state, "resting");
+	assert_string_equal(sums.state, "waiting");
 	assert_true(sums_of(PROFILER_BLOCK, FN(rest_start)).count >= 1);
+}
+
+static void an_operation_without_work_is_idle_and_not_blocked(void **state)
+{
+	static const struct op_state idle_states[] = { { "idle", TO(DONE) }, { "done", 0 } };
+	static const struct op_kind kind = { "demo.idle", idle_states, 2, rest_tick };
+	struct fixture *f = *state;
+	struct op_env env = { .runner = &f->loop.runner, .deadline_ms = UINT64_MAX };
+	struct sums before = sums_of(PROFILER_BLOCK, FN(rest_tick));
+	struct op op;
+
+	block_loop_ms = 0;
+	op_init(&op, &kind, &env, PAUSE_MS);
+	while (f->loop.runner.op_count > 0)
+		uv_run(&f->loop.uv, UV_RUN_ONCE);
+	assert_int_equal(sums_of(PROFILER_BLOCK, FN(rest_tick)).count, before.count);
 }
 
 static void a_blocking_call_on_the_loop_is_found(void **state)
@@ -319,6 +335,7 @@ int main(void)
 		locks_test(short_events_are_sampled_without_bias),
 		locks_test(a_rate_of_zero_records_nothing),
 		locks_test(an_operations_wait_names_task_state_and_starter),
+		locks_test(an_operation_without_work_is_idle_and_not_blocked),
 		locks_test(a_blocking_call_on_the_loop_is_found),
 		locks_test(the_texts_are_gos),
 	};
@@ -332,6 +349,7 @@ int main(void)
 		locks_test(short_events_are_sampled_without_bias),
 		locks_test(a_rate_of_zero_records_nothing),
 		locks_test(an_operations_wait_names_task_state_and_starter),
+		locks_test(an_operation_without_work_is_idle_and_not_blocked),
 		locks_test(a_blocking_call_on_the_loop_is_found),
 		locks_test(the_texts_are_gos),
 	};
