@@ -249,10 +249,10 @@ static void count_success(struct push_cycle *c)
 	f->sent_cpu += c->at == PUSH_CPU;
 	f->sent_heap += c->at == PUSH_HEAP;
 	f->sent_bytes += is_raw ? c->parts[c->at].capture.out.len : c->body.len;
-	if (f->unauthorized > 0 && f->failing > 0)
+	if (f->refused || f->too_old)
 		log_info(LOG_DAEMON, "msg=\"the server takes profiles again\"");
 	f->failing = 0;
-	f->too_old = false;
+	f->refused = f->too_old = false;
 }
 
 /* What needs somebody who runs the server is said, once. */
@@ -260,12 +260,15 @@ static void warn(struct push_cycle *c, enum push_verdict verdict)
 {
 	struct push_figures *f = c->setup.figures;
 
-	if (verdict == PUSH_UNAUTHORIZED && f->unauthorized++ == 0)
+	f->unauthorized += verdict == PUSH_UNAUTHORIZED;
+	if (verdict == PUSH_UNAUTHORIZED && !f->refused) {
+		f->refused = true;
 		log_warn(
 			LOG_DAEMON,
 			"msg=\"the server refuses the token of the connection string; profiles are "
 			"tried again every %u minutes\" status=%d",
 			(unsigned)PUSH_UNAUTHORIZED_MS / 60000, c->post.http_status);
+	}
 	if (verdict == PUSH_TOO_OLD && !f->too_old) {
 		f->too_old = true;
 		log_warn(LOG_DAEMON,

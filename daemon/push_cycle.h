@@ -22,7 +22,8 @@ struct push_figures {
 	uint64_t skipped_busy, skipped_held; /* cycles: the one before ran still; peace */
 	uint64_t failing;		     /* uploads that failed since the last that did not */
 	unsigned last_status;		     /* of HTTP; 0 = no answer yet, or none the last time */
-	bool too_old;			     /* the server takes no body without Content-Encoding */
+	bool refused;			     /* the token, since the last upload that went well */
+	bool too_old; /* the server, for bodies without Content-Encoding; the same */
 };
 
 /* Borrowed for the cycle. */
