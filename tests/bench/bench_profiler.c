@@ -1,10 +1,11 @@
 /* What CPU profiling costs, beside gperftools' profiler where that is installed: blocks of the same
  * work profiled and not, in random order, compared in pairs by the CPU time that the thread used
  * (on a busy machine the wall clock tells nothing). Each profiler has a process of its own, for
- * both want the same signal; their blocks alternate. bench_profiler [pairs of blocks [hz]]
+ * both want the same signal; their blocks alternate. bench_profiler [pairs of blocks [hz [units in
+ * a block]]]
  *
  * "handler" is our handler's own time as the profiler counts it, by the wall clock: what interrupts
- * it is in it, hence the median over blocks. */
+ * it is in it, hence the median over blocks. profiler_instructions.py counts instead. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -22,7 +23,7 @@
 #include "base/mem.h"
 #include "profiler/profiler.h"
 
-enum { UNITS = 2000, PAIRS_MAX = 1000, HASHED = 256 << 10, CAPTURE_SECONDS = 3600 };
+enum { UNITS_DEFAULT = 2000, PAIRS_MAX = 1000, HASHED = 256 << 10, CAPTURE_SECONDS = 3600 };
 
 enum profiler_of { OURS, GPERFTOOLS, PROFILERS };
 static const char *const names[PROFILERS] = { "peerscope", "gperftools" };
@@ -30,6 +31,7 @@ static const char *const names[PROFILERS] = { "peerscope", "gperftools" };
 static sqlite3 *db;
 static uint8_t block[HASHED];
 static bool ended;
+static unsigned units = UNITS_DEFAULT;
 
 struct result {
 	uint64_t cpu_ns, samples, overruns, handler_ns;
@@ -47,7 +49,7 @@ static void work(void)
 {
 	uint8_t out[32];
 
-	for (unsigned i = 0; i < UNITS; i++) {
+	for (unsigned i = 0; i < units; i++) {
 		sqlite3_exec(db,
 			     "insert into t values(abs(random()) % 1000, hex(randomblob(20)));"
 			     "select count(*) from t where b like '%A%';"
@@ -249,6 +251,8 @@ int main(int argc, char **argv)
 	unsigned count = PROFILERS, random = 1;
 
 	signal(SIGPIPE, SIG_IGN);
+	if (argc > 3)
+		units = (unsigned)strtoul(argv[3], NULL, 10);
 	REQUIRE(pairs > 0 && pairs <= PAIRS_MAX);
 	setenv("CPUPROFILE_FREQUENCY", argc > 2 ? argv[2] : "100", 1);
 	for (unsigned i = 0; i < count; i++)
