@@ -2,8 +2,8 @@
 #include "test_util.h"
 
 #include "base/base.h"
-#include "daemon/push_plan.h"
-#include "daemon/push_target.h"
+#include "base/loop.h"
+#include "daemon/push.h"
 
 enum { WHY = 256, MINUTE = 60 * 1000 };
 
@@ -310,6 +310,42 @@ static void other_failures_change_nothing_for_the_next_cycle(void **state)
 	}
 }
 
+/* ---- The whole, with nobody to send to ---- */
+
+static void on_closed(void *data)
+{
+	*(bool *)data = true;
+}
+
+static void making_one_survives_oom_at_every_allocation(void **state)
+{
+	struct push_connection c = { 0 };
+	struct loop loop;
+	char why[WHY];
+
+	CHECK_STATUS(0, loop_init(&loop));
+	CHECK_STATUS(0, parse("tok@http://127.0.0.1:1/", false, &c, why));
+	FAULT_SWEEP({
+		struct push *p = push_new(&(struct push_config){ .loop = &loop,
+								 .to = &c,
+								 .interval_ms = MINUTE,
+								 .service = "s",
+								 .server = "h",
+								 .version = "1" });
+		bool closed = p == NULL;
+
+		assert_true(p != NULL || mem_fault_hits() > 0);
+		if (p != NULL) {
+			assert_string_equal("idle", push_state(p));
+			push_close(p, on_closed, &closed);
+		}
+		while (!closed)
+			uv_run(&loop.uv, UV_RUN_ONCE);
+	});
+	push_connection_fini(&c);
+	loop_fini(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +364,7 @@ int main(void)
 		cmocka_unit_test(peace_for_longer_than_the_interval_leaves_cycles_out),
 		cmocka_unit_test(a_refused_token_is_tried_again_after_ten_minutes),
 		cmocka_unit_test(other_failures_change_nothing_for_the_next_cycle),
+		cmocka_unit_test(making_one_survives_oom_at_every_allocation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
