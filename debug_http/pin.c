@@ -6,12 +6,31 @@
 
 /* Keeping a trace: pinned roots are never evicted. GET never changes anything, so that it takes a
  * POST, which the guard lets a browser send from our own pages only. A trace can have several roots
- * here; they are kept and let go together. */
+ * here; they are kept and let go together, and so are several traces: all of them or none. What
+ * changed is told, so that who keeps traces for a while lets go of no others. */
 
 enum { PIN_ROOTS_MAX = 64, WHY_MAX = 200 };
 
-static void reply_done(struct http_request *r, const struct trace_query *q, bool pinned,
-		       size_t roots)
+struct change {
+	bool pinned;
+	size_t roots, changed;
+	uint32_t slots[PIN_ROOTS_MAX]; /* of those that changed */
+	uint8_t ids[PIN_ROOTS_MAX][16];
+};
+
+static void reply_json(struct buf *out, const struct change *c)
+{
+	buf_printf(out, "{\"pinned\":%s,\"roots\":%zu,\"changed\":[", c->pinned ? "true" : "false",
+		   c->roots);
+	for (size_t i = 0; i < c->changed; i++) {
+		buf_write_str(out, i > 0 ? ",\"" : "\"");
+		page_write_hex(out, c->ids[i], sizeof(c->ids[i]));
+		buf_write_u8(out, '"');
+	}
+	buf_write_str(out, "]}\n");
+}
+
+static void reply_done(struct http_request *r, const struct trace_query *q, const struct change *c)
 {
 	CLEANUP(buf_fini) struct buf out = { 0 };
 	enum http_format format = http_request_format(r);
@@ -26,10 +45,10 @@ static void reply_done(struct http_request *r, const struct trace_query *q, bool
 		http_reply(r, 303, NULL, NULL);
 		return;
 	}
-	buf_printf(&out, format == HTTP_JSON ? "{\"pinned\":%s,\"roots\":%zu}\n" : "%s, %zu\n",
-		   format == HTTP_JSON ? (pinned ? "true" : "false") :
-					 (pinned ? "pinned" : "not pinned"),
-		   roots);
+	if (format == HTTP_JSON)
+		reply_json(&out, c);
+	else
+		buf_printf(&out, "%s, %zu\n", c->pinned ? "pinned" : "not pinned", c->roots);
 	http_reply(r, 200, format == HTTP_JSON ? "application/json" : "text/plain; charset=utf-8",
 		   &out);
 }
@@ -37,18 +56,50 @@ static void reply_done(struct http_request *r, const struct trace_query *q, bool
 /* False: replied with an error. */
 static bool read_id(struct http_request *r, struct trace_query *q)
 {
-	const char *id = http_request_param(r, "id");
 	char why[WHY_MAX] = "it is missing";
+	const char *name, *value;
 
-	if (id != NULL && id[0] != '\0' && trace_query_set(q, "id", id, why, sizeof(why)) == 0)
+	for (size_t i = 0; http_request_param_at(r, i, &name, &value); i++) {
+		if (strcmp(name, "id") == 0 && value[0] != '\0' &&
+		    trace_query_set(q, "id", value, why, sizeof(why)) != 0) {
+			q->has_id = false;
+			break;
+		}
+	}
+	if (q->has_id)
 		return true;
 	http_reply_error(r, 400, "Bad parameter id: %s.", why);
 	return false;
 }
 
+static bool see(void *data, const struct trace_span_view *v)
+{
+	*(struct trace_span_view *)data = *v;
+	return false;
+}
+
+/* False: there is no room. */
+static bool change_root(struct trace *t, uint32_t slot, struct change *c)
+{
+	struct trace_span_view root = { 0 };
+
+	trace_walk(t, slot, see, &root);
+	c->roots++;
+	if (root.pinned == c->pinned)
+		return true;
+	if (!c->pinned)
+		trace_unpin(t, slot);
+	else if (trace_pin(t, slot) != 0)
+		return false;
+	c->slots[c->changed] = slot;
+	memcpy(c->ids[c->changed++], root.trace_id, sizeof(root.trace_id));
+	return true;
+}
+
 static void change(struct http_server *s, struct http_request *r, bool pinned)
 {
 	struct trace_query q = { .limit = PIN_ROOTS_MAX };
+	struct change c = { .pinned = pinned };
 	uint32_t roots[PIN_ROOTS_MAX];
 	size_t count;
 
@@ -56,9 +107,9 @@ static void change(struct http_server *s, struct http_request *r, bool pinned)
 		return;
 	count = trace_search(s->shown_trace, &q, roots, ARRAY_SIZE(roots), NULL, NULL);
 	for (size_t i = 0; i < count; i++) {
-		if (!pinned) {
-			trace_unpin(s->shown_trace, roots[i]);
-		} else if (trace_pin(s->shown_trace, roots[i]) == ERR_LIMIT) {
+		if (!change_root(s->shown_trace, roots[i], &c)) {
+			while (c.changed > 0)
+				trace_unpin(s->shown_trace, c.slots[--c.changed]);
 			http_reply_error(r, 409,
 					 "No more can be kept: %d traces, or a quarter of the "
 					 "memory for traces, are kept already. Let go of another "
@@ -71,7 +122,7 @@ static void change(struct http_server *s, struct http_request *r, bool pinned)
 		http_reply_error(r, 404,
 				 "No trace with this id is here. It may have been evicted.");
 	else
-		reply_done(r, &q, pinned, count);
+		reply_done(r, &q, &c);
 }
 
 static void on_pin(void *data, struct http_request *r)

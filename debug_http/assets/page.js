@@ -362,6 +362,7 @@ function Live(tools) {
 	this.paused = false;
 	this.waiting = [];
 	this.seen = {}; /* row by span */
+	this.kept = []; /* ids of traces that are kept while it is paused */
 	this.state = make("span", "live-state");
 	this.state.setAttribute("role", "status");
 	this.button = makeButton("Live", "l", this.toggle.bind(this));
@@ -373,6 +374,8 @@ function Live(tools) {
 
 Live.ROWS_MAX = 100;
 Live.WAITING_MAX = 1000;
+Live.KEPT_MAX = 32; /* rows; the daemon keeps 64 traces in all */
+Live.IDS_MAX = 16; /* of one question */
 
 Live.prototype.address = function () {
 	var asked = new URLSearchParams(location.search), query = new URLSearchParams();
@@ -387,6 +390,8 @@ Live.prototype.address = function () {
 
 Live.prototype.toggle = function () {
 	if (this.source) {
+		if (this.paused)
+			this.pause();
 		this.source.close();
 		this.source = null;
 	} else {
@@ -423,9 +428,40 @@ Live.prototype.pause = function () {
 
 	this.paused = !this.paused;
 	this.pauseButton.textContent = this.paused ? "Go on" : "Pause";
-	if (!this.paused)
+	if (this.paused) {
+		this.keep();
+	} else {
+		this.letGo();
 		this.waiting.splice(0).forEach(function (data) { self.show(JSON.parse(data)); });
+	}
 	this.say();
+};
+
+Live.prototype.post = function (what, ids) {
+	return fetch("/debug/traces/" + what + "?json&id=" + ids.join("&id="), { method: "POST", keepalive: true });
+};
+
+/* What is on the screen stays readable while it is paused. */
+Live.prototype.keep = function () {
+	var self = this, ids = [];
+
+	Array.prototype.slice.call(this.body.rows, 0, Live.KEPT_MAX).forEach(function (row) {
+		if (ids.indexOf(row.dataset.id) < 0)
+			ids.push(row.dataset.id);
+	});
+	while (ids.length > 0)
+		this.post("pin", ids.splice(0, Live.IDS_MAX)).then(function (answer) {
+			return answer.ok ? answer.json() : { changed: [] };
+		}).then(function (done) {
+			self.kept = self.kept.concat(done.changed);
+			if (!self.paused)
+				self.letGo();
+		});
+};
+
+Live.prototype.letGo = function () {
+	while (this.kept.length > 0)
+		this.post("unpin", this.kept.splice(0, Live.IDS_MAX));
 };
 
 Live.prototype.say = function () {
@@ -467,6 +503,7 @@ Live.prototype.show = function (t) {
 	if (!row) {
 		row = this.seen[t.span] = make("tr");
 		row.dataset.span = t.span;
+		row.dataset.id = t.id;
 		this.body.prepend(row);
 	}
 	row.className = t.finished ? "" : "fresh";
@@ -534,6 +571,7 @@ function beginLive() {
 	if (!tools || !window.EventSource)
 		return;
 	live = new Live(tools);
+	window.addEventListener("pagehide", function () { live.letGo(); });
 	bind("l", "follow the traces live, or stop", function () { live.toggle(); });
 	bind("p", "pause, or go on", function () { if (live.source) live.pause(); });
 }

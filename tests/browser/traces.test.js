@@ -346,9 +346,16 @@ test("traces appear as they happen, and wait while paused", async () => {
 	const before = await rows.count();
 	await happen("");
 	await page.locator(".live-state:text-matches('paused with [1-9]')").waitFor();
+	const id = await page.locator("tr[data-span]").first().getAttribute("data-id");
+	const isKept = async () => (await (await fetch(`${origin}${LIST}?json&id=${id}`)).json()).traces[0].pinned;
+
+	while (!await isKept()) /* from eviction, as long as it is paused; else the test ends in time */
+		await new Promise((resolve) => setTimeout(resolve, 20));
 	assert.equal(await rows.count(), before);
 	await page.click("text=Go on");
 	await page.waitForFunction((n) => document.querySelectorAll("h2 + table.traces tbody")[0].rows.length > n, before);
+	while (await isKept())
+		await new Promise((resolve) => setTimeout(resolve, 20));
 	await page.click("button:text-is('Live')");
 	assert.equal(await page.locator(".live-state").innerText(), "");
 	await close(page);

@@ -89,12 +89,17 @@ static void the_list_says_what_is_kept(void **state)
 
 static void programs_get_an_answer_they_can_read(void **state)
 {
-	char id[TRACE_ID_HEX_SIZE];
+	char id[TRACE_ID_HEX_SIZE], expected[128];
 	struct client c;
 
 	finished_trace(id);
 	assert_int_equal(200, post(&c, "pin", id, "Accept: application/json\r\n"));
-	assert_string_equal("{\"pinned\":true,\"roots\":1}\n", client_body(&c));
+	(void)snprintf(expected, sizeof(expected),
+		       "{\"pinned\":true,\"roots\":1,\"changed\":[\"%s\"]}\n", id);
+	assert_string_equal(expected, client_body(&c));
+	client_close(&c);
+	assert_int_equal(200, post(&c, "pin", id, "Accept: application/json\r\n"));
+	assert_string_equal("{\"pinned\":true,\"roots\":1,\"changed\":[]}\n", client_body(&c));
 	client_close(&c);
 	assert_int_equal(200, post(&c, "unpin", id, ""));
 	assert_string_equal("not pinned, 1\n", client_body(&c));
@@ -146,6 +151,25 @@ static void what_cannot_be_kept_is_said(void **state)
 	assert_int_equal(TRACE_PINNED_MAX, pinned());
 }
 
+static void several_are_kept_together_or_none(void **state)
+{
+	char one[TRACE_ID_HEX_SIZE], other[TRACE_ID_HEX_SIZE], id[TRACE_ID_HEX_SIZE], both[128];
+
+	finished_trace(one);
+	finished_trace(other);
+	(void)snprintf(both, sizeof(both), "%s&id=%s", one, other);
+	assert_int_equal(200, post_status("pin", both, ""));
+	assert_int_equal(2, pinned());
+	assert_int_equal(200, post_status("unpin", both, ""));
+	assert_int_equal(0, pinned());
+	for (unsigned i = 1; i < TRACE_PINNED_MAX; i++) {
+		finished_trace(id);
+		assert_int_equal(200, post_status("pin", id, ""));
+	}
+	assert_int_equal(409, post_status("pin", both, ""));
+	assert_int_equal(TRACE_PINNED_MAX - 1, pinned());
+}
+
 static void keeping_survives_oom_at_every_allocation(void **state)
 {
 	char id[TRACE_ID_HEX_SIZE], request[256];
@@ -172,11 +196,19 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(a_button_keeps_a_trace_and_lets_it_go),	T(the_list_says_what_is_kept),
-		T(programs_get_an_answer_they_can_read),	T(a_kept_trace_outlives_a_flood),
+		T(a_button_keeps_a_trace_and_lets_it_go), T(the_list_says_what_is_kept),
+		T(programs_get_an_answer_they_can_read), T(a_kept_trace_outlives_a_flood),
 		T(another_site_and_a_link_cannot_keep_a_trace), T(what_cannot_be_kept_is_said),
-		T(keeping_survives_oom_at_every_allocation),
-	};
+		cmocka_unit_test_setup_teardown(name, setup, teardown)
+			const struct CMUnitTest tests[] = {
+				T(a_button_keeps_a_trace_and_lets_it_go),
+				T(the_list_says_what_is_kept),
+				T(programs_get_an_answer_they_can_read),
+				T(a_kept_trace_outlives_a_flood),
+				T(another_site_and_a_link_cannot_keep_a_trace),
+				T(several_are_kept_together_or_none),
+				T(keeping_survives_oom_at_every_allocation),
+			};
 #undef T
 
 	REQUIRE(base_init() == 0);
