@@ -70,6 +70,7 @@ static const struct figure sync_table[] = {
 	F(sync_stats, announced_out),
 	F(sync_stats, announced_in),
 	F(sync_stats, announce_dropped),
+	F(sync_stats, follows_refused),
 	F(sync_stats, sets_hot),
 	F(sync_stats, sets_checked),
 	F(sync_stats, sets_read),

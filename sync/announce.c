@@ -1,10 +1,10 @@
-/* Announcements: subscribers hear of new commits of their scope; we hear of those that we follow.
+/* Announcements: subscribers hear of new commits of their scopes. (What we follow: follow.c.)
  *
  * A commit concerns the scopes exact and children of its own path, children of its parent path, and
  * recursive of every prefix: a handful of map look-ups, however many subscribers there are. What
- * happens within one turn of the loop becomes one message per subscriber. An announcement only says
- * "look here": what did not fit is dropped and counted, since the subscriber reconciles the scope
- * anyway.
+ * happens within one turn of the loop becomes one message per subscriber and scope. An announcement
+ * only says "look here": what did not fit is dropped and counted, since the subscriber reconciles
+ * the scope anyway.
  *
  * What can go wrong: a subscriber that does not read (its stream's queue stays high: it gets one
  * message later, not many), a burst (the list is bounded), a commit relayed in a circle (it is
@@ -14,10 +14,7 @@
 #include "base/mem.h"
 #include "sync/internal.h"
 
-enum {
-	FOLLOWS_PER_PEER_MAX = 32, /* of the NET_STREAMS_MAX streams of a conn */
-	FOLLOW_LOOK_UP_MS = 30000
-};
+enum { PENDING_PER_STREAM_MAX = 1024, PENDING_MIN = 4 };
 
 /* The subscribers of one scope. */
 struct audience {
@@ -25,22 +22,16 @@ struct audience {
 	struct list subscribers;
 };
 
-struct follow_key {
-	struct public_key peer;
-	struct hash scope;
-};
-
-struct follow {
-	struct sync *sync;
-	struct list node;
-	struct follow_key key;
-	struct scope scope;
-	struct net_stream stream;
-	bool open, checking;
-	bool something; /* announced without saying what, or more than fits */
-	struct store_has has;
-	struct hash heard[WIRE_ANNOUNCE_MAX], looking[WIRE_ANNOUNCE_MAX];
-	size_t heard_count, looking_count;
+/* A scope that is heard on a stream. */
+struct subscriber {
+	struct hearer *hearer;
+	struct audience *audience;
+	struct list node;	     /* of the audience */
+	struct list own;	     /* of the hearer */
+	struct list dirty;	     /* of the announcer */
+	struct wire_commit *pending; /* paths are mem_alloc'd */
+	size_t pending_count, pending_cap;
+	bool lost; /* more happened than was kept */
 };
 
 /* ---- Telling ---- */
@@ -49,7 +40,9 @@ static void forget_pending(struct subscriber *sub)
 {
 	for (size_t i = 0; i < sub->pending_count; i++)
 		mem_free((void *)(uintptr_t)sub->pending[i].path);
-	sub->pending_count = 0;
+	sub->hearer->pending_count -= sub->pending_count;
+	sub->pending = mem_free(sub->pending);
+	sub->pending_count = sub->pending_cap = 0;
 	sub->lost = false;
 }
 
@@ -59,13 +52,15 @@ static void flush_one(struct sync *s, struct subscriber *sub)
 	CLEANUP(buf_fini) struct buf msg = { 0 };
 	int err;
 
-	if (net_stream_queued(sub->stream) > NET_SEND_QUEUE_HIGH)
+	if (net_stream_queued(sub->hearer->stream) > NET_SEND_QUEUE_HIGH)
 		return; /* announce_drained comes back to it */
 	reply.commit_count = sub->pending_count;
+	reply.keyed = sub->hearer->many;
+	reply.hash = sub->audience->key;
 	buf_init(&msg, NET_MESSAGE_MAX);
 	err = wire_reply_encode(&reply, &msg);
 	if (err == 0)
-		err = net_stream_send(sub->stream, msg.data, msg.len);
+		err = net_stream_send(sub->hearer->stream, msg.data, msg.len);
 	if (err == 0)
 		s->stats.announced_out += sub->pending_count;
 	else
@@ -77,26 +72,59 @@ static void on_flush(struct runner_task *task)
 {
 	struct announcer *a = container_of(task, struct announcer, task);
 	struct sync *s = container_of(a, struct sync, announcer);
+	const struct clock *clock = s->config.runner->clock;
+	uint64_t until_ns = clock_now_ns(clock) + RUNNER_SLICE_NS / 2;
 	struct list *node;
 
-	while ((node = list_pop_front(&a->dirty)) != NULL)
+	while ((node = list_pop_front(&a->dirty)) != NULL) {
 		flush_one(s, list_entry(node, struct subscriber, dirty));
+		if (clock_now_ns(clock) < until_ns)
+			continue;
+		runner_defer(s->config.runner, &a->task);
+		break;
+	}
+}
+
+static bool keep_pending(struct subscriber *sub, const struct store_new_commit *c)
+{
+	struct wire_commit *more;
+	size_t cap;
+	char *path;
+
+	if (sub->pending_count == WIRE_ANNOUNCE_MAX ||
+	    sub->hearer->pending_count == PENDING_PER_STREAM_MAX)
+		return false;
+	if (sub->pending_count == sub->pending_cap) {
+		cap = MAX(sub->pending_cap * 2, (size_t)PENDING_MIN);
+		more = mem_realloc(sub->pending, cap * sizeof(*more));
+		if (more == NULL)
+			return false;
+		sub->pending = more;
+		sub->pending_cap = cap;
+	}
+	path = mem_strdup(c->path);
+	if (path == NULL)
+		return false;
+	sub->pending[sub->pending_count++] =
+		(struct wire_commit){ c->hash, c->time_s, path, strlen(path) };
+	sub->hearer->pending_count++;
+	return true;
+}
+
+static void make_dirty(struct sync *s, struct subscriber *sub)
+{
+	if (!list_linked(&sub->dirty))
+		list_push_back(&s->announcer.dirty, &sub->dirty);
+	runner_defer(s->config.runner, &s->announcer.task);
 }
 
 static void add_pending(struct sync *s, struct subscriber *sub, const struct store_new_commit *c)
 {
-	char *path = sub->pending_count < WIRE_ANNOUNCE_MAX ? mem_strdup(c->path) : NULL;
-
-	if (path != NULL) {
-		sub->pending[sub->pending_count++] =
-			(struct wire_commit){ c->hash, c->time_s, path, strlen(path) };
-	} else {
+	if (!keep_pending(sub, c)) {
 		sub->lost = true;
 		s->stats.announce_dropped++;
 	}
-	if (!list_linked(&sub->dirty))
-		list_push_back(&s->announcer.dirty, &sub->dirty);
-	runner_defer(s->config.runner, &s->announcer.task);
+	make_dirty(s, sub);
 }
 
 static void tell_scope(struct sync *s, const struct scope *scope, const struct store_new_commit *c,
@@ -110,7 +138,7 @@ static void tell_scope(struct sync *s, const struct scope *scope, const struct s
 	list_for_each(node, &a->subscribers) {
 		struct subscriber *sub = list_entry(node, struct subscriber, node);
 
-		if (except == NULL || !key_eq(&sub->peer, except))
+		if (except == NULL || !key_eq(&sub->hearer->peer, except))
 			add_pending(s, sub, c);
 	}
 }
@@ -159,13 +187,14 @@ void announce_commits(struct sync *s, const struct store_new_commit *commits, si
 		announce_one(s, &commits[i], except);
 }
 
-void announce_drained(struct sync *s, struct subscriber *sub)
+void announce_drained(struct sync *s, struct hearer *h)
 {
-	if (sub->pending_count == 0 && !sub->lost)
-		return;
-	if (!list_linked(&sub->dirty))
-		list_push_back(&s->announcer.dirty, &sub->dirty);
-	runner_defer(s->config.runner, &s->announcer.task);
+	list_for_each(node, &h->subscribers) {
+		struct subscriber *sub = list_entry(node, struct subscriber, own);
+
+		if (sub->pending_count > 0 || sub->lost)
+			make_dirty(s, sub);
+	}
 }
 
 /* ---- Subscribers ---- */
@@ -186,228 +215,88 @@ static struct audience *audience_get(struct announcer *a, const struct hash *key
 	return audience;
 }
 
-int announce_subscribe(struct sync *s, struct subscriber *sub, const struct scope *scope)
+static struct subscriber *find(const struct audience *a, const struct hearer *h)
+{
+	list_for_each(node, &a->subscribers) {
+		struct subscriber *sub = list_entry(node, struct subscriber, node);
+
+		if (sub->hearer == h)
+			return sub;
+	}
+	return NULL;
+}
+
+static void end_if_empty(struct announcer *announcer, struct audience *a)
+{
+	if (!list_empty(&a->subscribers))
+		return;
+	(void)map_del(&announcer->by_scope, a->key.bytes, HASH_SIZE);
+	mem_free(a);
+}
+
+int announce_subscribe(struct sync *s, struct hearer *h, const struct scope *scope)
 {
 	struct hash key = scope_key(scope);
+	struct audience *a;
+	struct subscriber *sub;
 
 	if (s->stats.subscribers >= SYNC_SUBSCRIBERS_MAX)
 		return ERR_LIMIT;
-	sub->audience = audience_get(&s->announcer, &key);
-	if (sub->audience == NULL)
+	a = audience_get(&s->announcer, &key);
+	if (a == NULL)
 		return UV_ENOMEM;
+	if (find(a, h) != NULL)
+		return UV_EALREADY;
+	sub = mem_alloc(sizeof(*sub));
+	if (sub == NULL) {
+		end_if_empty(&s->announcer, a);
+		return UV_ENOMEM;
+	}
+	*sub = (struct subscriber){ .hearer = h, .audience = a };
 	list_init(&sub->dirty);
-	list_push_back(&sub->audience->subscribers, &sub->node);
+	list_push_back(&a->subscribers, &sub->node);
+	list_push_back(&h->subscribers, &sub->own);
 	s->stats.subscribers++;
 	return 0;
 }
 
-void announce_unsubscribe(struct sync *s, struct subscriber *sub)
+static void subscriber_free(struct sync *s, struct subscriber *sub)
 {
-	struct audience *a = sub->audience;
-
-	if (a == NULL)
-		return;
-	sub->audience = NULL;
 	list_remove(&sub->node);
+	list_remove(&sub->own);
 	list_remove(&sub->dirty);
 	forget_pending(sub);
 	s->stats.subscribers--;
-	if (!list_empty(&a->subscribers))
-		return;
-	(void)map_del(&s->announcer.by_scope, a->key.bytes, HASH_SIZE);
-	mem_free(a);
+	end_if_empty(&s->announcer, sub->audience);
+	mem_free(sub);
 }
 
-/* ---- Following ---- */
-
-static void follow_dispose(struct follow *f)
+bool announce_unsubscribe(struct sync *s, struct hearer *h, const struct hash *key)
 {
-	struct sync *s = f->sync;
-	struct sync_peer *p;
+	struct audience *a = map_get(&s->announcer.by_scope, key->bytes, HASH_SIZE);
+	struct subscriber *sub = a != NULL ? find(a, h) : NULL;
 
-	if (f->open || f->checking)
-		return;
-	p = sync_peer_get(s, &f->key.peer);
-	if (p != NULL && p->following > 0)
-		p->following--;
-	if (map_get(&s->announcer.follow_map, &f->key, sizeof(f->key)) == f)
-		(void)map_del(&s->announcer.follow_map, &f->key, sizeof(f->key));
-	list_remove(&f->node);
-	s->stats.follows--;
-	mem_free(f);
-	sync_check_closed(s);
+	if (sub != NULL)
+		subscriber_free(s, sub);
+	return sub != NULL;
 }
 
-static void follow_look_up(struct follow *f);
-
-static void on_looked_up(struct store_has *h, int status)
+void announce_init(struct hearer *h, const struct public_key *peer, struct net_stream *stream,
+		   bool many)
 {
-	struct follow *f = container_of(h, struct follow, has);
-	const struct sync_listener *l = f->sync->config.listener;
-	bool news = f->something || status < 0;
-
-	for (size_t i = 0; i < f->looking_count && !news; i++)
-		news = !h->present[i];
-	store_has_fini(h);
-	f->something = false;
-	f->checking = false;
-	if (news && f->open && !f->sync->closing && l != NULL && l->on_announced != NULL)
-		l->on_announced(f->sync->config.listener_data, &f->key.peer, &f->scope);
-	if (f->open && (f->heard_count > 0 || f->something))
-		follow_look_up(f);
-	else
-		follow_dispose(f);
+	*h = (struct hearer){ .peer = *peer, .stream = stream, .many = many };
+	list_init(&h->subscribers);
 }
 
-static void follow_look_up(struct follow *f)
+size_t announce_leave(struct sync *s, struct hearer *h)
 {
-	struct op_env env = sync_env(f->sync, FOLLOW_LOOK_UP_MS);
+	size_t count = 0;
 
-	if (f->checking)
-		return;
-	memcpy(f->looking, f->heard, f->heard_count * sizeof(f->heard[0]));
-	f->looking_count = f->heard_count;
-	f->heard_count = 0;
-	f->checking = true;
-	store_has_start(&f->has, &env, f->sync->config.store, f->looking, f->looking_count, true,
-			on_looked_up);
-}
-
-static int hear(struct follow *f, const struct wire_reply *reply)
-{
-	if (reply->kind == WIRE_REPLY_SUBSCRIBED)
-		return 0;
-	if (reply->kind == WIRE_REPLY_REFUSAL)
-		return ERR_REFUSED;
-	if (reply->kind != WIRE_REPLY_ANNOUNCE)
-		return ERR_PROTOCOL;
-	f->sync->stats.announced_in += reply->commit_count;
-	f->something = f->something || reply->commit_count == 0;
-	for (size_t i = 0; i < reply->commit_count; i++) {
-		if (f->heard_count == WIRE_ANNOUNCE_MAX) {
-			f->something = true;
-			break;
-		}
-		f->heard[f->heard_count++] = reply->commits[i].hash;
+	while (!list_empty(&h->subscribers)) {
+		subscriber_free(s, list_entry(h->subscribers.next, struct subscriber, own));
+		count++;
 	}
-	follow_look_up(f);
-	return 0;
-}
-
-static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len)
-{
-	struct follow *f = stream->data;
-	struct wire_reply reply;
-	struct arena arena;
-	int err;
-
-	wire_arena_init(&arena, len);
-	err = wire_reply_decode(msg, len, &arena, &reply);
-	if (err == 0)
-		err = hear(f, &reply);
-	arena_fini(&arena);
-	if (err == ERR_PROTOCOL || err == ERR_MALFORMED || err == ERR_LIMIT)
-		sync_peer_charge(f->sync, &f->key.peer);
-	if (err < 0)
-		net_stream_reset(stream, err == ERR_REFUSED ? UV_ECANCELED : ERR_PROTOCOL);
-}
-
-static void on_drain(struct net_stream *stream)
-{
-	(void)stream;
-}
-
-static void on_close(struct net_stream *stream, int status)
-{
-	struct follow *f = stream->data;
-
-	(void)status;
-	f->open = false;
-	follow_dispose(f);
-}
-
-static const struct net_stream_events events = { on_message, on_drain, on_close, NULL };
-
-static void follow_send(struct follow *f)
-{
-	struct wire_request request = { .kind = WIRE_SUBSCRIBE, .scope = f->scope };
-	CLEANUP(buf_fini) struct buf msg = { 0 };
-	int err;
-
-	buf_init(&msg, NET_MESSAGE_MAX);
-	err = wire_request_encode(&request, &msg);
-	if (err == 0)
-		err = net_stream_send(&f->stream, msg.data, msg.len);
-	if (err < 0)
-		net_stream_reset(&f->stream, UV_ECANCELED);
-}
-
-static struct follow *follow_new(struct sync *s, const struct follow_key *key,
-				 const struct scope *scope)
-{
-	struct follow *f = mem_alloc(sizeof(*f));
-
-	if (f == NULL)
-		return NULL;
-	f->sync = s;
-	f->key = *key;
-	f->scope = *scope;
-	f->stream = (struct net_stream){ .events = &events, .data = f };
-	if (map_put(&s->announcer.follow_map, key, sizeof(*key), f) < 0)
-		return mem_free(f);
-	return f;
-}
-
-void sync_follow(struct sync *s, const struct public_key *peer, const struct scope *scope)
-{
-	struct follow_key key = { .peer = *peer, .scope = scope_key(scope) };
-	struct net_conn *conn = net_find(s->config.net, peer);
-	struct sync_peer *p;
-	struct follow *f;
-
-	if (s->closing || conn == NULL ||
-	    map_get(&s->announcer.follow_map, &key, sizeof(key)) != NULL)
-		return;
-	p = sync_peer_get(s, peer);
-	if (p == NULL || p->following >= FOLLOWS_PER_PEER_MAX)
-		return;
-	f = follow_new(s, &key, scope);
-	if (f == NULL)
-		return;
-	if (net_stream_open(&f->stream, conn) < 0) {
-		(void)map_del(&s->announcer.follow_map, &key, sizeof(key));
-		mem_free(f);
-		return;
-	}
-	f->open = true;
-	p->following++;
-	s->stats.follows++;
-	list_push_back(&s->announcer.follows, &f->node);
-	follow_send(f);
-}
-
-/* Out of the map at once, so that the scope can be followed anew; the struct goes with its stream.
- */
-static void follow_end(struct follow *f)
-{
-	if (map_get(&f->sync->announcer.follow_map, &f->key, sizeof(f->key)) == f)
-		(void)map_del(&f->sync->announcer.follow_map, &f->key, sizeof(f->key));
-	if (f->open)
-		net_stream_reset(&f->stream, UV_ECANCELED);
-	if (f->checking)
-		op_cancel(&f->has.op);
-}
-
-void sync_unfollow(struct sync *s, const struct scope *scope)
-{
-	struct hash key = scope_key(scope);
-
-	list_for_each_safe(node, &s->announcer.follows) {
-		struct follow *f = list_entry(node, struct follow, node);
-
-		if (hash_eq(&f->key.scope, &key))
-			follow_end(f);
-	}
+	return count;
 }
 
 void sync_published(struct sync *s, const struct store_new_commit *commits, size_t count)
@@ -424,27 +313,15 @@ void sync_published(struct sync *s, const struct store_new_commit *commits, size
 void announcer_init(struct announcer *a)
 {
 	map_init(&a->by_scope, SYNC_SUBSCRIBERS_MAX);
-	map_init(&a->follow_map, SYNC_FOLLOWS_MAX);
 	list_init(&a->dirty);
-	list_init(&a->follows);
+	follows_init(a);
 	a->task.run = on_flush;
 }
 
 void announcer_fini(struct announcer *a)
 {
-	REQUIRE(map_count(&a->by_scope) == 0 && map_count(&a->follow_map) == 0);
+	REQUIRE(map_count(&a->by_scope) == 0);
 	runner_undefer(&a->task);
 	map_fini(&a->by_scope);
-	map_fini(&a->follow_map);
-}
-
-void announcer_stop(struct sync *s)
-{
-	list_for_each_safe(node, &s->announcer.follows)
-		follow_end(list_entry(node, struct follow, node));
-}
-
-bool announcer_idle(const struct sync *s)
-{
-	return list_empty(&s->announcer.follows);
+	follows_fini(a);
 }

@@ -20,14 +20,17 @@ struct sync_peer {
 	struct public_key key;
 	uint64_t millitokens, filled_ms;
 	uint64_t dialed_ms; /* when it was last dialed back; 0 = never */
-	unsigned serving, subscribed, following;
+	unsigned serving;
+	unsigned subscribed, hears;   /* streams on which it hears of news, scopes */
+	unsigned following, channels; /* scopes that we follow there; streams */
 };
 
 struct announcer {
-	struct map by_scope; /* scope key -> struct audience */
-	struct list dirty;   /* subscribers with something to tell */
-	struct list follows;
-	struct map follow_map; /* peer + scope key -> struct follow */
+	struct map by_scope;	/* scope key -> struct audience */
+	struct list dirty;	/* subscribers with something to tell */
+	struct list channels;	/* streams on which we hear, struct channel */
+	struct map channel_map; /* peer -> struct channel: the one that takes further scopes */
+	struct map follow_map;	/* peer + scope key -> struct follow */
 	struct runner_task task;
 };
 
@@ -93,28 +96,34 @@ void serve_stop_all(struct sync *s);
 /* announce.c */
 void announcer_init(struct announcer *a);
 void announcer_fini(struct announcer *a);
-/** Ends all follows. */
-void announcer_stop(struct sync *s);
-bool announcer_idle(const struct sync *s);
 
-/* One stream on which a peer hears of new commits. */
-struct subscriber {
+/* One stream on which a peer hears of new commits, of one scope or of many. */
+struct hearer {
 	struct public_key peer;
 	struct net_stream *stream; /* borrowed */
+	bool many;
 	/* private */
-	struct audience *audience;
-	struct list node;			       /* of the audience */
-	struct list dirty;			       /* of the announcer */
-	struct wire_commit pending[WIRE_ANNOUNCE_MAX]; /* paths are mem_alloc'd */
+	struct list subscribers;
 	size_t pending_count;
-	bool lost; /* more happened than was kept */
 };
-/** ERR_LIMIT, UV_ENOMEM. */
-int announce_subscribe(struct sync *s, struct subscriber *sub, const struct scope *scope);
-/** Harmless when not subscribed. */
-void announce_unsubscribe(struct sync *s, struct subscriber *sub);
+/** Borrows stream. */
+void announce_init(struct hearer *h, const struct public_key *peer, struct net_stream *stream,
+		   bool many);
+/** UV_EALREADY, ERR_LIMIT, UV_ENOMEM. */
+int announce_subscribe(struct sync *s, struct hearer *h, const struct scope *scope);
+/** By the scope's key; false when it was not subscribed. */
+bool announce_unsubscribe(struct sync *s, struct hearer *h, const struct hash *key);
+/** Ends them all; returns how many there were. */
+size_t announce_leave(struct sync *s, struct hearer *h);
 /** Tell all subscribers of these commits' scopes but `except` (may be NULL), soon. */
 void announce_commits(struct sync *s, const struct store_new_commit *commits, size_t count,
 		      const struct public_key *except);
-/** The subscriber's stream can take more. */
-void announce_drained(struct sync *s, struct subscriber *sub);
+/** The stream can take more. */
+void announce_drained(struct sync *s, struct hearer *h);
+
+/* follow.c */
+void follows_init(struct announcer *a);
+void follows_fini(struct announcer *a);
+/** Ends all follows. */
+void announcer_stop(struct sync *s);
+bool announcer_idle(const struct sync *s);

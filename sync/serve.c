@@ -138,37 +138,6 @@ static void open_span(struct serve *v, const struct wire_request *r)
 	op_own_span(&v->op, span);
 }
 
-/* From now on it counts as a subscriber, and not as one being served. */
-static void begin_subscription(struct serve *v)
-{
-	struct sync_peer *p = sync_peer_get(v->sync, &v->peer);
-	int err = UV_ENOMEM;
-
-	if (p != NULL && p->subscribed >= SERVE_SUBSCRIBED_PER_PEER_MAX)
-		err = ERR_LIMIT;
-	else if (p != NULL)
-		v->subscriber = mem_alloc(sizeof(*v->subscriber));
-	if (v->subscriber != NULL) {
-		v->subscriber->peer = v->peer;
-		v->subscriber->stream = &v->stream;
-		err = announce_subscribe(v->sync, v->subscriber, &v->scope);
-		if (err < 0)
-			v->subscriber = mem_free(v->subscriber);
-	}
-	if (err < 0) {
-		serve_refuse(v, ERR_BUSY, SYNC_RETRY_AFTER_MS, 0,
-			     "no room for another subscription");
-		return;
-	}
-	p->serving--;
-	p->subscribed++;
-	v->counted = false;
-	v->sync->stats.active_serves--;
-	runner_timer_stop(v->op.env.runner, &v->timer);
-	(void)serve_send(v, &(struct wire_reply){ .kind = WIRE_REPLY_SUBSCRIBED });
-	op_move(&v->op, SUBSCRIBED);
-}
-
 static void peers_out(const struct store_peers *p, struct wire_reply *reply, struct wire_peer *list)
 {
 	reply->peers = list;
@@ -225,7 +194,11 @@ static void begin_request(struct serve *v, const struct wire_request *r)
 			op_move(&v->op, LOAD);
 		break;
 	case WIRE_FETCH: op_move(&v->op, IDLE); break;
-	case WIRE_SUBSCRIBE: begin_subscription(v); break;
+	case WIRE_SUBSCRIBE:
+		serve_subscribe_begin(v, r->many);
+		if (v->subscribed)
+			op_move(&v->op, SUBSCRIBED);
+		break;
 	case WIRE_PEERS: begin_peers(v, r); break;
 	case WIRE_DIAL_BACK:
 		if (serve_dialback_begin(v, r->port))
@@ -260,11 +233,13 @@ static void take_request(struct serve *v, const struct wire_request *r)
 
 static void take_more(struct serve *v, const struct wire_more *more)
 {
-	if (more->is_fetch && v->kind == WIRE_FETCH) {
+	if (more->kind == WIRE_MORE_FETCH && v->kind == WIRE_FETCH) {
 		serve_wait(v, SERVE_IDLE_MS);
 		serve_fetch_take(v, more);
-	} else if (!more->is_fetch && v->kind == WIRE_RECONCILE && v->prepared) {
+	} else if (more->kind == WIRE_MORE_RECONCILE && v->kind == WIRE_RECONCILE && v->prepared) {
 		serve_reconcile_answer(v, more->reconcile.data, more->reconcile.len);
+	} else if (more->kind == WIRE_MORE_FOLLOW && v->subscribed && v->hearer.many) {
+		serve_subscribe_take(v, more);
 	} else {
 		serve_blame(v, ERR_PROTOCOL);
 	}
@@ -311,8 +286,8 @@ static void on_drain(struct net_stream *stream)
 {
 	struct serve *v = stream->data;
 
-	if (v->subscriber != NULL)
-		announce_drained(v->sync, v->subscriber);
+	if (v->subscribed)
+		announce_drained(v->sync, &v->hearer);
 	else if (!v->we_ended)
 		serve_wait(v, SERVE_IDLE_MS);
 	op_defer(&v->op);
@@ -394,8 +369,7 @@ static void begin_closing(struct serve *v)
 
 	v->closing = true;
 	runner_timer_stop(v->op.env.runner, &v->timer);
-	if (v->subscriber != NULL)
-		announce_unsubscribe(v->sync, v->subscriber);
+	serve_subscribe_end(v);
 	if (v->loading)
 		op_cancel(&v->load.op);
 	if (v->reading)
@@ -419,13 +393,12 @@ static void serve_free(struct serve *v)
 		s->stats.active_serves--;
 	if (p != NULL && v->counted)
 		p->serving--;
-	if (p != NULL && v->subscriber != NULL)
+	if (p != NULL && v->subscribed)
 		p->subscribed--;
 	list_remove(&v->node);
 	snapshot_fini(&v->load.snapshot);
 	buf_fini(&v->message);
 	mem_free(v->queue);
-	mem_free(v->subscriber);
 	mem_free(v);
 	sync_check_closed(s);
 }

@@ -11,7 +11,8 @@ enum {
 	SERVE_QUEUE_MAX = 1024,	  /* hashes asked and not yet answered */
 	SERVE_GET_BLOBS = 64,
 	SERVE_GET_BYTES = 2 << 20,
-	SERVE_SUBSCRIBED_PER_PEER_MAX = NET_STREAMS_MAX - SYNC_SERVE_PER_PEER_MAX
+	SERVE_SUBSCRIBED_PER_PEER_MAX = NET_STREAMS_MAX - SYNC_SERVE_PER_PEER_MAX, /* streams */
+	SERVE_SCOPES_PER_PEER_MAX = 2048 /* on these streams together */
 };
 
 struct serve {
@@ -56,7 +57,9 @@ struct serve {
 	struct multiaddr dial_addr;
 	bool dialing;
 
-	struct subscriber *subscriber;
+	/* subscribe */
+	bool subscribed;
+	struct hearer hearer;
 };
 
 /* serve.c, for serve_*.c */
@@ -78,6 +81,14 @@ void serve_wait(struct serve *v, uint64_t ms);
 /* serve_dialback.c */
 /** Dial the peer at the address it is connected from, answer, end. False: it was refused. */
 bool serve_dialback_begin(struct serve *v, uint16_t port);
+
+/* serve_subscribe.c */
+/** Refuses, or sets `subscribed`. */
+void serve_subscribe_begin(struct serve *v, bool many);
+/** More scopes, or fewer. */
+void serve_subscribe_take(struct serve *v, const struct wire_more *more);
+/** Harmless when not subscribed. */
+void serve_subscribe_end(struct serve *v);
 
 /* serve_reconcile.c */
 /** Keeps the first message and has the set read. */

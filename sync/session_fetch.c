@@ -211,7 +211,7 @@ int session_fetch_ask(struct session *s)
 	for (;;) {
 		size_t room = MIN(SYNC_FETCH_WINDOW_BLOBS - session_fetch_window(s),
 				  (size_t)SYNC_FETCH_BATCH_MAX);
-		struct wire_more more = { .is_fetch = true };
+		struct wire_more more = { .kind = WIRE_MORE_FETCH };
 		uint64_t asked_before = s->asked_bytes;
 		size_t count;
 		int err;

@@ -36,8 +36,8 @@ enum {
 	SYNC_SERVE_MAX = 256, /* streams served at once */
 	SYNC_SERVE_PER_PEER_MAX = 16,
 	SYNC_SERVE_REQUESTS_PER_S = 50, /* per peer token bucket, burst 200 */
-	SYNC_SUBSCRIBERS_MAX = 4096,	/* streams that want announcements */
-	SYNC_FOLLOWS_MAX = 1024,	/* streams on which we get them */
+	SYNC_SUBSCRIBERS_MAX = 16384,	/* scopes of which peers want announcements */
+	SYNC_FOLLOWS_MAX = 8192,	/* scopes of which we get them */
 	SYNC_TARGET_ADDRS_MAX = 8
 };
 
@@ -77,6 +77,7 @@ struct sync_stats {
 	uint64_t wants_over_limit; /* blobs that a wave had no room to want: a later one asks */
 	uint64_t rounds, serves, active_serves, refusals_busy, refusals_other, claims, claim_waits;
 	uint64_t subscribers, follows, announced_out, announced_in, announce_dropped;
+	uint64_t follows_refused; /* scopes for which there was no room, here or there */
 	/* sets to reconcile: taken from memory, the same after a look into the store, read; kept
 	 * for the next session, given up for others */
 	uint64_t sets_hot, sets_checked, sets_read, sets_kept, sets_kept_bytes, sets_dropped;

@@ -52,6 +52,7 @@ int wire_request_encode(const struct wire_request *r, struct buf *out)
 	case WIRE_SUBSCRIBE:
 		m.kind_case = SYNC__WIRE__REQUEST__KIND_SUBSCRIBE;
 		subscribe.scope = &scope;
+		subscribe.many = r->many;
 		m.subscribe = &subscribe;
 		break;
 	case WIRE_PING:
@@ -87,6 +88,7 @@ static int request_kind_in(const Sync__Wire__Request *m, struct wire_request *r)
 		return wire_scope_in(m->fetch->scope, &r->scope);
 	case SYNC__WIRE__REQUEST__KIND_SUBSCRIBE:
 		r->kind = WIRE_SUBSCRIBE;
+		r->many = m->subscribe->many != 0;
 		return wire_scope_in(m->subscribe->scope, &r->scope);
 	case SYNC__WIRE__REQUEST__KIND_PING:
 		r->kind = WIRE_PING;
@@ -121,26 +123,57 @@ int wire_request_decode(const void *msg, size_t len, struct arena *a, struct wir
 
 /* ---- More ---- */
 
-int wire_more_encode(const struct wire_more *m, struct buf *out)
+static int follow_out(const struct wire_more *m, struct buf *out)
 {
 	Sync__Wire__More more = SYNC__WIRE__MORE__INIT;
-	Sync__Wire__Reconcile reconcile = SYNC__WIRE__RECONCILE__INIT;
+	Sync__Wire__Follow follow = SYNC__WIRE__FOLLOW__INIT;
+	Sync__Wire__Scope scopes[WIRE_FOLLOW_MAX], *pointers[WIRE_FOLLOW_MAX];
+	ProtobufCBinaryData drop[WIRE_FOLLOW_MAX];
+
+	REQUIRE(m->scope_count <= WIRE_FOLLOW_MAX && m->hash_count <= WIRE_FOLLOW_MAX);
+	for (size_t i = 0; i < m->scope_count; i++) {
+		wire_scope_out(&m->scopes[i], &scopes[i]);
+		pointers[i] = &scopes[i];
+	}
+	for (size_t i = 0; i < m->hash_count; i++)
+		drop[i] = wire_bytes_out(m->hashes[i].bytes, HASH_SIZE);
+	follow.n_add = m->scope_count;
+	follow.add = pointers;
+	follow.n_drop = m->hash_count;
+	follow.drop = drop;
+	more.kind_case = SYNC__WIRE__MORE__KIND_FOLLOW;
+	more.follow = &follow;
+	return wire_pack(&more.base, out);
+}
+
+static int fetch_out(const struct wire_more *m, struct buf *out)
+{
+	Sync__Wire__More more = SYNC__WIRE__MORE__INIT;
 	Sync__Wire__Fetch fetch = SYNC__WIRE__FETCH__INIT;
 	ProtobufCBinaryData hashes[SYNC_FETCH_BATCH_MAX];
 
 	REQUIRE(m->hash_count <= SYNC_FETCH_BATCH_MAX);
-	if (m->is_fetch) {
-		for (size_t i = 0; i < m->hash_count; i++)
-			hashes[i] = wire_bytes_out(m->hashes[i].bytes, HASH_SIZE);
-		fetch.n_hash = m->hash_count;
-		fetch.hash = hashes;
-		more.kind_case = SYNC__WIRE__MORE__KIND_FETCH;
-		more.fetch = &fetch;
-	} else {
-		reconcile.message = wire_bytes_out(m->reconcile.data, m->reconcile.len);
-		more.kind_case = SYNC__WIRE__MORE__KIND_RECONCILE;
-		more.reconcile = &reconcile;
-	}
+	for (size_t i = 0; i < m->hash_count; i++)
+		hashes[i] = wire_bytes_out(m->hashes[i].bytes, HASH_SIZE);
+	fetch.n_hash = m->hash_count;
+	fetch.hash = hashes;
+	more.kind_case = SYNC__WIRE__MORE__KIND_FETCH;
+	more.fetch = &fetch;
+	return wire_pack(&more.base, out);
+}
+
+int wire_more_encode(const struct wire_more *m, struct buf *out)
+{
+	Sync__Wire__More more = SYNC__WIRE__MORE__INIT;
+	Sync__Wire__Reconcile reconcile = SYNC__WIRE__RECONCILE__INIT;
+
+	if (m->kind == WIRE_MORE_FETCH)
+		return fetch_out(m, out);
+	if (m->kind == WIRE_MORE_FOLLOW)
+		return follow_out(m, out);
+	reconcile.message = wire_bytes_out(m->reconcile.data, m->reconcile.len);
+	more.kind_case = SYNC__WIRE__MORE__KIND_RECONCILE;
+	more.reconcile = &reconcile;
 	return wire_pack(&more.base, out);
 }
 
@@ -151,8 +184,30 @@ static int fetch_in(const Sync__Wire__Fetch *f, struct wire_more *ret)
 	for (size_t i = 0; i < f->n_hash; i++)
 		if (wire_hash_in(&f->hash[i], &ret->hashes[i]) < 0)
 			return ERR_MALFORMED;
-	ret->is_fetch = true;
+	ret->kind = WIRE_MORE_FETCH;
 	ret->hash_count = f->n_hash;
+	return 0;
+}
+
+static int follow_in(const Sync__Wire__Follow *f, struct arena *a, struct wire_more *ret)
+{
+	struct scope *scopes;
+
+	if (f->n_add > WIRE_FOLLOW_MAX || f->n_drop > WIRE_FOLLOW_MAX)
+		return ERR_LIMIT;
+	scopes = arena_alloc(a, f->n_add * sizeof(*scopes));
+	if (scopes == NULL)
+		return UV_ENOMEM;
+	for (size_t i = 0; i < f->n_add; i++)
+		if (wire_scope_in(f->add[i], &scopes[i]) < 0)
+			return ERR_MALFORMED;
+	for (size_t i = 0; i < f->n_drop; i++)
+		if (wire_hash_in(&f->drop[i], &ret->hashes[i]) < 0)
+			return ERR_MALFORMED;
+	ret->kind = WIRE_MORE_FOLLOW;
+	ret->scopes = scopes;
+	ret->scope_count = f->n_add;
+	ret->hash_count = f->n_drop;
 	return 0;
 }
 
@@ -166,6 +221,7 @@ int wire_more_decode(const void *msg, size_t len, struct arena *a, struct wire_m
 		return err;
 	switch ((unsigned)m->kind_case) {
 	case SYNC__WIRE__MORE__KIND_FETCH: err = fetch_in(m->fetch, &more); break;
+	case SYNC__WIRE__MORE__KIND_FOLLOW: err = follow_in(m->follow, a, &more); break;
 	case SYNC__WIRE__MORE__KIND_RECONCILE:
 		err = wire_bytes_in(&m->reconcile->message, WIRE_RECONCILE_MAX, &more.reconcile);
 		break;

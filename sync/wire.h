@@ -11,6 +11,7 @@ enum {
 	WIRE_DECODE_SLACK = 128 << 10, /* bytes a decoded message may need beyond its own length */
 	WIRE_RECONCILE_MAX = 1 << 20,  /* bytes of one Negentropy message, either way */
 	WIRE_ANNOUNCE_MAX = 256,       /* commits of one Announce */
+	WIRE_FOLLOW_MAX = 16,	       /* scopes that one Follow adds, or drops */
 	WIRE_PEERS_MAX = 32,	       /* of one Peers */
 	WIRE_PING_MAX = 64,
 	WIRE_TEXT_MAX = 128, /* bytes kept of a refusal's text */
@@ -44,17 +45,21 @@ struct wire_request {
 	struct wire_bytes bytes; /* reconcile: the first message; ping: what is sent back */
 	struct public_key space; /* peers */
 	uint16_t port;		 /* dial back */
+	bool many;		 /* subscribe: more scopes would follow */
 };
 /** Appends. UV_ENOMEM, ERR_LIMIT (the buffer's). So for all encoders. */
 int wire_request_encode(const struct wire_request *r, struct buf *out);
 /** A traceparent that is not well-formed counts as absent, as W3C Trace Context says. */
 int wire_request_decode(const void *msg, size_t len, struct arena *a, struct wire_request *ret);
 
+enum wire_more_kind { WIRE_MORE_RECONCILE, WIRE_MORE_FETCH, WIRE_MORE_FOLLOW };
 struct wire_more {
-	bool is_fetch;
+	enum wire_more_kind kind;
 	struct wire_bytes reconcile;
-	struct hash hashes[SYNC_FETCH_BATCH_MAX];
+	struct hash hashes[SYNC_FETCH_BATCH_MAX]; /* fetch; follow: keys of scopes to drop */
 	size_t hash_count;
+	const struct scope *scopes; /* follow: to add */
+	size_t scope_count;
 };
 int wire_more_encode(const struct wire_more *m, struct buf *out);
 int wire_more_decode(const void *msg, size_t len, struct arena *a, struct wire_more *ret);
@@ -90,8 +95,12 @@ struct wire_reply {
 	enum wire_reply_kind kind;
 	struct wire_refusal refusal;
 	struct wire_bytes bytes; /* reconcile, pong; a blob's data */
-	struct hash hash;	 /* blob */
-	bool missing;		 /* blob */
+	struct hash hash;	 /* blob; announce: key of the scope */
+	bool keyed;		 /* announce: hash is set */
+	bool many;		 /* subscribed */
+	struct hash *refused;	 /* subscribed: keys of scopes */
+	size_t refused_count;
+	bool missing; /* blob */
 	struct wire_commit *commits;
 	size_t commit_count;
 	struct wire_peer *peers;

@@ -75,8 +75,27 @@ static int announce_out(const struct wire_reply *r, struct buf *out)
 	}
 	announce.n_commit = r->commit_count;
 	announce.commit = pointers;
+	if (r->keyed)
+		announce.scope = wire_bytes_out(r->hash.bytes, HASH_SIZE);
 	reply.kind_case = SYNC__WIRE__REPLY__KIND_ANNOUNCE;
 	reply.announce = &announce;
+	return wire_pack(&reply.base, out);
+}
+
+static int subscribed_out(const struct wire_reply *r, struct buf *out)
+{
+	Sync__Wire__Reply reply = SYNC__WIRE__REPLY__INIT;
+	Sync__Wire__Subscribed subscribed = SYNC__WIRE__SUBSCRIBED__INIT;
+	ProtobufCBinaryData refused[WIRE_FOLLOW_MAX];
+
+	REQUIRE(r->refused_count <= WIRE_FOLLOW_MAX);
+	for (size_t i = 0; i < r->refused_count; i++)
+		refused[i] = wire_bytes_out(r->refused[i].bytes, HASH_SIZE);
+	subscribed.many = r->many;
+	subscribed.n_refused = r->refused_count;
+	subscribed.refused = refused;
+	reply.kind_case = SYNC__WIRE__REPLY__KIND_SUBSCRIBED;
+	reply.subscribed = &subscribed;
 	return wire_pack(&reply.base, out);
 }
 
@@ -147,7 +166,6 @@ int wire_reply_encode(const struct wire_reply *r, struct buf *out)
 	Sync__Wire__Reply reply = SYNC__WIRE__REPLY__INIT;
 	Sync__Wire__Reconcile reconcile = SYNC__WIRE__RECONCILE__INIT;
 	Sync__Wire__Ping pong = SYNC__WIRE__PING__INIT;
-	Sync__Wire__Subscribed subscribed = SYNC__WIRE__SUBSCRIBED__INIT;
 
 	switch (r->kind) {
 	case WIRE_REPLY_REFUSAL: return refusal_out(&r->refusal, out);
@@ -155,6 +173,7 @@ int wire_reply_encode(const struct wire_reply *r, struct buf *out)
 	case WIRE_REPLY_ANNOUNCE: return announce_out(r, out);
 	case WIRE_REPLY_PEERS: return peers_out(r, out);
 	case WIRE_REPLY_DIALED_BACK: return dialed_back_out(r, out);
+	case WIRE_REPLY_SUBSCRIBED: return subscribed_out(r, out);
 	case WIRE_REPLY_RECONCILE:
 		reconcile.message = wire_bytes_out(r->bytes.data, r->bytes.len);
 		reply.kind_case = SYNC__WIRE__REPLY__KIND_RECONCILE;
@@ -164,10 +183,6 @@ int wire_reply_encode(const struct wire_reply *r, struct buf *out)
 		pong.data = wire_bytes_out(r->bytes.data, r->bytes.len);
 		reply.kind_case = SYNC__WIRE__REPLY__KIND_PONG;
 		reply.pong = &pong;
-		break;
-	case WIRE_REPLY_SUBSCRIBED:
-		reply.kind_case = SYNC__WIRE__REPLY__KIND_SUBSCRIBED;
-		reply.subscribed = &subscribed;
 		break;
 	}
 	return wire_pack(&reply.base, out);
@@ -221,6 +236,9 @@ static int announce_in(const Sync__Wire__Announce *m, struct arena *a, struct wi
 	r->kind = WIRE_REPLY_ANNOUNCE;
 	if (m->n_commit > WIRE_ANNOUNCE_MAX)
 		return ERR_LIMIT;
+	r->keyed = m->scope.len > 0;
+	if (r->keyed && wire_hash_in(&m->scope, &r->hash) < 0)
+		return ERR_MALFORMED;
 	r->commits = arena_alloc(a, m->n_commit * sizeof(*r->commits));
 	if (r->commits == NULL)
 		return UV_ENOMEM;
@@ -236,6 +254,22 @@ static int announce_in(const Sync__Wire__Announce *m, struct arena *a, struct wi
 		if (wire_hash_in(&m->commit[i]->hash, &c->hash) < 0)
 			return ERR_MALFORMED;
 	}
+	return 0;
+}
+
+static int subscribed_in(const Sync__Wire__Subscribed *m, struct arena *a, struct wire_reply *r)
+{
+	r->kind = WIRE_REPLY_SUBSCRIBED;
+	r->many = m->many != 0;
+	if (m->n_refused > WIRE_FOLLOW_MAX)
+		return ERR_LIMIT;
+	r->refused = arena_alloc(a, m->n_refused * sizeof(*r->refused));
+	if (r->refused == NULL)
+		return UV_ENOMEM;
+	r->refused_count = m->n_refused;
+	for (size_t i = 0; i < m->n_refused; i++)
+		if (wire_hash_in(&m->refused[i], &r->refused[i]) < 0)
+			return ERR_MALFORMED;
 	return 0;
 }
 
@@ -287,7 +321,7 @@ static int reply_in(const Sync__Wire__Reply *m, struct arena *a, struct wire_rep
 				       m->dialed_back->address.len, &r->dialed) < 0 ?
 			       ERR_MALFORMED :
 			       0;
-	case SYNC__WIRE__REPLY__KIND_SUBSCRIBED: r->kind = WIRE_REPLY_SUBSCRIBED; return 0;
+	case SYNC__WIRE__REPLY__KIND_SUBSCRIBED: return subscribed_in(m->subscribed, a, r);
 	default: return ERR_MALFORMED;
 	}
 }

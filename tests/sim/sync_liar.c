@@ -113,7 +113,7 @@ static void answer_blob(struct lying_stream *s, const struct hash *h)
 
 static void take_more(struct lying_stream *s, const struct wire_more *more)
 {
-	if (!more->is_fetch) {
+	if (more->kind != WIRE_MORE_FETCH) {
 		answer_round(s, &more->reconcile);
 		return;
 	}

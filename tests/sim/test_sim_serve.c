@@ -185,7 +185,7 @@ static void what_is_not_here_is_missing(void **state)
 	struct scene s;
 	struct client c;
 	struct thing t;
-	struct wire_more more = { .is_fetch = true, .hash_count = 3 };
+	struct wire_more more = { .kind = WIRE_MORE_FETCH, .hash_count = 3 };
 
 	(void)state;
 	scene_init(&s, 3);
@@ -273,7 +273,7 @@ static void an_empty_message_is_no_request(void **state)
 /* A peer that takes no blob holds one batch, and is cut. */
 static void who_does_not_read_is_cut(void **state)
 {
-	struct wire_more more = { .is_fetch = true, .hash_count = SYNC_FETCH_BATCH_MAX };
+	struct wire_more more = { .kind = WIRE_MORE_FETCH, .hash_count = SYNC_FETCH_BATCH_MAX };
 	struct mem_stats before, after;
 	struct scene s;
 	struct client c;
@@ -346,7 +346,7 @@ static void hashes_on_a_reconcile_stream_break_the_protocol(void **state)
 	client_request(&c, &(struct wire_request){ .kind = WIRE_RECONCILE,
 						   .scope = s.scope,
 						   .bytes = { hello, 1 } });
-	client_more(&c, &(struct wire_more){ .is_fetch = true, .hash_count = 1 });
+	client_more(&c, &(struct wire_more){ .kind = WIRE_MORE_FETCH, .hash_count = 1 });
 	sync_world_run_ms(&s.w, 50);
 	CHECK_STATUS(ERR_PROTOCOL, c.close_status);
 	sync_world_fini(&s.w);
@@ -378,7 +378,7 @@ static void too_many_rounds_are_refused(void **state)
 
 static void too_many_hashes_at_once_are_too_big(void **state)
 {
-	struct wire_more more = { .is_fetch = true, .hash_count = SYNC_FETCH_BATCH_MAX };
+	struct wire_more more = { .kind = WIRE_MORE_FETCH, .hash_count = SYNC_FETCH_BATCH_MAX };
 	struct scene s;
 	struct client c;
 

@@ -131,7 +131,7 @@ static void an_unknown_kind_of_request_is_unsupported(void **state)
 
 static void hashes_come_back_in_order(void **state)
 {
-	struct wire_more m = { .is_fetch = true, .hash_count = SYNC_FETCH_BATCH_MAX }, got;
+	struct wire_more m = { .kind = WIRE_MORE_FETCH, .hash_count = SYNC_FETCH_BATCH_MAX }, got;
 	struct arena a;
 	struct buf out;
 
@@ -144,6 +144,104 @@ static void hashes_come_back_in_order(void **state)
 	CHECK_STATUS(0, wire_more_decode(out.data, out.len, &a, &got));
 	assert_int_equal(got.hash_count, m.hash_count);
 	assert_memory_equal(got.hashes, m.hashes, sizeof(m.hashes));
+	arena_fini(&a);
+	buf_fini(&out);
+}
+
+static void scopes_to_follow_and_to_drop_come_back(void **state)
+{
+	struct scope scopes[WIRE_FOLLOW_MAX];
+	struct wire_more m = { .kind = WIRE_MORE_FOLLOW,
+			       .scopes = scopes,
+			       .scope_count = WIRE_FOLLOW_MAX,
+			       .hash_count = WIRE_FOLLOW_MAX },
+			 got;
+	char path[OBJECT_PATH_MAX + 1];
+	struct arena a;
+	struct buf out;
+
+	(void)state;
+	memset(path, 'x', OBJECT_PATH_MAX);
+	path[0] = '/';
+	path[OBJECT_PATH_MAX] = '\0';
+	for (uint64_t i = 0; i < WIRE_FOLLOW_MAX; i++) {
+		scopes[i] = scope_at(i == 3 ? "/short" : path);
+		m.hashes[i] = hash_of(&i, sizeof(i));
+	}
+	buf_init(&out, NET_MESSAGE_MAX);
+	CHECK_STATUS(0, wire_more_encode(&m, &out));
+	wire_arena_init(&a, out.len);
+	CHECK_STATUS(0, wire_more_decode(out.data, out.len, &a, &got));
+	assert_int_equal(got.kind, WIRE_MORE_FOLLOW);
+	assert_int_equal(got.scope_count, WIRE_FOLLOW_MAX);
+	assert_string_equal(got.scopes[3].path, "/short");
+	assert_int_equal(got.hash_count, WIRE_FOLLOW_MAX);
+	assert_memory_equal(got.hashes, m.hashes, WIRE_FOLLOW_MAX * HASH_SIZE);
+	arena_fini(&a);
+	buf_fini(&out);
+}
+
+static int follow_of(size_t add, size_t drop, size_t key_len)
+{
+	Sync__Wire__More more = SYNC__WIRE__MORE__INIT;
+	Sync__Wire__Follow follow = SYNC__WIRE__FOLLOW__INIT;
+	Sync__Wire__Scope scope, *pointers[WIRE_FOLLOW_MAX + 1];
+	ProtobufCBinaryData keys[WIRE_FOLLOW_MAX + 1];
+	static uint8_t bytes[64];
+	struct scope of = scope_at("/a");
+	struct buf out;
+	int rc;
+
+	wire_scope_out(&of, &scope);
+	for (size_t i = 0; i <= WIRE_FOLLOW_MAX; i++) {
+		pointers[i] = &scope;
+		keys[i] = (ProtobufCBinaryData){ key_len, bytes };
+	}
+	follow.n_add = add;
+	follow.add = pointers;
+	follow.n_drop = drop;
+	follow.drop = keys;
+	more.kind_case = SYNC__WIRE__MORE__KIND_FOLLOW;
+	more.follow = &follow;
+	out = pack(&more);
+	rc = more_status(&out);
+	buf_fini(&out);
+	return rc;
+}
+
+static void counts_and_keys_of_a_follow_are_checked(void **state)
+{
+	(void)state;
+	CHECK_STATUS(0, follow_of(0, 0, HASH_SIZE));
+	CHECK_STATUS(0, follow_of(WIRE_FOLLOW_MAX, WIRE_FOLLOW_MAX, HASH_SIZE));
+	CHECK_STATUS(ERR_LIMIT, follow_of(WIRE_FOLLOW_MAX + 1, 0, HASH_SIZE));
+	CHECK_STATUS(ERR_LIMIT, follow_of(0, WIRE_FOLLOW_MAX + 1, HASH_SIZE));
+	CHECK_STATUS(ERR_MALFORMED, follow_of(1, 1, HASH_SIZE - 1));
+}
+
+static void what_was_refused_and_what_was_announced_have_keys(void **state)
+{
+	struct hash key = { { 9 } };
+	struct wire_reply r = { .kind = WIRE_REPLY_SUBSCRIBED,
+				.many = true,
+				.refused = &key,
+				.refused_count = 1 },
+			  got;
+	struct arena a;
+	struct buf out = encode_reply(&r);
+
+	(void)state;
+	wire_arena_init(&a, out.len);
+	CHECK_STATUS(0, wire_reply_decode(out.data, out.len, &a, &got));
+	assert_true(got.many);
+	assert_int_equal(got.refused_count, 1);
+	assert_int_equal(got.refused[0].bytes[0], 9);
+	buf_fini(&out);
+	out = encode_reply(
+		&(struct wire_reply){ .kind = WIRE_REPLY_ANNOUNCE, .keyed = true, .hash = key });
+	CHECK_STATUS(0, wire_reply_decode(out.data, out.len, &a, &got));
+	assert_true(got.keyed);
+	assert_int_equal(got.hash.bytes[0], 9);
 	arena_fini(&a);
 	buf_fini(&out);
 }
@@ -489,6 +587,9 @@ int main(void)
 		cmocka_unit_test(an_unknown_kind_of_request_is_unsupported),
 		cmocka_unit_test(hashes_come_back_in_order),
 		cmocka_unit_test(counts_and_lengths_of_a_fetch_are_checked),
+		cmocka_unit_test(scopes_to_follow_and_to_drop_come_back),
+		cmocka_unit_test(counts_and_keys_of_a_follow_are_checked),
+		cmocka_unit_test(what_was_refused_and_what_was_announced_have_keys),
 		cmocka_unit_test(a_message_cannot_blow_up_in_memory),
 		cmocka_unit_test(refusals_map_to_codes_both_ways),
 		cmocka_unit_test(a_strange_refusal_is_still_a_refusal),

@@ -1,0 +1,81 @@
+/* Serving subscriptions: the stream's first scope comes with the request, further ones in messages
+ * of their own if the asker wanted that. What there is no room for is refused by name; the rest
+ * stands. From the first one on, the stream counts as a subscriber's, and not as one being served.
+ */
+#include "base/mem.h"
+#include "sync/serve.h"
+
+/* `p` is the peer's: valid until another is looked up. */
+static int subscribe(struct serve *v, struct sync_peer *p, const struct scope *scope)
+{
+	int err;
+
+	if (p->hears >= SERVE_SCOPES_PER_PEER_MAX)
+		return ERR_LIMIT;
+	err = announce_subscribe(v->sync, &v->hearer, scope);
+	if (err == 0)
+		p->hears++;
+	return err == UV_EALREADY ? 0 : err;
+}
+
+void serve_subscribe_begin(struct serve *v, bool many)
+{
+	struct sync_peer *p = sync_peer_get(v->sync, &v->peer);
+	int err = p == NULL ? UV_ENOMEM : 0;
+
+	if (p != NULL && p->subscribed >= SERVE_SUBSCRIBED_PER_PEER_MAX)
+		err = ERR_LIMIT;
+	announce_init(&v->hearer, &v->peer, &v->stream, many);
+	if (err == 0)
+		err = subscribe(v, p, &v->scope);
+	if (err < 0) {
+		serve_refuse(v, ERR_BUSY, SYNC_RETRY_AFTER_MS, 0,
+			     "no room for another subscription");
+		return;
+	}
+	v->subscribed = true;
+	p->serving--;
+	p->subscribed++;
+	v->counted = false;
+	v->sync->stats.active_serves--;
+	runner_timer_stop(v->op.env.runner, &v->timer);
+	(void)serve_send(v, &(struct wire_reply){ .kind = WIRE_REPLY_SUBSCRIBED, .many = many });
+}
+
+/* Dropping is free: it only gives room. */
+void serve_subscribe_take(struct serve *v, const struct wire_more *more)
+{
+	struct wire_reply reply = { .kind = WIRE_REPLY_SUBSCRIBED, .many = true };
+	uint64_t wait_ms = more->scope_count > 0 ? sync_peer_spend(v->sync, &v->peer) : 0;
+	struct sync_peer *p = sync_peer_get(v->sync, &v->peer);
+	struct hash refused[WIRE_FOLLOW_MAX];
+
+	if (wait_ms > 0 || p == NULL) {
+		serve_refuse(v, ERR_BUSY, (uint32_t)MIN(wait_ms, (uint64_t)WIRE_RETRY_MAX_MS), 0,
+			     "too many requests");
+		return;
+	}
+	for (size_t i = 0; i < more->hash_count; i++)
+		if (announce_unsubscribe(v->sync, &v->hearer, &more->hashes[i]) && p->hears > 0)
+			p->hears--;
+	for (size_t i = 0; i < more->scope_count; i++) {
+		if (subscribe(v, p, &more->scopes[i]) == 0)
+			continue;
+		refused[reply.refused_count++] = scope_key(&more->scopes[i]);
+		v->sync->stats.follows_refused++;
+	}
+	reply.refused = refused;
+	(void)serve_send(v, &reply);
+}
+
+void serve_subscribe_end(struct serve *v)
+{
+	struct sync_peer *p = sync_peer_get(v->sync, &v->peer);
+	size_t count;
+
+	if (!v->subscribed)
+		return;
+	count = announce_leave(v->sync, &v->hearer);
+	if (p != NULL)
+		p->hears -= (unsigned)MIN(count, (size_t)p->hears);
+}
