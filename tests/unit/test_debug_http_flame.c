@@ -5,7 +5,7 @@
 
 /* From labelled stacks to a picture, and the page around it. */
 
-#define HEAD "V\tcpu\tnanoseconds\nF\tdaemon\tmain\nF\tbase\tturn\nF\tlibc\tread\n"
+#define HEAD "V\tcpu\tnanoseconds\nF\tdaemon\tmain\nF\tbase\tturn\nF\tlibc\tread_file\n"
 #define STACKS                                                                                     \
 	"S\t60\tsync.discover\tsync.session\tmain\t0 1 2 \n"                                       \
 	"S\t30\t\t\tmain\t0 1 \n"                                                                  \
