@@ -38,8 +38,8 @@ static const char *const gauges[] = {
 	"trace.kept_roots", "trace.active_roots", "trace.used_bytes", "trace.budget_bytes",
 	"trace.pinned_roots", "profiler.cpu_captures", "profiler.timers", "profiler.threads",
 	"profiler.loop_longest_ns", "debug_http.open_connections", "control_http.open_connections",
-	"memory.live_bytes", "memory.live_count", "memory.peak_bytes", "push.held",
-	"loop.cpu_p99_us", "loop.cpu_max_us"
+	"memory.live_bytes", "memory.live_count", "memory.peak_bytes", "loop.cpu_p99_us",
+	"loop.cpu_max_us"
 };
 
 /* Told by others: the process's start and build, the histogram of the loop. */
