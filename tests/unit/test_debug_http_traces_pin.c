@@ -196,19 +196,15 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(a_button_keeps_a_trace_and_lets_it_go), T(the_list_says_what_is_kept),
-		T(programs_get_an_answer_they_can_read), T(a_kept_trace_outlives_a_flood),
-		T(another_site_and_a_link_cannot_keep_a_trace), T(what_cannot_be_kept_is_said),
-		cmocka_unit_test_setup_teardown(name, setup, teardown)
-			const struct CMUnitTest tests[] = {
-				T(a_button_keeps_a_trace_and_lets_it_go),
-				T(the_list_says_what_is_kept),
-				T(programs_get_an_answer_they_can_read),
-				T(a_kept_trace_outlives_a_flood),
-				T(another_site_and_a_link_cannot_keep_a_trace),
-				T(several_are_kept_together_or_none),
-				T(keeping_survives_oom_at_every_allocation),
-			};
+		T(a_button_keeps_a_trace_and_lets_it_go),
+		T(the_list_says_what_is_kept),
+		T(programs_get_an_answer_they_can_read),
+		T(a_kept_trace_outlives_a_flood),
+		T(another_site_and_a_link_cannot_keep_a_trace),
+		T(what_cannot_be_kept_is_said),
+		T(several_are_kept_together_or_none),
+		T(keeping_survives_oom_at_every_allocation),
+	};
 #undef T
 
 	REQUIRE(base_init() == 0);
