@@ -53,7 +53,7 @@ static void secrets_in_the_command_line_are_starred(void **state)
 	char text[] = "peerscope\0--push=tok@http://user:pw@host/x\0tok@https://host\0"
 		      "http://user:pw@host\0/ip4/127.0.0.1/tcp/1\0hm://z6Mk/a=b";
 	const char *const expected[] = { "peerscope",
-					 "--push=*****************@host/x",
+					 "--push=******************@host/x",
 					 "***@https://host",
 					 "http://*******@host",
 					 "/ip4/127.0.0.1/tcp/1",
