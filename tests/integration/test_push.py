@@ -15,7 +15,7 @@ import unittest
 import uuid
 
 import profile_rules
-from harness import Case, closed_port
+from harness import PROGRAM, Case, closed_port
 from push_double import TOKEN, Server, authority
 
 PROFILES, REPORTS = "PEERSCOPE_PUSH_PROFILES", "PEERSCOPE_PUSH_REPORTS"
@@ -33,6 +33,11 @@ class PushCase(Case):
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+    def skip_if_sanitized(self, daemon):
+        """Whose functions' names are not C, and whose allocator is not sampled."""
+        if "are not watched" in daemon.http("/debug/pprof/mutex?debug=1")[2]:
+            self.skipTest("built with a sanitizer")
 
     def figures(self, daemon, what="push"):
         return daemon.json("status")[what]
@@ -107,6 +112,7 @@ class Profiles(PushCase):
     def test_a_strict_server_finds_names_in_it(self):
         with Server() as server:
             a = self.daemon(profiles=server.connection_string())
+            self.skip_if_sanitized(a)
             with busy(a):
                 self.flush(a, 3)
             for r in server.requests:
@@ -140,7 +146,7 @@ class Profiles(PushCase):
         with Server() as server:
             a = self.daemon(profiles=server.connection_string())
             self.flush(a)
-            self.assertEqual(server.requests[0].query["service"], "peerscope")
+            self.assertEqual(server.requests[0].query["service"], PROGRAM.name)
             self.assertEqual(server.requests[0].query["serverName"], socket.gethostname().split(".")[0])
 
     def test_where_requests_go_follows_from_the_connection_string(self):
@@ -396,6 +402,7 @@ class Pyroscope(PushCase):
     def test_what_was_allocated_is_sent_as_a_difference(self):
         with Server(token=None) as server:
             a = self.daemon("--push-format", "pyroscope", profiles=f"@{server.url}")
+            self.skip_if_sanitized(a)
             with busy(a):
                 time.sleep(2)
             before = self.heap(profile_rules.check(a.http_bytes("/debug/pprof/heap")[2]))
@@ -426,6 +433,7 @@ class Parca(PushCase):
     def test_it_is_scraped_as_parca_does(self):
         """Its scraper asks for these, and takes what is gzip and parses."""
         a = self.daemon()
+        self.skip_if_sanitized(a)
         with busy(a):
             for path, kind in (("allocs", "alloc_space"), ("block", "contentions"), ("goroutine", "goroutine"), ("mutex", "contentions"),
                                ("profile?seconds=1", "cpu")):
