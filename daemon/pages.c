@@ -143,7 +143,7 @@ void pages_write_html(struct buf *out, const json_t *object)
 	const char *key;
 	json_t *value;
 
-	buf_write_str(out, "<table><tbody>\n");
+	buf_write_str(out, "<table class=\"plain\"><tbody>\n");
 	json_object_foreach((json_t *)(uintptr_t)object, key, value)
 	{
 		if (json_is_object(value) || is_table(value))
