@@ -117,7 +117,7 @@ static void the_picture_says_shares_and_names(void **state)
 	char *html = draw(HEAD STACKS);
 
 	check_balanced(html);
-	assert_true(has(html, "<b>100 ns</b> in 3 stacks; 70 % of it in <b>read</b> (libc)"));
+	assert_true(has(html, "<b>100 ns</b> in 3 stacks; 70 % of it in <b>read_file</b> (libc)"));
 	assert_true(has(html, "<svg x=\"0.000%\" y=\"19\" width=\"90.000%\" height=\"18\">"
 			      "<title>turn (base) 90.0 %, 90 ns</title>"));
 	assert_true(has(html, "<svg x=\"90.000%\" y=\"19\" width=\"10.000%\""));
