@@ -258,6 +258,55 @@ static void requests_that_cannot_be_met_are_refused_as_by_libc(void **state)
 	set_rate(HEAP_RATE_DEFAULT);
 }
 
+WHOLE static void *begin_block(size_t size)
+{
+	return malloc(size);
+}
+
+WHOLE static void *change_block(void *p, size_t size)
+{
+	void *(*volatile resize)(void *, size_t) = realloc;
+	void *q = resize(p, size);
+
+	__asm__ volatile("" : : "r"(q) : "memory");
+	return q;
+}
+
+/* In place or elsewhere: one block ends and another begins. */
+static void check_changed(size_t size, unsigned times)
+{
+	struct sums begun = seen_under((void *)begin_block),
+		    changed = seen_under((void *)change_block);
+
+	assert_int_equal(begun.values[USED_OBJECTS], 0);
+	assert_int_equal(begun.values[ALLOC_BYTES], 2000);
+	assert_int_equal(changed.values[ALLOC_OBJECTS], times);
+	assert_int_equal(changed.values[USED_OBJECTS], size > 0 ? 1 : 0);
+	assert_int_equal(changed.values[USED_BYTES], size);
+}
+
+static void realloc_ends_a_block_and_begins_another_wherever_it_is(void **state)
+{
+	void *p, *q, *wall;
+
+	SKIP_WITHOUT_SAMPLING();
+	set_rate(1);
+	p = begin_block(2000);
+	q = change_block(p, 1900);
+	assert_ptr_equal(q, p);
+	check_changed(1900, 1);
+	wall = malloc(2000); /* at the top of the heap or in the way */
+	p = change_block(q, 300000);
+	assert_ptr_not_equal(p, q);
+	check_changed(300000, 2);
+	assert_null(change_block(p, SIZE_MAX - 4096));
+	check_changed(300000, 2);
+	assert_null(change_block(p, 0));
+	check_changed(0, 2);
+	free(wall);
+	set_rate(HEAP_RATE_DEFAULT);
+}
+
 /* ---- Libraries ---- */
 
 WHOLE static void use_sqlite(void)
@@ -575,6 +624,7 @@ int main(void)
 		cmocka_unit_test(a_stack_of_mixed_sizes_is_told_within_two_percent),
 		cmocka_unit_test(what_is_not_freed_is_in_use),
 		cmocka_unit_test(every_function_is_sampled_and_forgotten),
+		cmocka_unit_test(realloc_ends_a_block_and_begins_another_wherever_it_is),
 		cmocka_unit_test(requests_that_cannot_be_met_are_refused_as_by_libc),
 		cmocka_unit_test(allocations_inside_libraries_are_seen),
 		cmocka_unit_test(threads_leave_nothing_behind),
