@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "daemon/cli.h"
 #include "daemon/progress.h"
+#include "daemon/trace_cli.h"
 
 enum { TRACE_TEXT_MAX = 16 << 20 };
 
@@ -151,7 +152,8 @@ int cli_explain_discovery(const char *iri, const struct discover_answer *a)
 void cli_print_trace(struct cli *c, const json_t *result)
 {
 	CLEANUP(mem_freep)
-	char *path = mem_printf("/debug/traces?text&id=%s", json_get_text(result, "trace_id"));
+	char *path = mem_printf("/debug/traces?text&columns=%u&id=%s", trace_cli_columns(),
+				json_get_text(result, "trace_id"));
 	struct client_reply reply;
 
 	if (path == NULL || json_get_text(result, "trace_id")[0] == '\0') {

@@ -3,12 +3,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "daemon/trace_cli.h"
+#include "trace/trace.h"
 
-enum { LIST_DEFAULT = 20, RESOLVE_PAGES_MAX = 64, ID_LEN = 32, PREFIX_MIN = 4 };
+enum { LIST_DEFAULT = 20, RESOLVE_MAX = 20, ID_LEN = 32, PREFIX_MIN = 4 };
 
 /* ---- Shared ---- */
 
@@ -43,14 +46,24 @@ uint64_t trace_cli_limit(const struct cli *c, uint64_t otherwise)
 							     otherwise;
 }
 
+unsigned trace_cli_columns(void)
+{
+	struct winsize size = { 0 };
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
+		return TRACE_TEXT_COLUMNS;
+	return MIN(MAX((unsigned)size.ws_col, (unsigned)TRACE_TEXT_COLUMNS),
+		   (unsigned)TRACE_TEXT_COLUMNS_MAX);
+}
+
 char *trace_cli_path(const char *format, const char *key, const char *value, uint64_t n)
 {
 	CLEANUP(mem_freep) char *escaped = client_escape(value != NULL ? value : "");
 
 	if (escaped == NULL)
 		return NULL;
-	return mem_printf("/debug/traces?%s&n=%" PRIu64 "%s%s%s%s", format, n,
-			  value != NULL ? "&" : "", value != NULL ? key : "",
+	return mem_printf("/debug/traces?%s&n=%" PRIu64 "&columns=%u%s%s%s%s", format, n,
+			  trace_cli_columns(), value != NULL ? "&" : "", value != NULL ? key : "",
 			  value != NULL ? "=" : "", escaped);
 }
 
@@ -135,22 +148,14 @@ static void look_through(struct resolved *r, const json_t *traces)
 	}
 }
 
-static int look_through_all(struct cli *c, struct resolved *r)
+static int ask_for(struct cli *c, struct resolved *r)
 {
-	CLEANUP(mem_freep) char *path = trace_cli_path("json&sort=newest", NULL, NULL, 250);
-	int rc = path != NULL ? 0 : UV_ENOMEM;
+	CLEANUP(mem_freep) char *path = trace_cli_path("json", "begins", r->prefix, RESOLVE_MAX);
+	json_t *answer = NULL;
+	int rc = path != NULL ? client_json(c->client, "GET", path, NULL, &answer) : UV_ENOMEM;
 
-	for (unsigned pages = 0; path != NULL && rc == 0 && pages < RESOLVE_PAGES_MAX; pages++) {
-		json_t *answer = NULL;
-		const char *next;
-
-		rc = client_json(c->client, "GET", path, NULL, &answer);
-		look_through(r, json_object_get(answer, "traces"));
-		next = json_get_text(answer, "next");
-		mem_free(path);
-		path = *next != '\0' ? trace_cli_path("json", "cursor", next, 250) : NULL;
-		json_decref(answer);
-	}
+	look_through(r, json_object_get(answer, "traces"));
+	json_decref(answer);
 	return rc;
 }
 
@@ -166,7 +171,7 @@ static int resolve(struct cli *c, const char *text, char ret[ID_LEN + 1])
 	memcpy(ret, text, len + 1);
 	if (len < PREFIX_MIN || len >= ID_LEN || strspn(text, "0123456789abcdef") != len)
 		return 0;
-	rc = look_through_all(c, &r);
+	rc = ask_for(c, &r);
 	if (rc < 0)
 		return cli_client_failed(c, rc);
 	if (r.count == 0)
@@ -231,7 +236,7 @@ static int trace_export(struct cli *c, const char *text)
 	return rc == 0 ? trace_cli_export(c, text != NULL ? id : NULL, "chrome") : rc;
 }
 
-static int trace_pin(struct cli *c, const char *what, const char *text)
+static int trace_keep(struct cli *c, const char *what, const char *text)
 {
 	char id[ID_LEN + 1];
 	CLEANUP(mem_freep) char *escaped = NULL, *path = NULL;
@@ -271,7 +276,7 @@ int cli_trace(struct cli *c)
 	if (strcmp(what, "diff") == 0 && c->argc == 3)
 		return trace_diff(c, arg, c->argv[2]);
 	if ((strcmp(what, "pin") == 0 || strcmp(what, "unpin") == 0) && c->argc == 2)
-		return trace_pin(c, what, arg);
+		return trace_keep(c, what, arg);
 	return cli_usage("trace",
 			 "it is `trace list [TEXT]`, `trace show ID`, `trace tail [TEXT]`, "
 			 "`trace export [ID]`, `trace diff ID ID`, `trace pin ID` or "

@@ -8,6 +8,8 @@ enum { TRACE_CLI_SOURCES_MAX = 64 };
 /** /debug/traces with a format ("text", "format=chrome"), n and one more parameter (value may be
  * NULL). mem_free; NULL when out of memory. */
 char *trace_cli_path(const char *format, const char *key, const char *value, uint64_t n) MUST_USE;
+/** How wide a waterfall on stdout may be: the terminal's width, 80 elsewhere. */
+unsigned trace_cli_columns(void);
 /** Says why the daemon refused. Returns the exit code. */
 int trace_cli_refused(const struct client_reply *reply) MUST_USE;
 /** Writes a page to stdout. 0 or an exit code. */

@@ -3,8 +3,7 @@
  * Each daemon's half comes as JSON (trace/render_json.c has the format). What they tell is played
  * back in the order of time into a store of our own, on a clock set by hand, and that store draws
  * the waterfall: a half whose root names a span of another half as its parent begins as a child of
- * it. What cannot be played back is left out: CPU time, links, what the daemons themselves had
- * dropped.
+ * it. What cannot be played back is left out: what the daemons themselves had dropped.
  *
  * Clocks of two machines differ. A half that would begin before its parent is moved so that both
  * begin together, one that ends after it is moved back as far as its beginning allows; its root
@@ -305,6 +304,30 @@ static void play_attrs(struct joined *j, struct part_span *s)
 	trace_add(s->handle, json_get_count(s->json, "items"), json_get_count(s->json, "bytes"));
 }
 
+static void play_links(struct joined *j, struct part_span *s)
+{
+	json_t *link;
+	size_t i;
+
+	json_array_foreach(json_object_get(s->json, "links"), i, link)
+	{
+		struct trace_context to;
+		char text[TRACEPARENT_SIZE];
+
+		snprintf(text, sizeof(text), "00-%.32s-%.16s-01", json_get_text(link, "trace_id"),
+			 json_get_text(link, "span_id"));
+		if (trace_context_parse(text, strlen(text), &to) == 0)
+			trace_link_remote(s->handle, &to, word(j, json_get_text(link, "why")));
+	}
+}
+
+/* What a span, or a stage, was at work and queued. */
+static void play_measured(struct part_span *s, const json_t *measured)
+{
+	trace_measured(s->handle, MIN(json_get_count(measured, "busy_ns"), LONGEST_NS),
+		       MIN(json_get_count(measured, "queued_ns"), LONGEST_NS));
+}
+
 /* Who recorded a half, and how far it was moved. */
 static void play_origin(struct part_span *s)
 {
@@ -346,6 +369,9 @@ static void play_begin(struct joined *j, struct part_span *s)
 	if (is_root)
 		play_origin(s);
 	play_attrs(j, s);
+	play_links(j, s);
+	if (json_array_size(json_object_get(s->json, "stages")) == 0)
+		play_measured(s, s->json);
 }
 
 static void play(struct joined *j, const struct event *e)
@@ -358,6 +384,7 @@ static void play(struct joined *j, const struct event *e)
 	case EVENT_STAGE:
 		part = json_array_get(json_object_get(s->json, "stages"), e->index);
 		trace_stage(s->handle, word(j, json_get_text(part, "name")));
+		play_measured(s, part);
 		break;
 	case EVENT_MARK:
 		part = json_array_get(json_object_get(s->json, "marks"), e->index);
@@ -400,6 +427,7 @@ static int join(struct joined *j, const char *id, struct buf *out)
 
 	if (rc < 0)
 		return rc;
+	q.columns = trace_cli_columns();
 	memcpy(j->trace_id, q.id, sizeof(j->trace_id));
 	rc = take_all(j);
 	if (rc == 0) {

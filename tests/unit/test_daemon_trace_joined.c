@@ -11,8 +11,11 @@
 	"{\"traces\":[{\"start\":\"2026-11-21T05:00:00.000000000Z\",\"spans\":["                   \
 	"{\"span_id\":\"aaaaaaaaaaaaaaaa\",\"parent_id\":null,\"category\":\"sync.discover\","     \
 	"\"title\":\"hm://x\",\"start_ns\":0,\"duration_ns\":1000000000,\"finished\":true,"        \
-	"\"outcome\":\"local\",\"stages\":[{\"name\":\"local\",\"start_ns\":0},"                   \
-	"{\"name\":\"sync\",\"start_ns\":100000000}]},"                                            \
+	"\"outcome\":\"local\",\"stages\":[{\"name\":\"local\",\"start_ns\":0,"                    \
+	"\"busy_ns\":2000000,\"queued_ns\":5000000},"                                              \
+	"{\"name\":\"sync\",\"start_ns\":100000000,\"busy_ns\":1000000}],"                         \
+	"\"links\":[{\"trace_id\":\"fedcba9876543210fedcba9876543210\","                           \
+	"\"span_id\":\"dddddddddddddddd\",\"why\":\"went on as\"},{\"trace_id\":5}]},"             \
 	"{\"span_id\":\"bbbbbbbbbbbbbbbb\",\"parent_id\":\"aaaaaaaaaaaaaaaa\","                    \
 	"\"category\":\"sync.peer\",\"title\":\"12D3\",\"start_ns\":100000000,"                    \
 	"\"duration_ns\":800000000,\"finished\":true,\"outcome\":\"ok\"}]}]}"
@@ -55,6 +58,8 @@ static void a_half_stands_below_the_span_that_asked(void **state)
 	assert_non_null(strstr(text, "sync.discover hm://x took 1.00 s: 90 % in sync"));
 	assert_non_null(strstr(text, "trace " TRACE_ID));
 	assert_non_null(strstr(text, "3 spans, 0 failed, 0 open\n"));
+	assert_non_null(strstr(text, "CPU 3.00 ms, queued 5.00 ms\n"));
+	assert_non_null(strstr(text, "went on as trace fedcba9876543210fedcba9876543210\n"));
 	assert_non_null(peer);
 	serve = strstr(peer, "\n    sync.serve hm://x");
 	assert_non_null(serve);
