@@ -30,15 +30,20 @@ void cli_write_safe(struct buf *out, const char *text)
 
 static void print_message(const char *kind, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
 
+/* Lines after the first are indented: whatever is quoted, it cannot begin a message of its own. */
 static void print_message(const char *kind, const char *fmt, va_list ap)
 {
-	char text[MESSAGE_MAX];
+	char text[MESSAGE_MAX], *rest = text, *line_text;
 	struct buf line;
 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	buf_init(&line, MESSAGE_MAX * 4);
 	buf_printf(&line, "peerscope: %s", kind);
-	cli_write_safe(&line, text);
+	while ((line_text = strsep(&rest, "\n")) != NULL) {
+		if (line_text > text && *line_text != '\0')
+			buf_write_str(&line, "\n  ");
+		cli_write_safe(&line, line_text);
+	}
 	buf_write_u8(&line, '\n');
 	fflush(stdout);
 	(void)!write(STDERR_FILENO, line.data, line.len);
@@ -96,10 +101,11 @@ int cli_iri(struct cli *c, const char *text, struct iri *ret)
 	(void)c;
 	if (rc == 0)
 		return 0;
-	return cli_fail(EXIT_USAGE,
-			"not an IRI: %s\n  %s\nAn IRI reads hm://z6Mk…/path, with ?v=VERSION for "
-			"one version",
-			why, text);
+	return cli_fail(
+		EXIT_USAGE,
+		"not an IRI: %s\n%.1100s\nAn IRI reads hm://z6Mk…/path, with ?v=VERSION for "
+		"one version",
+		why, text);
 }
 
 const char *cli_kind(const struct cli *c)

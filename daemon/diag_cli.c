@@ -231,6 +231,8 @@ static int diag_profile(struct cli *c, const struct profile *p)
 	enum presence presence;
 	int pid, rc;
 
+	if (asked && seconds == 0)
+		return cli_fail(EXIT_USAGE, "--seconds: a profile over time takes 1 s or more");
 	presence = probe(c, &pid);
 	if (presence != ANSWERS)
 		return say_absent(c, presence, pid);

@@ -268,7 +268,8 @@ class Diagnostics(unittest.TestCase):
                 break
             time.sleep(0.05)
         self.assertEqual(self.daemon.json("log", "level")["net"], {"level": "info", "seconds_left": 0})
-        self.daemon.cli("log", "level", "nothing", "debug", expect=USAGE)
+        self.assertIn("no such part", self.daemon.cli("log", "level", "nothing", "debug", expect=USAGE).stderr)
+        self.assertIn("1 s or more", self.daemon.cli("diag", "cpu", "--seconds", "0", expect=USAGE).stderr)
         self.assertEqual(self.daemon.http("/debug/logs/level?part=net&level=debug")[0], 405)
 
     def test_the_log_is_filtered_and_followed(self):
