@@ -5,7 +5,8 @@
  * The store holds a thousand discoveries and one trace of ten thousand spans. Each reader asks for
  * one kind of answer again and again; readers are threads of this process, so that the machine's
  * other work and their own disturb the loop too: the CPU time of a turn tells what the pages cost,
- * its wall time what the machine made of it. Compare figures of one run only. */
+ * its wall time what the machine made of it. The same readers asking for a reply of a few bytes are
+ * measured before and after, as the machine's part in it. Compare figures of one run only. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -38,12 +39,16 @@ static const char *const asked[READERS] = {
 };
 
 struct reader {
+	const char *kind;
 	char request[256];
 	uint16_t port;
 	unsigned answers;
 	uint64_t bytes;
 	pthread_t thread;
 };
+
+/* Not found: the answer takes no work. */
+static const char nothing[] = "/debug/nothing";
 
 static atomic_bool stop;
 
@@ -175,13 +180,26 @@ static void measure(struct bench *b, const char *what, double seconds)
 	report(what, b);
 }
 
-static void run_readers(struct bench *b, uint16_t port, const char *id, double seconds, int only)
+static void print_readers(const struct reader *readers)
+{
+	for (size_t i = 0; i < READERS; i++)
+		printf("  %5u answers, %7.1f KiB each  %s\n", readers[i].answers,
+		       (double)readers[i].bytes / 1024 / MAX(readers[i].answers, 1u),
+		       readers[i].kind);
+}
+
+/* Each asks for the kind of its number; `only` not NULL: all for that. */
+static void run_readers(struct bench *b, const char *what, uint16_t port, const char *id,
+			double seconds, const char *only)
 {
 	struct reader readers[READERS] = { 0 };
 
+	atomic_store(&stop, false);
 	for (size_t i = 0; i < READERS; i++) {
 		char path[128];
-		const char *kind = asked[only >= 0 ? only : (int)i], *at = strstr(kind, "%s");
+		const char *kind = only != NULL ? only : asked[i], *at = strstr(kind, "%s");
+
+		readers[i].kind = kind;
 
 		(void)snprintf(path, sizeof(path), "%.*s%s%s",
 			       at != NULL ? (int)(at - kind) : (int)strlen(kind), kind,
@@ -193,17 +211,15 @@ static void run_readers(struct bench *b, uint16_t port, const char *id, double s
 		if (pthread_create(&readers[i].thread, NULL, read_on, &readers[i]) != 0)
 			exit(1);
 	}
-	measure(b, "readers", seconds);
+	measure(b, what, seconds);
 	atomic_store(&stop, true);
 	/* The last answers are still being written: the loop goes on until the readers have them.
 	 */
 	for (size_t i = 0; i < READERS; i++)
 		while (pthread_tryjoin_np(readers[i].thread, NULL) != 0)
 			uv_run(&b->loop.uv, UV_RUN_NOWAIT);
-	for (size_t i = 0; i < READERS; i++)
-		printf("  %5u answers, %7.1f KiB each  %s\n", readers[i].answers,
-		       (double)readers[i].bytes / 1024 / MAX(readers[i].answers, 1u),
-		       asked[only >= 0 ? only : (int)i]);
+	if (only != nothing)
+		print_readers(readers);
 }
 
 int main(int argc, char **argv)
@@ -239,7 +255,9 @@ int main(int argc, char **argv)
 	uv_timer_init(&b->loop.uv, &b->timer);
 	b->timer.data = b;
 	measure(b, "alone", seconds / 2);
-	run_readers(b, bound.port, id, seconds,
-		    argc > 2 ? (int)strtol(argv[2], NULL, 10) % READERS : -1);
+	run_readers(b, "trivial", bound.port, id, seconds / 2, nothing);
+	run_readers(b, "readers", bound.port, id, seconds,
+		    argc > 2 ? asked[(unsigned)strtoul(argv[2], NULL, 10) % READERS] : NULL);
+	run_readers(b, "trivial", bound.port, id, seconds / 2, nothing);
 	return 0;
 }
