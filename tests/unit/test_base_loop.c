@@ -262,7 +262,7 @@ static void a_turn_that_keeps_others_waiting_is_lag_and_waiting_is_not(void **st
 	struct item waiting = item();
 	struct runner_task slow = { .run = on_slow_task };
 	struct loop_lag lag;
-	uint64_t before = uv_hrtime();
+	uint64_t within[3], before = uv_hrtime();
 
 	waiting.left = 1;
 	runner_timer_start(&loop.runner, &waiting.timer, runner_now_ms(&loop.runner) + 30);
@@ -274,6 +274,9 @@ static void a_turn_that_keeps_others_waiting_is_lag_and_waiting_is_not(void **st
 	assert_true(lag.p99_us >= 20000 && lag.p50_us <= lag.p99_us && lag.p99_us <= lag.max_us);
 	assert_true(lag.busy_us < (uv_hrtime() - before) / 1000);
 	assert_true(lag.cpu_p99_us <= lag.cpu_max_us);
+	loop_lag_within(&loop, (const uint64_t[]){ 4, 16384, UINT64_C(1) << 40 }, 3, within);
+	assert_true(within[0] <= within[1] && within[1] < lag.turns);
+	assert_int_equal(within[2], lag.turns);
 	loop_lag_reset(&loop);
 	loop_lag(&loop, &lag);
 	assert_int_equal(lag.turns, 0);

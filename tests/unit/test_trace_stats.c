@@ -132,6 +132,24 @@ static void every_duration_is_near_the_middle_of_its_bucket(void **state)
 	assert_int_equal(bucket_of(UINT64_MAX), BUCKETS - 1);
 }
 
+static void spans_are_counted_below_bounds(void **state)
+{
+	static const uint64_t bounds[] = { 64, 1024, UINT64_C(1) << 20 };
+	struct fixture *f = *state;
+	uint64_t within[ARRAY_SIZE(bounds)];
+
+	assert_false(trace_stats_within(f->t, "a", bounds, ARRAY_SIZE(bounds), within));
+	for (unsigned i = 0; i < ARRAY_SIZE(bounds); i++) {
+		whole_trace(f, "a", "r", bounds[i] - 1, 0);
+		whole_trace(f, "a", "r", bounds[i], 0);
+		whole_trace(f, "a", "r", bounds[i] - 1, UV_EIO);
+	}
+	assert_true(trace_stats_within(f->t, "a", bounds, ARRAY_SIZE(bounds), within));
+	assert_int_equal(within[0], 1);
+	assert_int_equal(within[1], 3);
+	assert_int_equal(within[2], 5);
+}
+
 static void check_near(uint64_t exact, uint64_t ns)
 {
 	if ((MAX(exact, ns) - MIN(exact, ns)) * 50 > exact)
@@ -351,6 +369,7 @@ int main(void)
 		TEST(nested_spans_count_in_their_own_category),
 		TEST(no_more_categories_are_written_than_there_is_room_for),
 		cmocka_unit_test(every_duration_is_near_the_middle_of_its_bucket),
+		TEST(spans_are_counted_below_bounds),
 		TEST(lifetime_percentiles_err_by_at_most_two_percent_up_to_twenty_minutes),
 		TEST(lifetime_percentiles_of_stages_err_by_at_most_two_percent_too),
 		TEST(the_sample_is_the_latest_spans_and_the_lifetime_all),
