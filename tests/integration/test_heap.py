@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Where a running daemon's memory comes from, and profiles of everything at once."""
+import json
 import os
 import re
 import shutil
@@ -8,7 +9,7 @@ import threading
 import time
 import unittest
 
-from harness import Case
+from harness import PROGRAM, Case
 from profile_rules import check
 
 SAMPLE_TYPES = [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"),
@@ -16,6 +17,23 @@ SAMPLE_TYPES = [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_ob
 SECONDS = 5
 ALL_WITHIN = 7  # seconds, of requests that take SECONDS
 SLACK = 20      # for a machine under load: later than ALL_WITHIN is said, later than this fails
+ALLOCATORS = ("libjemalloc.so.2", "libtcmalloc_minimal.so.4")
+
+# The commands that two guides to Go services have for memory, locks, waits and figures, as they are written.
+COLLECT = r"""
+curl localhost:5001/debug/pprof/heap > ipfs.heap
+curl localhost:5001/debug/vars > ipfs.vars
+curl -s "http://localhost:9099/debug/pprof/heap" > /tmp/heap.prof
+curl -s "http://localhost:9099/debug/pprof/mutex" > /tmp/mutex.prof
+curl -s "http://localhost:9099/debug/pprof/block" > /tmp/block.prof
+curl -s "http://localhost:9099/debug/pprof/allocs" > /tmp/allocs.prof
+curl -s "http://localhost:9099/debug/pprof/heap" > heap.prof
+curl -s "http://localhost:9099/debug/pprof/allocs" > allocs.prof
+curl -s "http://localhost:9099/debug/pprof/block" > block.prof
+curl -X POST "http://localhost:9099/debug/pprof/mutex?rate=1"
+curl -s "http://localhost:9099/debug/pprof/mutex" > mutex.prof
+curl -s "http://localhost:9099/debug/pprof/heap?seconds=1&debug=0" > delta.prof
+"""
 
 
 class Heap(Case):
@@ -89,26 +107,84 @@ class Heap(Case):
         if max(took.values()) > ALL_WITHIN:
             print(f"# the slowest took {max(took.values()):.1f} s, not {ALL_WITHIN}")
 
-    @unittest.skipIf(shutil.which("go") is None or shutil.which("curl") is None, "needs Go and curl")
-    def test_the_guides_commands_work_as_they_are_written(self):
-        """The commands of a guide for Go services, but for the port."""
+    @unittest.skipIf(shutil.which("curl") is None, "needs curl")
+    def test_the_guides_commands_collect_what_their_readers_expect(self):
         a = self.working()
-        base = "http://" + a.debug_host()
-        self.shell(f'curl -s "{base}/debug/pprof/heap" > heap.prof')
-        self.shell(f'curl -s "{base}/debug/pprof/allocs" > allocs.prof')
-        self.shell(f'curl {base}/debug/pprof/heap > ipfs.heap')
+        self.shell(COLLECT, a)
+        for name in ("heap.prof", "allocs.prof", "tmp-heap.prof", "tmp-allocs.prof", "ipfs.heap"):
+            profile = check((self.lab.folder / name).read_bytes())
+            self.assertEqual(profile.types, SAMPLE_TYPES)
+            self.assertIn("trace_new", profile.strings, name)
+        for name in ("mutex.prof", "block.prof", "tmp-mutex.prof", "tmp-block.prof"):
+            profile = check((self.lab.folder / name).read_bytes())
+            self.assertEqual(profile.types, [("contentions", "count"), ("delay", "nanoseconds")])
+        self.assertIn("sampling period=1\n", a.http("/debug/pprof/mutex?debug=1")[2])  # as the guide asked
+        variables = json.loads((self.lab.folder / "ipfs.vars").read_text())
+        self.assertIn("daemon", variables["cmdline"])
+        self.assertGreater(variables["memstats"]["HeapAlloc"], 16 << 20)
+
+    @unittest.skipIf(shutil.which("go") is None or shutil.which("curl") is None, "needs Go and curl")
+    def test_the_guides_commands_analyse_what_was_collected(self):
+        a = self.working()
+        self.shell(COLLECT, a)
         self.assertIn("Type: inuse_space", self.shell("go tool pprof -top heap.prof"))
         self.assertIn("Type: alloc_space", self.shell("go tool pprof -alloc_space -top heap.prof"))
         self.assertIn("Type: alloc_space", self.shell("go tool pprof -top allocs.prof"))
+        self.assertIn("Type: delay", self.shell("go tool pprof -top mutex.prof"))
+        self.assertRegex(self.shell("go tool pprof -top block.prof"), r"(?m)^ +\S+ .* put_tick$")
         self.assertIn("trace_new", self.shell("go tool pprof -inuse_space -top -cum heap.prof"))
-        self.assertIn("trace_new", self.shell("go tool pprof -list=trace_new heap.prof"))
-        self.shell("go tool pprof -top -base heap.prof ipfs.heap")
+        self.assertIn("trace_new", self.shell("go tool pprof -list='trace_new' heap.prof"))
+        self.assertIn("mem_alloc", self.shell(f"go tool pprof {PROGRAM} ipfs.heap", text="top\nquit\n"))
+        self.shell("go tool pprof -base=heap.prof -top ipfs.heap")
 
-    def shell(self, command):
+    @unittest.skipIf(shutil.which("google-pprof") is None, "needs google-perftools")
+    def test_google_pprof_reads_our_answers_to_gperftools_paths(self):
+        """It asks for symbols too; its own numbers of the heap are samples made whole."""
+        a = self.working()
+        said = self.shell(f"google-pprof --text --cum http://{a.debug_host()}/pprof/heap")
+        self.assertRegex(said, r"(?m)^Total: \d+\.\d MB$")
+        self.assertGreaterEqual(float(re.search(r"(?m)^.* (\S+) +\S+% trace_new$", said).group(1)), 16)
+        said = self.shell(f"google-pprof --text http://{a.debug_host()}/pprof/contention")
+        self.assertRegex(said, r"(?m)^Total: \d+\.\d+ seconds\n.*% put_tick$")
+        stop = threading.Event()
+        load = threading.Thread(target=lambda: [a.http("/debug/traces?json") for _ in iter(stop.is_set, True)])
+        load.start()
+        try:
+            said = self.shell(f"google-pprof --seconds=1 --text --cum http://{a.debug_host()}/pprof/profile")
+        finally:
+            stop.set()
+            load.join()
+        self.assertRegex(said, r"(?m)^Total: [1-9]\d* samples$")
+        self.assertRegex(said, r"(?m)% loop_run$")
+
+    def test_a_preloaded_allocator_does_no_harm(self):
+        """tcmalloc serves and is sampled; jemalloc is loaded and out of work."""
+        found = [lib for lib in ALLOCATORS if subprocess.run(["true"], env={"LD_PRELOAD": lib}, stderr=subprocess.PIPE,
+                                                             check=True).stderr == b""]
+        if not found:
+            self.skipTest("needs " + " or ".join(ALLOCATORS))
+        if "sampling unavailable" in self.lab.daemon().http("/debug/pprof/heap?debug=1")[2]:
+            self.skipTest("built with a sanitizer")
+        for lib in found:
+            os.environ["LD_PRELOAD"] = lib
+            try:
+                a = self.lab.daemon()
+            finally:
+                del os.environ["LD_PRELOAD"]
+            source = self.lab.folder / lib
+            source.write_bytes(os.urandom(1 << 20))
+            a.publish(source)
+            self.assertIn("trace_new", check(a.http_bytes("/debug/pprof/heap?gc=1")[2]).strings, lib)
+            a.stop()
+
+    def shell(self, command, daemon=None, text=""):
         environment = {**os.environ, "HOME": str(self.lab.folder), "PPROF_TMPDIR": str(self.lab.folder),
                        "DEBUGINFOD_URLS": ""}
+        if daemon is not None:
+            command = re.sub(r"localhost:\d+", daemon.debug_host(), command)
+            command = command.replace("/tmp/", f"{self.lab.folder}/tmp-")
         run = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, cwd=self.lab.folder,
-                             env=environment)
+                             env=environment, input=text)
         self.assertEqual(run.returncode, 0, f"{command}: {run.stderr}")
         return run.stdout
 
