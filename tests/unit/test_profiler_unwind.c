@@ -227,6 +227,17 @@ static uint64_t work_libc(void)
 	return (uint64_t)text[0];
 }
 
+static uint64_t work_vdso(void)
+{
+	struct timespec t;
+
+	watching = 1;
+	for (unsigned i = 0; i < 2000; i++)
+		clock_gettime(CLOCK_MONOTONIC, &t);
+	watching = 0;
+	return (uint64_t)t.tv_nsec;
+}
+
 static void stacks_are_whole_in_own_code(void **state)
 {
 	check_workload(work_own);
@@ -263,6 +274,11 @@ static void stacks_are_whole_in_zlib(void **state)
 static void stacks_are_whole_in_libc(void **state)
 {
 	check_workload(work_libc);
+}
+
+static void stacks_are_whole_in_the_vdso(void **state)
+{
+	check_workload(work_vdso);
 }
 
 /* ---- Shapes ---- */
@@ -428,6 +444,7 @@ int main(void)
 		cmocka_unit_test(stacks_are_whole_in_libcrypto),
 		cmocka_unit_test(stacks_are_whole_in_zlib),
 		cmocka_unit_test(stacks_are_whole_in_libc),
+		cmocka_unit_test(stacks_are_whole_in_the_vdso),
 		cmocka_unit_test(a_signal_inside_a_signal_handler_is_walked_through),
 		cmocka_unit_test(frames_of_variable_size_and_alignment_are_walked),
 		cmocka_unit_test(a_deep_stack_is_cut_at_the_limit),
