@@ -2,8 +2,8 @@
  *
  * A reading of the clock is put between two of the counter; if those lie far apart, the thread was
  * interrupted, and it is tried again. The later one is taken as the moment of the reading: what is
- * counted from there is behind the clock by less than the distance, never ahead of it, so that
- * whoever subtracts it from a reading of the clock gets no negative time. How long a tick is is
+ * counted from there is rather behind the clock than ahead of it, so that whoever subtracts it from
+ * a later reading of the clock gets no negative time. How long a tick is is
  * measured between readings at least 10 ms apart, again and again, so that it follows the clock
  * when that is slewed.
  *

@@ -48,8 +48,8 @@ static inline bool ticks_count(struct ticks *k, uint64_t ticks, uint64_t *ret_ns
 	return true;
 }
 uint64_t ticks_read_clock(struct ticks *k);
-/** ns of clock_system, at most 1 us behind it and never ahead by more than what a millisecond's
- *  rate is off (50 ns). Never goes back. For one thread, while k is on. */
+/** ns of clock_system, within 1 us as long as the counter keeps time, within 1 ms until it is
+ *  found out that it does not. Never goes back. For one thread, while k is on. */
 static inline uint64_t ticks_now_ns(struct ticks *k)
 {
 	uint64_t ns;
