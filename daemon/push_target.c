@@ -13,7 +13,11 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-enum { TOKEN_MAX = 2048 };
+enum {
+	TOKEN_MAX = 2048,
+	BASE_MAX = 480 /* of a URL, without names */
+};
+_Static_assert(BASE_MAX + 2 * 3 * PUSH_NAME_MAX < PUSH_URL_MAX, "names fit, encoded");
 
 const char *push_format_name(enum push_format f)
 {
@@ -86,29 +90,46 @@ static int read_parts(CURLU *u, struct push_connection *ret)
 	return 0;
 }
 
+static bool is_plain(const char *text)
+{
+	for (const char *p = text; *p != '\0'; p++)
+		if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f)
+			return false;
+	return true;
+}
+
+/* An encoded host is decoded by curl, and may be any bytes then. */
+static int read_checked_parts(CURLU *u, struct push_connection *ret, char *ret_why, size_t why_size)
+{
+	int rc = read_parts(u, ret);
+
+	if (rc == 0 && (!is_plain(ret->origin) || strchr(ret->origin, '%') != NULL))
+		rc = refuse(ret_why, why_size, "the host of its URL is encoded");
+	else if (rc == 0 && strlen(ret->origin) + strlen(ret->path) > BASE_MAX)
+		rc = refuse(ret_why, why_size, "its URL is too long");
+	return rc;
+}
+
 static int read_url(const char *url, struct push_connection *ret, char *ret_why, size_t why_size)
 {
 	CURLUcode code;
 	CURLU *u;
 	int rc;
 
-	for (const char *p = url; *p != '\0'; p++)
-		if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f)
-			return refuse(ret_why, why_size, "its URL has a character that no URL has");
+	if (!is_plain(url))
+		return refuse(ret_why, why_size, "its URL has a character that no URL has");
 	if (strncmp(url, "http://", strlen("http://")) != 0 &&
 	    strncmp(url, "https://", strlen("https://")) != 0)
 		return refuse(ret_why, why_size, "its URL does not begin with https:// or http://");
 	/* curl would take the next part of the path for it. */
 	if (strstr(url, "///") == strchr(url, '/'))
 		return refuse(ret_why, why_size, "what follows the @ is not a URL: it has no host");
-	if (strlen(url) > PUSH_URL_MAX / 2)
-		return refuse(ret_why, why_size, "its URL is too long");
 	u = curl_url();
 	if (u == NULL)
 		return UV_ENOMEM;
 	code = curl_url_set(u, CURLUPART_URL, url, 0);
 	if (code == CURLUE_OK)
-		rc = read_parts(u, ret);
+		rc = read_checked_parts(u, ret, ret_why, why_size);
 	else if (code == CURLUE_OUT_OF_MEMORY)
 		rc = UV_ENOMEM;
 	else if (code == CURLUE_BAD_PORT_NUMBER)
@@ -260,7 +281,7 @@ char *push_url(const struct push_connection *c, const struct push_facts *f)
 	CLEANUP(buf_fini) struct buf out = { 0 };
 	size_t len;
 
-	buf_init(&out, PUSH_URL_MAX + 8 * PUSH_NAME_MAX);
+	buf_init(&out, 2 * PUSH_URL_MAX);
 	if (f->format == PUSH_PYROSCOPE)
 		write_pyroscope(&out, c, f);
 	else if (f->format == PUSH_PYROSCOPE_PUSH)

@@ -63,6 +63,7 @@ static void what_is_no_connection_string_is_refused_with_a_reason(void **state)
 		{ "secret@http:///api", "not a URL" },
 		{ "secret@http://h:99999/", "port" },
 		{ "secret@http://h:port/", "port" },
+		{ "secret@http://h%98/", "encoded" },
 		{ "se cret@http://h/", "token" },
 		{ "se\rcret@http://h/", "token" },
 		{ "secret@http://h/a b", "character" },
