@@ -9,6 +9,7 @@
 
 #include "profiler/heap.h"
 #include "profiler/symbols.h"
+#include "profiler/thread.h"
 
 /* This executable has the sampling allocation functions. */
 
@@ -305,6 +306,43 @@ static void realloc_ends_a_block_and_begins_another_wherever_it_is(void **state)
 	check_changed(0, 2);
 	free(wall);
 	set_rate(HEAP_RATE_DEFAULT);
+}
+
+/* ---- The walk ---- */
+
+WHOLE static void compare_walks(void)
+{
+	uintptr_t careful[64], quick[64];
+	unsigned n = unwind_here(thread_stack_end(), careful, ARRAY_SIZE(careful));
+	unsigned m = unwind_callers(__builtin_frame_address(0), thread_stack_end(), quick,
+				    ARRAY_SIZE(quick));
+
+	assert_true(n > 3);
+	assert_int_equal(m, n - 1);
+	assert_memory_equal(quick, careful + 1, m * sizeof(*quick));
+	assert_int_equal(unwind_callers(__builtin_frame_address(0), thread_stack_end(), quick, 2),
+			 2);
+	assert_memory_equal(quick, careful + 1, 2 * sizeof(*quick));
+	assert_int_equal(unwind_callers(__builtin_frame_address(0), 0, quick, 64), 1);
+}
+
+static int compare_in_qsort(const void *a, const void *b)
+{
+	compare_walks();
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Rows unknown first, then as words; through a library without frame pointers. */
+static void the_quick_walk_sees_what_the_careful_one_sees(void **state)
+{
+	int list[] = { 3, 1, 2 };
+
+	threads_init();
+	unwind_new_generation();
+	for (unsigned i = 0; i < 3; i++)
+		compare_walks();
+	qsort(list, ARRAY_SIZE(list), sizeof(*list), compare_in_qsort);
+	assert_int_equal(list[0], 1);
 }
 
 /* ---- Libraries ---- */
@@ -626,6 +664,7 @@ int main(void)
 		cmocka_unit_test(every_function_is_sampled_and_forgotten),
 		cmocka_unit_test(realloc_ends_a_block_and_begins_another_wherever_it_is),
 		cmocka_unit_test(requests_that_cannot_be_met_are_refused_as_by_libc),
+		cmocka_unit_test(the_quick_walk_sees_what_the_careful_one_sees),
 		cmocka_unit_test(allocations_inside_libraries_are_seen),
 		cmocka_unit_test(threads_leave_nothing_behind),
 		cmocka_unit_test(a_child_of_fork_allocates_on),
