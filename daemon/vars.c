@@ -164,6 +164,17 @@ static void on_metrics(void *data, struct http_request *r)
 	ask(control_daemon(data), r, answer_metrics);
 }
 
+/* Collectors ask it first, to name what they collect. */
+static void on_version(void *data, struct http_request *r)
+{
+	struct buf out;
+
+	buf_init(&out, 4096);
+	buf_write_str(&out, "peerscope " PEERSCOPE_VERSION "\n");
+	http_reply(r, 200, "text/plain; charset=utf-8", &out);
+	buf_fini(&out);
+}
+
 int vars_attach(struct control *c, struct http_server *s)
 {
 	int rc = http_route(s, HTTP_GET_, "/debug/vars",
@@ -172,5 +183,7 @@ int vars_attach(struct control *c, struct http_server *s)
 	if (rc == 0)
 		rc = http_route(s, HTTP_GET_, "/debug/metrics",
 				"the same figures for Prometheus; /metrics too", on_metrics, c);
+	if (rc == 0)
+		rc = http_route(s, HTTP_GET_, "/debug/version", NULL, on_version, c);
 	return rc == 0 ? http_route(s, HTTP_GET_, "/metrics", NULL, on_metrics, c) : rc;
 }

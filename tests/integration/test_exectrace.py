@@ -183,7 +183,7 @@ class Exectrace(Case):
                 self.assertTrue(body.startswith(b"go 1.19 trace"))
             else:
                 check(body)
-        for path in ("/debug/buildinfo?format=json", "/debug/metrics", "/debug/vars", "/debug/pprof/cmdline"):
+        for path in ("/debug/version", "/debug/buildinfo?format=json", "/debug/metrics", "/debug/vars", "/debug/pprof/cmdline"):
             self.assertEqual(a.http(path)[0], 200, path)
 
     def timed(self, daemon, path):
