@@ -24,7 +24,9 @@ enum {
 	SPANS_MAX = 100000,
 	EVENTS_MAX = 4000000,
 	WORDS_MAX = 1024,
-	STORE_BYTES = 64 << 20,
+	STORE_BYTES = 64 << 20, /* at most; by what is told, since all of it is touched at once */
+	STORE_BASE = 2 << 20,
+	EVENT_BYTES = 1 << 10,
 	TEXT_MAX = 64 << 20,
 	SPAN_ID_LEN = 16
 };
@@ -402,9 +404,10 @@ static void play(struct joined *j, const struct event *e)
 
 static int play_all(struct joined *j)
 {
-	static const struct trace_config config = { .budget_bytes = STORE_BYTES };
+	struct trace_config config = { .budget_bytes = STORE_BASE + j->event_count * EVENT_BYTES };
 	uint64_t now = j->event_count > 0 ? j->events[0].at_ns : 0;
 
+	config.budget_bytes = MIN(config.budget_bytes, (size_t)STORE_BYTES);
 	clock_manual_init(&j->clock, now);
 	j->store = trace_new(&config, &j->clock.clock);
 	if (j->store == NULL)
