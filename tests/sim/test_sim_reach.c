@@ -86,6 +86,22 @@ static void each_peer_is_asked_once_in_a_while(void **state)
 	scene_fini(&s);
 }
 
+static void an_answer_about_the_port_of_before_does_not_count(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_init(&s, 8, SYNC_WORLD_PORT);
+	for (unsigned ms = 0; ms < REACH_LOOK_MS + 100 && state_of(&s).asks == 0; ms++)
+		sync_world_run_ms(&s.w, 1);
+	assert_int_equal(state_of(&s).asks, 1);
+	reach_set_port(s.reach, SYNC_WORLD_PORT + 1);
+	sync_world_run_ms(&s.w, REACH_LOOK_MS / 2);
+	assert_int_equal(state_of(&s).failures, 0);
+	assert_int_equal(state_of(&s).near, OUTSIDE_UNKNOWN);
+	scene_fini(&s);
+}
+
 static void another_port_is_asked_about_anew(void **state)
 {
 	struct scene s;
@@ -132,6 +148,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_peer_is_asked_once_in_a_while),
+		cmocka_unit_test(an_answer_about_the_port_of_before_does_not_count),
 		cmocka_unit_test(another_port_is_asked_about_anew),
 		cmocka_unit_test(without_a_port_nobody_is_asked),
 		cmocka_unit_test(it_closes_while_it_asks),

@@ -57,6 +57,7 @@ static void a_stall_is_a_trace_and_a_mark_in_what_held_up_the_loop(void **state)
 {
 	struct stalls stalls;
 	struct trace *t = trace_new(NULL, &clock_system);
+	struct trace_stats stats[4];
 	struct profiler *p;
 	struct loop loop;
 	struct span span;
@@ -77,6 +78,8 @@ static void a_stall_is_a_trace_and_a_mark_in_what_held_up_the_loop(void **state)
 	check_text(t, "loop.stall", "sync.peer");
 	check_text(t, "loop.stall", "the loop stood still for ");
 	check_text(t, "sync.peer", "held up the loop for ");
+	for (size_t i = trace_stats_all(t, stats, ARRAY_SIZE(stats)); i-- > 0;)
+		assert_int_equal(stats[i].active, strcmp(stats[i].category, "sync.peer") == 0);
 	trace_finish(span, 0, NULL);
 	profiler_free(p);
 	trace_free(t);
