@@ -42,13 +42,14 @@ static int unknown_protocol(const char *name, size_t len)
 /* The next piece of "/a/b/c" into `ret`, NUL-terminated, and its length; 0 at the end. */
 static int component_next(struct buf_reader *r, char ret[COMPONENT_MAX + 1])
 {
-	const uint8_t *from = r->p + 1, *to;
+	const uint8_t *from, *to;
 	size_t len;
 
 	if (r->p == r->end)
 		return 0;
 	if (*r->p != '/')
 		return ERR_MALFORMED;
+	from = r->p + 1;
 	for (to = from; to < r->end && *to != '/';)
 		to++;
 	len = (size_t)(to - from);

@@ -298,9 +298,12 @@ static bool hide_place(struct scan *s, const char *path, const char *instead)
 
 void bundle_hide_write(const struct bundle_hide *h, struct buf *out, const char *text, size_t len)
 {
-	struct scan s = { h, out, text, text + len };
+	struct scan s = { h, out, text, text };
 	bool in_word = false;
 
+	if (len == 0)
+		return;
+	s.end += len;
 	if (h->off) {
 		buf_write(out, text, len);
 		return;
