@@ -119,7 +119,7 @@ static void *run_writer(void *data)
 enum { RESTING, WORKING, DONE };
 
 static const struct op_state states[] = {
-	[RESTING] = { "resting", TO(WORKING) | TO(DONE) },
+	[RESTING] = { "asking", TO(WORKING) | TO(DONE) },
 	[WORKING] = { "working", TO(RESTING) },
 	[DONE] = { "done", 0 },
 };

@@ -80,7 +80,7 @@ class ToolsRead(unittest.TestCase):
         self.assertRegex(text, r"pthread_mutex_lock\n\s+wait_turn\n\s+run_waiter")
         self.assertRegex(text, r"pthread_cond_wait\n\s+await_news\n\s+run_reader")
         tags = self.pprof("-tags", "block.pb.gz")
-        for word in ("semacquire", "sync.Cond.Wait", "loop_stall", "resting", "demo.block"):
+        for word in ("semacquire", "sync.Cond.Wait", "loop_stall", "asking", "demo.block"):
             self.assertIn(word, tags)
 
     def test_what_blocks_the_loop_is_in_block_with_its_stack(self):
