@@ -6,31 +6,16 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "daemon/daemon.h"
 #include "daemon/disk.h"
 #include "daemon/exit.h"
 #include "daemon/otlp_push.h"
 #include "daemon/post.h"
 
-enum { HEADERS_BYTES_MAX = 64 << 10, OTHERS = 07 };
+enum { HEADERS_BYTES_MAX = 64 << 10 };
 _Static_assert((int)PEER_ID_TEXT_SIZE <= (int)TRACE_DISGUISED_MAX, "either fits");
 
 static const char headers_variable[] = "PEERSCOPE_OTLP_HEADERS";
-
-static int read_file(const char *path, struct buf *out)
-{
-	const char *slash = strrchr(path, '/');
-	CLEANUP(mem_freep) char *dir = NULL;
-	mode_t mode = 0;
-	int rc;
-
-	dir = slash == NULL ? mem_strdup(".") : mem_strndup(path, (size_t)(slash - path) + 1);
-	if (dir == NULL)
-		return UV_ENOMEM;
-	rc = disk_read(dir, slash != NULL ? slash + 1 : path, HEADERS_BYTES_MAX, out, &mode, NULL);
-	return rc == 0 && (mode & OTHERS) ? UV_EPERM : rc;
-}
 
 /* A code for exiting, said already; *ret_text is what the headers point into. */
 static int read_headers(struct daemon *d, struct buf *text, const char **list, size_t *ret_count)
@@ -41,7 +26,7 @@ static int read_headers(struct daemon *d, struct buf *text, const char **list, s
 	int rc = 0;
 
 	if (path != NULL)
-		rc = read_file(path, text);
+		rc = disk_read_secret(path, HEADERS_BYTES_MAX, text);
 	else if (env != NULL)
 		buf_write_str(text, env);
 	if (rc == UV_EPERM)

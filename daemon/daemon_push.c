@@ -10,14 +10,13 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "daemon/daemon.h"
 #include "daemon/disk.h"
 #include "daemon/exit.h"
 #include "daemon/push.h"
 #include "daemon/report.h"
 
-enum { OTHERS = 07, HOST_MAX = 256 };
+enum { HOST_MAX = 256 };
 
 /* Which of the two, and where its string comes from. */
 struct source {
@@ -29,20 +28,6 @@ struct source {
 };
 
 /* ---- Connection strings ---- */
-
-static int read_file(const char *path, struct buf *out)
-{
-	const char *slash = strrchr(path, '/');
-	CLEANUP(mem_freep) char *dir = NULL;
-	mode_t mode = 0;
-	int rc;
-
-	dir = slash == NULL ? mem_strdup(".") : mem_strndup(path, (size_t)(slash - path) + 1);
-	if (dir == NULL)
-		return UV_ENOMEM;
-	rc = disk_read(dir, slash != NULL ? slash + 1 : path, PUSH_STRING_MAX, out, &mode, NULL);
-	return rc == 0 && (mode & OTHERS) ? UV_EPERM : rc;
-}
 
 static int complain(const struct source *s, const char *setting, const char *why)
 {
@@ -71,7 +56,7 @@ static int read_connection(struct daemon *d, const struct source *s, struct push
 	if (path == NULL || *path == '\0')
 		return text != NULL ? parse(s, s->variable, text, strlen(text), ret) : 0;
 	buf_init(&content, PUSH_STRING_MAX + 1);
-	rc = read_file(path, &content);
+	rc = disk_read_secret(path, PUSH_STRING_MAX, &content);
 	if (rc == UV_EPERM)
 		return complain(s, option_def(s->file)->name,
 				"others may read or change the file, and it holds a secret. chmod "

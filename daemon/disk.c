@@ -131,6 +131,20 @@ int disk_read(const char *dir, const char *name, size_t max, struct buf *out, mo
 	return rc;
 }
 
+int disk_read_secret(const char *path, size_t max, struct buf *out)
+{
+	const char *slash = strrchr(path, '/');
+	CLEANUP(mem_freep) char *dir = NULL;
+	mode_t mode = 0;
+	int rc;
+
+	dir = slash == NULL ? mem_strdup(".") : mem_strndup(path, (size_t)(slash - path) + 1);
+	if (dir == NULL)
+		return UV_ENOMEM;
+	rc = disk_read(dir, slash != NULL ? slash + 1 : path, max, out, &mode, NULL);
+	return rc == 0 && (mode & S_IRWXO) ? UV_EPERM : rc;
+}
+
 void disk_remove(const char *dir, const char *name)
 {
 	CLEANUP(mem_freep) char *path = disk_path(dir, name);

@@ -14,6 +14,9 @@ int disk_write(const char *dir, const char *name, const void *data, size_t len, 
  */
 int disk_read(const char *dir, const char *name, size_t max, struct buf *out, mode_t *ret_mode,
 	      uid_t *ret_uid);
+/** The same of a file anywhere that may hold a secret: UV_EPERM when others may read or change it.
+ */
+int disk_read_secret(const char *path, size_t max, struct buf *out);
 /** Removes dir/name; that it is not there is fine. */
 void disk_remove(const char *dir, const char *name);
 /** dir/name in fresh memory (mem_free), NULL when out of memory. */

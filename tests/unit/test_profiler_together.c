@@ -159,7 +159,7 @@ static void all_profiles_get_along_with_each_other_and_with_libc(void **state)
 	CHECK_STATUS(UV_ECANCELED, f->status[1]);
 	sqlite3_close(db);
 	heap_sums(&sums);
-	print_message("%llu allocations sampled, %llu bytes in use, %llu waits recorded\n",
+	print_message("# %llu allocations sampled, %llu bytes in use, %llu waits recorded\n",
 		      (unsigned long long)sums.samples, (unsigned long long)sums.bytes_in_use,
 		      (unsigned long long)contention_recorded(&ns));
 	if (heap_note(PROFILER_HEAP) == NULL) {

@@ -263,7 +263,7 @@ static void sampling_gets_along_with_modules_threads_and_forks(void **state)
 		pthread_join(threads[i], NULL);
 	CHECK_STATUS(UV_ECANCELED, f->status[1]);
 	s = fixture_stats(f);
-	print_message("%llu samples, %llu modules loaded, %llu lost\n",
+	print_message("# %llu samples, %llu modules loaded, %llu lost\n",
 		      (unsigned long long)(s.samples - before),
 		      (unsigned long long)atomic_load(&loads), (unsigned long long)s.lost);
 }
