@@ -116,11 +116,11 @@ static void *run_writer(void *data)
 
 /* ---- The loop ---- */
 
-enum { RESTING, WORKING, DONE };
+enum { ASKING, WORKING, DONE };
 
 static const struct op_state states[] = {
-	[RESTING] = { "asking", TO(WORKING) | TO(DONE) },
-	[WORKING] = { "working", TO(RESTING) },
+	[ASKING] = { "asking", TO(WORKING) | TO(DONE) },
+	[WORKING] = { "working", TO(ASKING) },
 	[DONE] = { "done", 0 },
 };
 
@@ -151,7 +151,7 @@ static void demo_tick(struct op *op)
 	}
 	op_move(op, WORKING);
 	block_loop();
-	op_move(op, RESTING);
+	op_move(op, ASKING);
 	runner_timer_start(op->env.runner, &d->timer,
 			   runner_now_ms(op->env.runner) + BLOCK_EVERY_MS);
 }
