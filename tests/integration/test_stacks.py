@@ -23,8 +23,14 @@ def state_of(pid):
 
 
 class Stacks(Case):
-    def test_all_threads_of_a_daemon_are_printed_as_goroutines(self):
+    def idle_daemon(self):
+        """Its loop has run: an address in a file does not say so yet."""
         daemon = self.lab.daemon()
+        daemon.cli("status")
+        return daemon
+
+    def test_all_threads_of_a_daemon_are_printed_as_goroutines(self):
+        daemon = self.idle_daemon()
         done = stacks(daemon.process.pid)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         blocks = done.stdout.removesuffix("\n").split("\n\n")
@@ -41,14 +47,14 @@ class Stacks(Case):
         self.assertIn("\nmain(...)\n", blocks[0])
 
     def test_the_daemon_goes_on_as_if_nothing_had_been(self):
-        daemon = self.lab.daemon()
+        daemon = self.idle_daemon()
         for _ in range(5):
             self.assertEqual(stacks("--notes", daemon.process.pid).returncode, 0)
         self.assertIn("listen", daemon.json("status"))
         self.assertIsNone(daemon.process.poll())
 
     def test_a_stopped_daemon_is_printed_and_stays_stopped(self):
-        daemon = self.lab.daemon()
+        daemon = self.idle_daemon()
         pid = daemon.process.pid
         daemon.process.send_signal(signal.SIGSTOP)
         try:
@@ -72,7 +78,7 @@ class Stacks(Case):
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can become nobody")
     def test_who_may_not_look_is_told_what_to_do(self):
-        daemon = self.lab.daemon()
+        daemon = self.idle_daemon()
         done = stacks(daemon.process.pid, user=NOBODY)
         self.assertEqual(done.returncode, 10)
         self.assertIn("sudo peerscope-stacks", done.stderr)
