@@ -1,18 +1,23 @@
 #include "daemon/stalls.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 
 /* A trace's times are those of its writing, so the trace of a stall has its length as an attribute,
- * not as its duration. */
+ * not as its duration; the title says it too. */
+enum { TITLE_MAX = 128 };
 
 static void tell(struct stalls *s, const struct profiler_stall *stall)
 {
 	const char *task = stall->task != NULL ? stall->task : "no operation";
 	const char *category = trace_span_category(stall->span);
 	double ms = (double)stall->duration_ns / (double)NS_PER_MS;
-	struct span span = trace_root(s->trace, "loop.stall", task, strlen(task), NULL);
+	char title[TITLE_MAX];
+	int len = snprintf(title, sizeof(title), "stood still for %.1f ms: %s", ms, task);
+	struct span span = trace_root(s->trace, "loop.stall", title,
+				      MIN((size_t)len, sizeof(title) - 1), NULL);
 
 	trace_attr_str(span, "task", task, strlen(task));
 	if (category != NULL)

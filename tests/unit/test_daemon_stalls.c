@@ -75,6 +75,7 @@ static void a_stall_is_a_trace_and_a_mark_in_what_held_up_the_loop(void **state)
 	stalls_stop(&stalls);
 	stalls_stop(&stalls);
 	check_text(t, "loop.stall", "demo.slow");
+	check_text(t, "loop.stall", "stood still for ");
 	check_text(t, "loop.stall", "sync.peer");
 	check_text(t, "loop.stall", "the loop stood still for ");
 	check_text(t, "sync.peer", "held up the loop for ");
