@@ -35,7 +35,7 @@ $(BUILD)/build.ninja:
 	meson setup $(BUILD)
 
 build: deps $(BUILD)/build.ninja
-	@ninja -C $(BUILD) daemon/peerscope
+	@ninja -C $(BUILD) programs
 
 # The daemon in the foreground; a hint what to try next as soon as it answers.
 run: build
