@@ -55,8 +55,7 @@ void map_fini(struct map *m)
 {
 	struct map_entry *e, *next;
 
-	HASH_ITER(hh, m->head, e, next)
-	{
+	HASH_ITER(hh, m->head, e, next) {
 		HASH_DEL(m->head, e);
 		mem_free(e);
 	}

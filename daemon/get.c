@@ -58,9 +58,9 @@ static const char *date_of(const json_t *log, const char *head)
 	size_t i;
 	json_t *entry;
 
-	json_array_foreach(json_object_get(log, "versions"), i,
-			   entry) if (strcmp(json_get_text(entry, "version"), head) ==
-				      0) return json_get_text(entry, "time");
+	json_array_foreach(json_object_get(log, "versions"), i, entry)
+		if (strcmp(json_get_text(entry, "version"), head) == 0)
+			return json_get_text(entry, "time");
 	return "date unknown";
 }
 

@@ -184,8 +184,7 @@ static void write_outcomes(struct writer *w, const json_t *outcomes)
 	char label[NAME_SIZE];
 
 	family(w, PREFIX, "discovery_outcomes", "counter", "Discoveries that ended, by outcome.");
-	json_object_foreach((json_t *)(uintptr_t)outcomes, key, value)
-	{
+	json_object_foreach((json_t *)(uintptr_t)outcomes, key, value) {
 		(void)snprintf(label, sizeof(label), "outcome=\"%s\"", key);
 		sample(w, "", label, number_of(value));
 	}
@@ -196,8 +195,7 @@ static void write_figures(struct writer *w, const char *section, const json_t *o
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)object, key, value)
-	{
+	json_object_foreach((json_t *)(uintptr_t)object, key, value) {
 		char below[NAME_SIZE];
 
 		if (json_is_number(value))

@@ -39,8 +39,7 @@ static void write_text_below(struct buf *out, const char *prefix, const json_t *
 	json_t *value, *row;
 	size_t i;
 
-	json_object_foreach((json_t *)(uintptr_t)object, key, value)
-	{
+	json_object_foreach((json_t *)(uintptr_t)object, key, value) {
 		CLEANUP(mem_freep) char *name = mem_printf("%s%s", prefix, key);
 		CLEANUP(mem_freep) char *below = mem_printf("%s%s.", prefix, key);
 
@@ -49,8 +48,7 @@ static void write_text_below(struct buf *out, const char *prefix, const json_t *
 		} else if (json_is_object(value)) {
 			write_text_below(out, below, value);
 		} else if (json_is_array(value)) {
-			json_array_foreach(value, i, row)
-			{
+			json_array_foreach(value, i, row) {
 				buf_printf(out, "%-32s ", name);
 				write_ascii(out, row);
 				buf_write_u8(out, '\n');
@@ -86,8 +84,7 @@ static void write_cell(struct buf *out, const json_t *value)
 		write_escaped(out, json_string_value(value));
 		buf_write_str(out, "</bdi>");
 	} else if (json_is_array(value)) {
-		json_array_foreach((json_t *)(uintptr_t)value, i, item)
-		{
+		json_array_foreach((json_t *)(uintptr_t)value, i, item) {
 			buf_write_str(out, i > 0 ? "<br/><bdi>" : "<bdi>");
 			write_escaped(out, json_is_string(item) ? json_string_value(item) : "…");
 			buf_write_str(out, "</bdi>");
@@ -113,20 +110,19 @@ static void write_rows(struct buf *out, const json_t *rows)
 	json_t *value;
 	size_t i;
 
-	json_array_foreach((json_t *)(uintptr_t)rows, i, row)(void)
-		json_object_update_missing(columns, row);
+	json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+		(void)json_object_update_missing(columns, row);
 	buf_write_str(out, "<div class=\"scroll\"><table><thead><tr>");
-	json_object_foreach(columns, key, value)
-	{
+	json_object_foreach(columns, key, value) {
 		buf_write_str(out, "<th>");
 		write_escaped(out, key);
 		buf_write_str(out, "</th>");
 	}
 	buf_write_str(out, "</tr></thead><tbody>\n");
-	json_array_foreach((json_t *)(uintptr_t)rows, i, row)
-	{
+	json_array_foreach((json_t *)(uintptr_t)rows, i, row) {
 		buf_write_str(out, "<tr>");
-		json_object_foreach(columns, key, value) write_cell(out, json_object_get(row, key));
+		json_object_foreach(columns, key, value)
+			write_cell(out, json_object_get(row, key));
 		buf_write_str(out, "</tr>\n");
 	}
 	buf_write_str(out, "</tbody></table></div>\n");
@@ -144,8 +140,7 @@ void pages_write_html(struct buf *out, const json_t *object)
 	json_t *value;
 
 	buf_write_str(out, "<table class=\"plain\"><tbody>\n");
-	json_object_foreach((json_t *)(uintptr_t)object, key, value)
-	{
+	json_object_foreach((json_t *)(uintptr_t)object, key, value) {
 		if (json_is_object(value) || is_table(value))
 			continue;
 		buf_write_str(out, "<tr><th>");
@@ -155,8 +150,7 @@ void pages_write_html(struct buf *out, const json_t *object)
 		buf_write_str(out, "</tr>\n");
 	}
 	buf_write_str(out, "</tbody></table>\n");
-	json_object_foreach((json_t *)(uintptr_t)object, key, value)
-	{
+	json_object_foreach((json_t *)(uintptr_t)object, key, value) {
 		if (is_plain(value) || (json_is_array(value) && !is_table(value)))
 			continue;
 		write_heading(out, key);
@@ -181,9 +175,9 @@ static void write_page(struct buf *out, const char *title, const json_t *page)
 		write_escaped(out, summary);
 		buf_write_str(out, "</p>\n");
 	}
-	json_object_foreach((json_t *)(uintptr_t)page, key,
-			    value) if (!json_is_object(value) && strcmp(key, "summary") != 0)(void)
-		json_object_set(lists, key, value);
+	json_object_foreach((json_t *)(uintptr_t)page, key, value)
+		if (!json_is_object(value) && strcmp(key, "summary") != 0)
+			(void)json_object_set(lists, key, value);
 	pages_write_html(out, lists);
 	json_decref(lists);
 	buf_write_str(out, "<div class=\"figures\">\n");

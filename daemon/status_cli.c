@@ -34,8 +34,9 @@ static void write_identity(struct buf *out, const json_t *s)
 	write_duration(out, json_get_count(s, "uptime_s"));
 	buf_printf(out, "\ndata       %s\npeer       %s\nspace      %s\n", json_get_text(s, "data"),
 		   json_get_text(s, "peer_id"), json_get_text(s, "space"));
-	json_array_foreach(json_object_get(s, "listen"), i, address) buf_printf(
-		out, "%s  %s\n", i == 0 ? "listen   " : "         ", json_string_value(address));
+	json_array_foreach(json_object_get(s, "listen"), i, address)
+		buf_printf(out, "%s  %s\n", i == 0 ? "listen   " : "         ",
+			   json_string_value(address));
 	buf_printf(out, "debug      %s\n", json_get_text(s, "debug"));
 }
 

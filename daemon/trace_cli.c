@@ -137,8 +137,7 @@ static void look_through(struct resolved *r, const json_t *traces)
 	json_t *trace;
 	size_t i;
 
-	json_array_foreach(traces, i, trace)
-	{
+	json_array_foreach(traces, i, trace) {
 		const char *id = json_get_text(trace, "trace_id");
 
 		if (strncmp(id, r->prefix, strlen(r->prefix)) != 0 || strcmp(id, r->id) == 0)

@@ -39,8 +39,7 @@ static json_t *find_trace(json_t *list, const char *id)
 	json_t *t;
 	size_t i;
 
-	json_array_foreach(list, i, t)
-	{
+	json_array_foreach(list, i, t) {
 		if (strcmp(json_get_text(t, "traceID"), id) == 0)
 			return t;
 	}
@@ -54,14 +53,12 @@ static void rename_processes(json_t *trace, unsigned number)
 	char name[128];
 	size_t i;
 
-	json_object_foreach(json_object_get(trace, "processes"), key, process)
-	{
+	json_object_foreach(json_object_get(trace, "processes"), key, process) {
 		snprintf(name, sizeof(name), "d%u%.64s", number, key);
 		(void)json_object_set(renamed, name, process);
 	}
 	json_object_set_new(trace, "processes", renamed);
-	json_array_foreach(json_object_get(trace, "spans"), i, span)
-	{
+	json_array_foreach(json_object_get(trace, "spans"), i, span) {
 		snprintf(name, sizeof(name), "d%u%.64s", number, json_get_text(span, "processID"));
 		json_object_set_new(span, "processID", json_string(name));
 	}
@@ -72,8 +69,7 @@ static void join_jaeger(json_t *list, json_t *more, unsigned number)
 	json_t *t, *there;
 	size_t i;
 
-	json_array_foreach(more, i, t)
-	{
+	json_array_foreach(more, i, t) {
 		rename_processes(t, number);
 		there = find_trace(list, json_get_text(t, "traceID"));
 		if (there == NULL) {

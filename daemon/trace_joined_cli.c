@@ -119,8 +119,7 @@ static void take_half(struct joined *j, const char *where, json_t *trace)
 			    .start_wall_ns =
 				    MIN(parse_time(json_get_text(trace, "start")), LATEST_NS),
 			    .first = j->span_count };
-	json_array_foreach(json_object_get(trace, "spans"), i, span)
-	{
+	json_array_foreach(json_object_get(trace, "spans"), i, span) {
 		if (j->span_count < SPANS_MAX)
 			take_span(j, h, span);
 	}
@@ -148,8 +147,7 @@ static size_t count_spans(const struct joined *j)
 	json_t *trace;
 
 	for (size_t n = 0; n < j->answer_count; n++) {
-		json_array_foreach(json_object_get(j->answers[n].json, "traces"), i, trace)
-		{
+		json_array_foreach(json_object_get(j->answers[n].json, "traces"), i, trace) {
 			count += json_array_size(json_object_get(trace, "spans"));
 		}
 	}
@@ -166,8 +164,7 @@ static int take_all(struct joined *j)
 	if (j->spans == NULL || j->by_id == NULL)
 		return UV_ENOMEM;
 	for (size_t n = 0; n < j->answer_count; n++) {
-		json_array_foreach(json_object_get(j->answers[n].json, "traces"), i, trace)
-		{
+		json_array_foreach(json_object_get(j->answers[n].json, "traces"), i, trace) {
 			take_half(j, j->answers[n].where != NULL ? j->answers[n].where : "", trace);
 		}
 	}
@@ -233,13 +230,11 @@ static void list_events(struct joined *j, size_t n)
 	size_t i;
 
 	add_event(j, n, EVENT_BEGIN, start, 0);
-	json_array_foreach(json_object_get(s->json, "stages"), i, part)
-	{
+	json_array_foreach(json_object_get(s->json, "stages"), i, part) {
 		add_event(j, n, EVENT_STAGE,
 			  start + MIN(json_get_count(part, "start_ns"), end - start), (uint32_t)i);
 	}
-	json_array_foreach(json_object_get(s->json, "marks"), i, part)
-	{
+	json_array_foreach(json_object_get(s->json, "marks"), i, part) {
 		add_event(j, n, EVENT_MARK, start + MIN(json_get_count(part, "at_ns"), end - start),
 			  (uint32_t)i);
 	}
@@ -293,8 +288,7 @@ static void play_attrs(struct joined *j, struct part_span *s)
 	json_t *attrs = json_object_get(s->json, "attrs"), *value;
 	const char *key;
 
-	json_object_foreach(attrs, key, value)
-	{
+	json_object_foreach(attrs, key, value) {
 		if (json_is_string(value))
 			trace_attr_str(s->handle, word(j, key), json_string_value(value),
 				       json_string_length(value));
@@ -311,8 +305,7 @@ static void play_links(struct joined *j, struct part_span *s)
 	json_t *link;
 	size_t i;
 
-	json_array_foreach(json_object_get(s->json, "links"), i, link)
-	{
+	json_array_foreach(json_object_get(s->json, "links"), i, link) {
 		struct trace_context to;
 		char text[TRACEPARENT_SIZE];
 

@@ -117,12 +117,10 @@ static void format_longest(const json_t *trace, char ret[80])
 	json_t *stage, *other;
 	size_t i, k;
 
-	json_array_foreach(json_object_get(trace, "stages"), i, stage)
-	{
+	json_array_foreach(json_object_get(trace, "stages"), i, stage) {
 		uint64_t sum = 0;
 
-		json_array_foreach(json_object_get(trace, "stages"), k, other)
-		{
+		json_array_foreach(json_object_get(trace, "stages"), k, other) {
 			if (strcmp(json_get_text(other, "name"), json_get_text(stage, "name")) == 0)
 				sum += json_get_count(other, "duration_ns");
 		}

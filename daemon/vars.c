@@ -71,8 +71,9 @@ static void write_json(struct buf *out, const json_t *vars)
 	const json_t *value;
 	size_t n = 0;
 
-	json_object_foreach((json_t *)(uintptr_t)vars, key, value) if (n < KEYS_MAX)
-		keys[n++] = key;
+	json_object_foreach((json_t *)(uintptr_t)vars, key, value)
+		if (n < KEYS_MAX)
+			keys[n++] = key;
 	qsort(keys, n, sizeof(*keys), by_name);
 	buf_write_str(out, "{");
 	for (size_t i = 0; i < n; i++) {

@@ -70,8 +70,7 @@ static void write_value(struct buf *out, const char *name, const json_t *value)
 	} else if (json_is_string(value)) {
 		write_string(out, json_string_value(value));
 	} else if (json_is_array(value)) {
-		json_array_foreach((json_t *)(uintptr_t)value, i, item)
-		{
+		json_array_foreach((json_t *)(uintptr_t)value, i, item) {
 			buf_write_str(out, i > 0 ? "<br/>" : "");
 			write_string(out,
 				     json_is_string(item) ? json_string_value(item) : "\u2026");
@@ -102,8 +101,7 @@ static void write_rows(struct buf *out, const char *prefix, const json_t *object
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)object, key, value)
-	{
+	json_object_foreach((json_t *)(uintptr_t)object, key, value) {
 		char name[NAME_MAX_TEXT];
 
 		(void)snprintf(name, sizeof(name), "%s%s%s", prefix, prefix[0] != '\0' ? "." : "",
@@ -134,8 +132,7 @@ void vars_write_groups(struct buf *out, const json_t *figures)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)figures, key, value)
-	{
+	json_object_foreach((json_t *)(uintptr_t)figures, key, value) {
 		if (!json_is_object(value))
 			continue;
 		begin_group(out, key);
@@ -154,8 +151,9 @@ void vars_write_html(struct buf *out, const json_t *figures)
 			   "href=\"/debug/vars?json\">the numbers themselves</a> are for programs."
 			   "</p>\n<div class=\"figures\">\n");
 	begin_group(out, "daemon");
-	json_object_foreach((json_t *)(uintptr_t)figures, key, value) if (!json_is_object(value))
-		write_row(out, key, value);
+	json_object_foreach((json_t *)(uintptr_t)figures, key, value)
+		if (!json_is_object(value))
+			write_row(out, key, value);
 	end_group(out);
 	vars_write_groups(out, figures);
 	buf_write_str(out, "</div>\n");

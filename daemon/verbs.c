@@ -83,8 +83,7 @@ int cli_log(struct cli *c)
 		return EXIT_DONE;
 	}
 	buf_init(&text, TEXT_MAX);
-	json_array_foreach(json_object_get(log, "versions"), i, v)
-	{
+	json_array_foreach(json_object_get(log, "versions"), i, v) {
 		write_version(&text, v);
 		heads += json_is_true(json_object_get(v, "head"));
 	}
@@ -119,8 +118,7 @@ int cli_objects(struct cli *c)
 		return EXIT_DONE;
 	}
 	buf_init(&text, TEXT_MAX);
-	json_array_foreach(json_object_get(answer, "objects"), i, o)
-	{
+	json_array_foreach(json_object_get(answer, "objects"), i, o) {
 		buf_printf(&text, "%s  %s  %" PRIu64 " versions", json_get_text(o, "iri"),
 			   json_get_text(o, "time"), json_get_count(o, "commits"));
 		if (json_get_count(o, "heads") > 1)
@@ -174,7 +172,8 @@ static int list_peers(struct cli *c)
 		return EXIT_DONE;
 	}
 	buf_init(&text, TEXT_MAX);
-	json_array_foreach(json_object_get(answer, "peers"), i, p) write_peer(&text, p);
+	json_array_foreach(json_object_get(answer, "peers"), i, p)
+		write_peer(&text, p);
 	if (text.len == 0 && !c->quiet)
 		fprintf(stderr, "no peer is known; add one: peerscope peers add "
 				"/ip4/ADDRESS/tcp/PORT/p2p/PEER\n");

@@ -89,8 +89,7 @@ static void start_node(struct adapter *a, json_t *node, json_t *bootstrap)
 		fprintf(stderr, "cannot bind %s: %s\n", ip, err_str(rc));
 		exit(1);
 	}
-	json_array_foreach(bootstrap, i, pair)
-	{
+	json_array_foreach(bootstrap, i, pair) {
 		struct dht_address b = address_of_pair(pair);
 
 		dht_add_node(dht_udp_core(a->nodes[id]), &b);
@@ -112,8 +111,7 @@ static void do_addnode(struct adapter *a, json_t *request)
 	json_t *pair;
 	size_t i;
 
-	json_array_foreach(json_object_get(request, "addrs"), i, pair)
-	{
+	json_array_foreach(json_object_get(request, "addrs"), i, pair) {
 		struct dht_address addr = address_of_pair(pair);
 
 		dht_add_node(dht_udp_core(node_of(a, request)), &addr);

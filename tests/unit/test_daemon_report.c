@@ -131,8 +131,7 @@ static void spans_follow_each_other_within_the_task(void **state)
 	size_t i;
 
 	assert_true(json_array_size(json_object_get(task, "spans")) >= 2);
-	json_array_foreach(json_object_get(task, "spans"), i, span)
-	{
+	json_array_foreach(json_object_get(task, "spans"), i, span) {
 		const char *start = json_string_value(json_object_get(span, "startTime"));
 
 		assert_true(strcmp(before, start) <= 0);

@@ -61,8 +61,7 @@ static size_t slices_of(json_t *events, struct slice *ret, size_t cap)
 	size_t count = 0, i;
 	json_t *e;
 
-	json_array_foreach(events, i, e)
-	{
+	json_array_foreach(events, i, e) {
 		const char *ph = str(e, "ph");
 		number(e, "pid");
 		number(e, "tid");
@@ -143,8 +142,7 @@ static void events_have_what_the_format_asks_for(void **state)
 
 	random_tree(f, &seed, 100);
 	json_t *json = parse(f, TRACE_FORMAT_CHROME);
-	json_array_foreach(json_object_get(json, "traceEvents"), i, e)
-	{
+	json_array_foreach(json_object_get(json, "traceEvents"), i, e) {
 		char ph = *str(e, "ph");
 		if (ph == 'i') {
 			assert_string_equal(str(e, "s"), "t");
@@ -175,13 +173,11 @@ static void jaeger_has_its_required_fields(void **state)
 	for (int n = 0; n < 5; n++)
 		random_tree(f, &seed, 60);
 	json_t *json = parse(f, TRACE_FORMAT_JAEGER);
-	json_array_foreach(json_object_get(json, "data"), i, trace)
-	{
+	json_array_foreach(json_object_get(json, "data"), i, trace) {
 		assert_string_equal(str(json_object_get(json_object_get(trace, "processes"), "p1"),
 					"serviceName"),
 				    "peerscope");
-		json_array_foreach(json_object_get(trace, "spans"), k, span)
-		{
+		json_array_foreach(json_object_get(trace, "spans"), k, span) {
 			assert_string_equal(str(span, "traceID"), str(trace, "traceID"));
 			assert_int_equal(strlen(str(span, "spanID")), 16);
 			assert_true(number(span, "startTime") > 0 && number(span, "duration") >= 0);
