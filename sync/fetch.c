@@ -53,12 +53,18 @@ static bool is_unsettled(unsigned state)
 	return state == FETCH_CHECKING || state == FETCH_WANTED || state == FETCH_IN_FLIGHT;
 }
 
+static bool is_behind(const struct fetch_want *w)
+{
+	return w->kind == OBJECT_COMMIT && w->state != FETCH_STORED && w->state != FETCH_REFUSED;
+}
+
 static void want_out(struct fetch_set *s, struct fetch_want *w)
 {
 	struct fetch_group *g = w->group;
 
 	list_remove(&w->node);
 	s->counts.state[w->state]--;
+	s->counts.commits_behind -= is_behind(w) ? 1 : 0;
 	if (is_unsettled(w->state))
 		s->counts.unsettled[w->priority]--;
 	if (g == NULL)
@@ -75,6 +81,7 @@ static void want_in(struct fetch_set *s, struct fetch_want *w, struct fetch_grou
 {
 	w->state = (uint8_t)state;
 	s->counts.state[state]++;
+	s->counts.commits_behind += is_behind(w) ? 1 : 0;
 	if (is_unsettled(state))
 		s->counts.unsettled[w->priority]++;
 	w->group = g;

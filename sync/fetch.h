@@ -66,6 +66,7 @@ struct fetch_counts {
 	uint64_t already;		      /* listed by a peer, and here (or refused before) */
 	uint64_t unsettled[FETCH_PRIORITIES]; /* checking, wanted or in flight, by priority */
 	uint64_t expected_bytes;	      /* of everything discovered whose size is known */
+	uint64_t commits_behind;	      /* commits neither stored nor refused */
 };
 
 struct fetch_set;
@@ -125,6 +126,8 @@ bool fetch_set_arrived(struct fetch_set *s, const struct hash *h);
 bool fetch_set_waits(struct fetch_set *s, unsigned peer);
 /** How much of what this peer advertised, or was asked for in vain, nobody can provide any more. */
 uint64_t fetch_set_owed(struct fetch_set *s, unsigned peer);
+/** How many of the commits that this peer advertised are neither stored nor refused. */
+uint64_t fetch_set_behind(struct fetch_set *s, unsigned peer);
 void *fetch_want_owner(const struct fetch_want *w);
 /** The same peers may provide both: what one leads to is inherited as what the other leads to. */
 bool fetch_want_same_origin(const struct fetch_want *a, const struct fetch_want *b);

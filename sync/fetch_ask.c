@@ -141,3 +141,19 @@ uint64_t fetch_set_owed(struct fetch_set *s, unsigned peer)
 	}
 	return n;
 }
+
+/* A capability among them counts too: without it commits are not here either. */
+uint64_t fetch_set_behind(struct fetch_set *s, unsigned peer)
+{
+	uint64_t n = 0;
+
+	list_for_each(node, &s->groups) {
+		const struct fetch_group *g = list_entry(node, struct fetch_group, node);
+
+		if (g->key.known != 0 ||
+		    (!peers_has(&g->key.candidates, peer) && !peers_has(&g->key.failed, peer)))
+			continue;
+		n += g->wants - g->count[FETCH_STORED] - g->count[FETCH_REFUSED];
+	}
+	return n;
+}

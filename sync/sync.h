@@ -111,6 +111,9 @@ struct sync_progress {
 	uint64_t peers_found, peers_synced_ok, peers_failed, peers_cut;
 	uint64_t blobs_discovered, blobs_downloaded, blobs_failed, bytes_downloaded, bytes_expected;
 	uint64_t outstanding; /* wants neither stored nor given up, now */
+	/* Commits that peers listed, or that listed ones descend from, and that are neither here
+	 * nor known to be bad: what the scope is behind by, as far as anybody asked has said. */
+	uint64_t commits_behind;
 	uint64_t rounds;
 };
 
@@ -122,6 +125,7 @@ struct sync_peer_outcome {
 	enum sync_cut cut;
 	bool reused; /* the conn existed already */
 	uint64_t needs, blobs, bytes, duration_ms;
+	uint64_t commits_behind;    /* of those that this peer listed; 0 whenever the status is 0 */
 	struct multiaddr dial_addr; /* port 0 = unknown */
 };
 

@@ -257,6 +257,7 @@ static void update_progress(struct sync_wave *w)
 	w->progress.bytes_expected = c->expected_bytes;
 	w->progress.blobs_failed = c->state[FETCH_FAILED] + c->state[FETCH_REFUSED];
 	w->progress.outstanding = fetch_set_outstanding(w->wants);
+	w->progress.commits_behind = c->commits_behind;
 }
 
 static void tell(struct sync_wave *w)

@@ -332,6 +332,33 @@ static void a_stashed_commit_is_outstanding_but_settles_the_level(void **state)
 	fetch_set_free(s);
 }
 
+static void commits_that_are_listed_and_not_here_are_behind(void **state)
+{
+	struct fetch_set *s = set_new(2);
+	const struct fetch_counts *c = fetch_set_counts(s);
+
+	(void)state;
+	need(s, A, 1);
+	need(s, A, 2);
+	need(s, B, 2);
+	want(s, 10, STORE_WANT_BULK, 1);
+	assert_int_equal(c->commits_behind, 2);
+	assert_int_equal(fetch_set_behind(s, A), 2);
+	assert_int_equal(fetch_set_behind(s, B), 1);
+	assert_int_equal(take(s, A), 1);
+	fetch_set_settle(s, get(s, 1), FETCH_STASHED);
+	assert_int_equal(fetch_set_behind(s, A), 2);
+	assert_int_equal(take(s, B), 2);
+	fetch_set_release(s, get(s, 2), true);
+	assert_int_equal(fetch_set_behind(s, B), 1);
+	assert_int_equal(take(s, A), 2);
+	fetch_set_settle(s, get(s, 2), FETCH_REFUSED);
+	assert_int_equal(c->commits_behind, 1);
+	assert_int_equal(fetch_set_behind(s, A), 1);
+	assert_int_equal(fetch_set_behind(s, B), 0);
+	fetch_set_free(s);
+}
+
 static void the_settled_level_follows_what_is_open(void **state)
 {
 	struct fetch_set *s = set_new(1);
@@ -473,6 +500,7 @@ int main(void)
 		cmocka_unit_test(who_could_help_waits_for_who_is_asked),
 		cmocka_unit_test(what_arrives_another_way_settles),
 		cmocka_unit_test(a_stashed_commit_is_outstanding_but_settles_the_level),
+		cmocka_unit_test(commits_that_are_listed_and_not_here_are_behind),
 		cmocka_unit_test(the_settled_level_follows_what_is_open),
 		cmocka_unit_test(a_batch_ends_with_its_bytes),
 		cmocka_unit_test(wants_above_the_priority_are_left_out),
