@@ -8,32 +8,29 @@
 
 #include "base/err.h"
 #include "daemon/disk.h"
+#include "object/object.h"
 
-static const char prefix[] = "peerscope-ed25519-seed:";
-
-enum { PREFIX_LEN = sizeof(prefix) - 1, SEED_SIZE = 32, KEY_FILE_MAX = 256 };
+enum { KEY_FILE_MAX = 256 };
 
 void key_wipe(struct secret_key *k)
 {
 	sodium_memzero(k, sizeof(*k));
 }
 
-static void from_seed(const uint8_t seed[SEED_SIZE], struct secret_key *ret)
+static void from_seed(const uint8_t seed[KEYFILE_SEED_SIZE], struct secret_key *ret)
 {
 	crypto_sign_seed_keypair(ret->public.bytes, ret->secret, seed);
 }
 
 static int make(const char *dir, const char *name, struct secret_key *ret)
 {
-	uint8_t seed[SEED_SIZE];
-	char text[PREFIX_LEN + SEED_SIZE * 2 + 2];
+	uint8_t seed[KEYFILE_SEED_SIZE];
+	char text[KEYFILE_TEXT_SIZE + 1];
 	int rc;
 
 	randombytes_buf(seed, sizeof(seed));
-	memcpy(text, prefix, PREFIX_LEN);
-	sodium_bin2hex(text + PREFIX_LEN, SEED_SIZE * 2 + 1, seed, sizeof(seed));
-	text[PREFIX_LEN + SEED_SIZE * 2] = '\n';
-	rc = disk_write(dir, name, text, PREFIX_LEN + SEED_SIZE * 2 + 1, 0600);
+	keyfile_write(seed, text);
+	rc = disk_write(dir, name, text, KEYFILE_TEXT_SIZE, 0600);
 	if (rc == 0)
 		from_seed(seed, ret);
 	sodium_memzero(seed, sizeof(seed));
@@ -43,21 +40,13 @@ static int make(const char *dir, const char *name, struct secret_key *ret)
 
 static int parse(const struct buf *text, struct secret_key *ret)
 {
-	uint8_t seed[SEED_SIZE];
-	size_t len = text->len, got = 0;
-	const char *end;
+	uint8_t seed[KEYFILE_SEED_SIZE];
+	int rc = keyfile_parse(text->data, text->len, seed);
 
-	if (len > 0 && text->data[len - 1] == '\n')
-		len--;
-	if (len != PREFIX_LEN + SEED_SIZE * 2 || memcmp(text->data, prefix, PREFIX_LEN) != 0)
-		return ERR_MALFORMED;
-	if (sodium_hex2bin(seed, sizeof(seed), (const char *)text->data + PREFIX_LEN, SEED_SIZE * 2,
-			   NULL, &got, &end) != 0 ||
-	    got != SEED_SIZE)
-		return ERR_MALFORMED;
-	from_seed(seed, ret);
+	if (rc == 0)
+		from_seed(seed, ret);
 	sodium_memzero(seed, sizeof(seed));
-	return 0;
+	return rc;
 }
 
 static int check(const char *dir, const char *name, mode_t mode, uid_t uid, char *ret_why,

@@ -45,8 +45,8 @@ static void on_progress(void *data, const struct walk *w)
 {
 	struct publishing *p = data;
 
-	p->progress.view.bytes = w->bytes;
-	p->progress.view.items = w->blobs;
+	p->progress.view.bytes = w->counts.bytes;
+	p->progress.view.items = w->counts.blobs;
 	progress_tick(&p->progress);
 }
 
@@ -136,13 +136,15 @@ static int report(struct cli *c, json_t *answer, const struct publishing *p, con
 	struct buf text;
 
 	if (w != NULL) {
-		json_object_set_new(answer, "files", json_integer((json_int_t)w->files));
+		json_object_set_new(answer, "files", json_integer((json_int_t)w->counts.files));
 		json_object_set_new(answer, "directories",
-				    json_integer((json_int_t)w->directories));
-		json_object_set_new(answer, "symlinks", json_integer((json_int_t)w->symlinks));
-		json_object_set_new(answer, "skipped",
-				    json_integer((json_int_t)(w->skipped + w->unreadable)));
-		json_object_set_new(answer, "bytes", json_integer((json_int_t)w->bytes));
+				    json_integer((json_int_t)w->counts.directories));
+		json_object_set_new(answer, "symlinks",
+				    json_integer((json_int_t)w->counts.symlinks));
+		json_object_set_new(
+			answer, "skipped",
+			json_integer((json_int_t)(w->counts.skipped + w->counts.unreadable)));
+		json_object_set_new(answer, "bytes", json_integer((json_int_t)w->counts.bytes));
 		json_object_set_new(answer, "new_blobs",
 				    json_integer((json_int_t)p->upload.new_blobs));
 		json_object_set_new(answer, "new_bytes",
@@ -150,14 +152,14 @@ static int report(struct cli *c, json_t *answer, const struct publishing *p, con
 	}
 	if (c->json) {
 		cli_print_json(json_incref(answer));
-		return w != NULL && w->unreadable > 0 ? EXIT_PARTIAL : EXIT_DONE;
+		return w != NULL && w->counts.unreadable > 0 ? EXIT_PARTIAL : EXIT_DONE;
 	}
 	printf("%s\n%s\n", json_get_text(answer, "iri"), json_get_text(answer, "version"));
 	fflush(stdout);
 	buf_init(&text, 1024);
 	if (w != NULL) {
-		buf_printf(&text, "%" PRIu64 " files, ", w->files);
-		progress_write_bytes(&text, w->bytes);
+		buf_printf(&text, "%" PRIu64 " files, ", w->counts.files);
+		progress_write_bytes(&text, w->counts.bytes);
 		buf_printf(&text, "; %" PRIu64 " of %" PRIu64 " blobs were new (",
 			   p->upload.new_blobs, p->upload.blobs);
 		progress_write_bytes(&text, p->upload.new_bytes);
@@ -170,24 +172,34 @@ static int report(struct cli *c, json_t *answer, const struct publishing *p, con
 				    "published: deleted",
 			text.len > 0 ? ": " : "", text.len > 0 ? (char *)text.data : "");
 	buf_fini(&text);
-	return w != NULL && w->unreadable > 0 ? EXIT_PARTIAL : EXIT_DONE;
+	return w != NULL && w->counts.unreadable > 0 ? EXIT_PARTIAL : EXIT_DONE;
+}
+
+static const char *advice_on(int rc)
+{
+	switch (rc) {
+	case ERR_PRIVATE:
+		return ". Whoever has the keys can write in your space: publish another folder";
+	case ERR_CHANGED: return ", each time that was tried: publish when nobody writes to it";
+	case UV_EACCES:
+	case UV_EPERM:
+	case ERR_MALFORMED:
+	case ERR_LIMIT:
+	case ERR_UNSUPPORTED: return "; --skip-unreadable leaves out what cannot be published";
+	default: return "";
+	}
 }
 
 static int walk_failed(struct publishing *p, const struct walk *w, int rc)
 {
-	bool readable = w->why[0] == '\0';
-
 	progress_end(&p->progress);
 	if (rc == UV_ECANCELED)
 		return cli_fail(EXIT_CANCELLED, "cancelled; what was handed over already is kept, "
 						"so the next run is shorter");
-	if (!readable)
-		return cli_fail(rc == UV_ENOENT ? EXIT_FAILED : (enum exit_code)exit_of(rc),
-				"%s. Nothing was published%s", w->why,
-				rc == UV_EACCES || rc == UV_EPERM ?
-					"; --skip-unreadable leaves out what cannot be read" :
-					"");
-	return cli_client_failed(p->cli, rc);
+	if (w->why[0] == '\0')
+		return cli_client_failed(p->cli, rc);
+	return cli_fail(rc == UV_ENOENT ? EXIT_FAILED : (enum exit_code)exit_of(rc),
+			"%s. Nothing was published%s", w->why, advice_on(rc));
 }
 
 static int publish_content(struct cli *c, const char *given, const char *path)
@@ -195,6 +207,7 @@ static int publish_content(struct cli *c, const char *given, const char *path)
 	static const struct walk_events events = { on_blob, on_skipped, on_progress };
 	struct publishing p = { .cli = c };
 	struct walk w = { .skip_unreadable = options_on(c->options, OPT_SKIP_UNREADABLE),
+			  .data_folder = c->data,
 			  .events = &events,
 			  .data = &p };
 	json_t *answer = NULL;
@@ -217,8 +230,8 @@ static int publish_content(struct cli *c, const char *given, const char *path)
 	code = publish_root(c,
 			    json_pack("{s:s, s:o, s:s, s:I, s:I}", "path", path, "root",
 				      json_cid(&w.root), "root_kind", object_kind_name(w.root_kind),
-				      "content_bytes", (json_int_t)w.bytes, "content_blobs",
-				      (json_int_t)w.blobs),
+				      "content_bytes", (json_int_t)w.counts.bytes, "content_blobs",
+				      (json_int_t)w.counts.blobs),
 			    &answer);
 	if (code == 0)
 		code = report(c, answer, &p, &w);

@@ -207,6 +207,8 @@ int file_encode(const struct file *f, struct buf *out);
 
 /** Not empty, ".", "..", with '/' or NUL, nor longer than OBJECT_NAME_MAX, nor invalid UTF-8. */
 bool entry_name_ok(const char *name, size_t len);
+/** Text of a symlink: not empty, UTF-8 without NUL, at most OBJECT_SYMLINK_MAX bytes. */
+bool symlink_text_ok(const char *text, size_t len);
 
 /** What a blob of this kind links to, in order: for storing links and for fetching. visit returns
  * false to stop. `size` is the target's bytes, 0 if unknown (commits) or none. Decodes; same
@@ -237,3 +239,18 @@ int file_write(uint64_t size, uint32_t mode, const struct chunk_ref *chunks, siz
 /** Length of the first chunk of data. Data shorter than CHUNK_MAX is taken to be the file's end
  * unless `more` is set, in which case 0 means "bring at least CHUNK_MAX bytes". */
 size_t chunk_cut(const uint8_t *data, size_t len, bool more);
+
+/* ---- Files of secret keys ---- */
+
+enum {
+	KEYFILE_SEED_SIZE = 32,
+	KEYFILE_TEXT_SIZE = 88,	  /* bytes of such a file */
+	KEYFILE_SEARCH_MAX = 4096 /* files beyond it are not searched for keys */
+};
+/** `peerscope-ed25519-seed:`, the seed as 64 hex digits, a newline; then a NUL. */
+void keyfile_write(const uint8_t seed[KEYFILE_SEED_SIZE], char ret[KEYFILE_TEXT_SIZE + 1]);
+/** With or without the newline. ERR_MALFORMED for anything else; ret_seed may then hold part of it. */
+int keyfile_parse(const void *text, size_t len, uint8_t ret_seed[KEYFILE_SEED_SIZE]);
+/** Is this the content of a key file, or a small file with such a key in it? What is longer than
+ * KEYFILE_SEARCH_MAX is taken for something else. */
+bool keyfile_inside(const void *data, size_t len);

@@ -97,6 +97,11 @@ bool entry_name_ok(const char *name, size_t len)
 	return object_text_ok(name, len);
 }
 
+bool symlink_text_ok(const char *text, size_t len)
+{
+	return len > 0 && len <= OBJECT_SYMLINK_MAX && object_text_ok(text, len);
+}
+
 int tree_entry_cmp(const struct entry *a, const struct entry *b)
 {
 	int order = memcmp(a->name, b->name, MIN(a->name_len, b->name_len));
@@ -132,8 +137,8 @@ int tree_entry_check(const struct entry *e)
 			       0 :
 			       ERR_MALFORMED;
 	case ENTRY_SYMLINK:
-		return !e->has_target && e->chunk_count == 0 && e->symlink_len > 0 &&
-				       object_text_ok(e->symlink, e->symlink_len) ?
+		return !e->has_target && e->chunk_count == 0 &&
+				       symlink_text_ok(e->symlink, e->symlink_len) ?
 			       0 :
 			       ERR_MALFORMED;
 	default: return ERR_MALFORMED;

@@ -34,9 +34,12 @@ static int judge_content(struct judge *j)
 	struct db *db = j->w->db;
 	struct store_blob *b = j->b;
 	struct node n, twin;
-	int verdict = 0;
-	int rc = node_find(db, &b->hash, b->kind, &n);
+	int verdict = 0, rc;
 
+	/* The last door: whoever reads files for publishing has looked for keys already. */
+	if (j->p->local && b->kind == OBJECT_CHUNK && keyfile_inside(b->data, b->len))
+		return refuse(j, ERR_PRIVATE, false);
+	rc = node_find(db, &b->hash, b->kind, &n);
 	if (rc < 0)
 		return rc;
 	if ((n.state & NODE_PUBLIC) != 0 || (j->p->local && (n.state & NODE_STORED) != 0)) {

@@ -13,9 +13,12 @@
  * its rows here parent    commit → commit authority what the commits of a space's root vouch for
  *   stash     commits that wait; needs = how many (hash, kind) of stash_need have not come; 0 = to
  * be retried total     sums by enum db_total */
+#include <endian.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "store/db.h"
+#include "store/store.h"
 
 static const char version_1[] =
 	"CREATE TABLE blob (id INTEGER PRIMARY KEY, hash BLOB NOT NULL, kind INTEGER NOT NULL,"
@@ -81,6 +84,19 @@ const struct schema_step *schema_steps(size_t *ret_count)
 {
 	*ret_count = ARRAY_SIZE(steps);
 	return steps;
+}
+
+/* https://www.sqlite.org/fileformat.html: 16 bytes of magic; the application id at 68, big endian. */
+bool store_is_database(const void *head, size_t len)
+{
+	static const char magic[16] = "SQLite format 3";
+	const uint8_t *p = head;
+	uint32_t id;
+
+	if (len < 72 || memcmp(p, magic, sizeof(magic)) != 0)
+		return false;
+	memcpy(&id, p + 68, sizeof(id));
+	return be32toh(id) == SCHEMA_APPLICATION_ID;
 }
 
 static int read_pragma(struct db *db, const char *sql, int *ret)

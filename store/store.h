@@ -55,6 +55,8 @@ struct store_config {
  * ERR_CORRUPT, ERR_LOCKED, ERR_STORE. */
 int store_open(const struct store_config *config, struct store **ret, char *ret_why,
 	       size_t why_size);
+/** Do these first bytes of a file say that it is such a database? Pure. */
+bool store_is_database(const void *head, size_t len);
 /** Finishes what is queued, checkpoints, ends the thread; `closed` comes from the loop, then the
  * store is gone. Operations must not be started any more. */
 void store_close(struct store *s, void (*closed)(void *data), void *data);
@@ -174,8 +176,9 @@ struct store_put {
 	size_t next; /* blobs before it are committed */
 	struct store_put_progress *progress;
 };
-/** Verify and store. from NULL = put here by the user: blobs stay non-public until published, and
- * commits are refused (they are made by store_publish). scope (may be NULL; copied): commits
+/** Verify and store. from NULL = put here by the user: blobs stay non-public until published,
+ * commits are refused (they are made by store_publish), and so are secret keys of peerscope
+ * (ERR_PRIVATE). scope (may be NULL; copied): commits
  * outside it are ERR_PROTOCOL. A tree, file or chunk from a peer that nothing public references is
  * refused (ERR_PROTOCOL), so that nobody can fill the disk; so is a capability that neither a
  *  stashed commit needs nor the scope's space has signed.
