@@ -120,6 +120,19 @@ class Daemon:
         finally:
             connection.close()
 
+    def control(self, method, path, body=None, content_type="application/json"):
+        """(status, text) of the control socket."""
+        connection = http.client.HTTPConnection("localhost", timeout=60)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(60)
+        connection.sock.connect(str(self.data / "control.sock"))
+        try:
+            connection.request(method, path, body, {"Content-Type": content_type})
+            reply = connection.getresponse()
+            return reply.status, reply.read().decode()
+        finally:
+            connection.close()
+
     def traces(self, query=""):
         return json.loads(self.http(f"/debug/traces?json{query}")[2])["traces"]
 
