@@ -31,7 +31,7 @@
 	X(ERR_CORRUPT, -20020, "stored data is damaged")                                           \
 	X(ERR_UNSUPPORTED, -20021, "not supported")                                                \
 	X(ERR_TOO_BIG, -20022, "too big for the peer")                                             \
-	X(ERR_PEER_MISMATCH, -20023, "the peer proved another identity than the one asked for")          \
+	X(ERR_PEER_MISMATCH, -20023, "the peer proved another identity than the one asked for")    \
 	X(ERR_PRIVATE, -20024, "peerscope's own keys and data are never published")                \
 	X(ERR_CHANGED, -20025, "it changed while it was read")
 
