@@ -124,6 +124,7 @@ static void on_added(struct store_peer_set *op, int status)
 	if (status < 0) {
 		control_failed(q->call.request, status);
 	} else {
+		sync_know(q->call.daemon->sync, &q->peer);
 		o = json_pack("{s:o, s:b}", "peer", json_peer_id(&q->peer), "connected",
 			      q->dial_status == 0);
 		json_object_set_new(o, "address", json_multiaddr(&q->addr));
@@ -203,6 +204,8 @@ static void on_removed(struct store_peer_set *op, int status)
 {
 	struct remove_call *q = container_of(op, struct remove_call, op);
 
+	if (status == 0)
+		sync_unknow(q->call.daemon->sync, &op->peer.key);
 	if (status == 0)
 		control_reply(q->call.request, json_pack("{s:b}", "removed", 1));
 	else if (status == ERR_NOT_FOUND)

@@ -52,6 +52,9 @@ static void on_peers(struct store_peers *p, int status)
 	op_release(&run->op);
 	if (status < 0)
 		op_result(&run->op, status);
+	for (size_t i = 0; status == 0 && i < p->count; i++)
+		if (p->peers[i].added_by_user || p->peers[i].authority || p->peers[i].served_space)
+			sync_know(run->service->sync, &p->peers[i].key);
 	op_tick(&run->op);
 }
 

@@ -18,6 +18,7 @@
 
 #include "base/multiformats.h"
 #include "base/op.h"
+#include "base/shares.h"
 
 enum {
 	NET_MESSAGE_MAX = 2 << 20, /* bytes of one message */
@@ -105,6 +106,8 @@ struct net_service {
 	struct net_stream *(*on_stream)(void *data, struct net_conn *c, int *ret_refusal);
 	void (*on_conn_up)(void *data, struct net_conn *c);
 	void (*on_conn_down)(void *data, struct net_conn *c, int status);
+	/** Whom to prefer when there is not room for all. NULL: all are strangers. */
+	enum share_rank (*rank)(void *data, const struct public_key *peer);
 };
 
 struct net_config {
@@ -224,6 +227,7 @@ struct net_stream {
 	size_t send_credit, receive_credit, credit_due, charged, window;
 	struct list send_queue;
 	size_t send_queued;
+	uint64_t taken_ms;
 	uint8_t *message;
 	size_t message_len, message_have, message_cap;
 	uint8_t header[4];
@@ -241,6 +245,8 @@ int net_stream_send(struct net_stream *s, const void *msg, size_t len);
 /** Bytes queued and not yet handed to the transport; above NET_SEND_QUEUE_HIGH wait for on_drain.
  */
 size_t net_stream_queued(const struct net_stream *s);
+/** When bytes of it last went to the transport; 0 = none yet. */
+uint64_t net_stream_taken_ms(const struct net_stream *s);
 /** No more messages from us; what is queued still goes. on_close(0) follows when the peer ends too.
  */
 void net_stream_end(struct net_stream *s);

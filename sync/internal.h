@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/map.h"
+#include "base/shares.h"
 #include "sync/claims.h"
 #include "sync/fetch.h"
 #include "sync/snapshot.h"
@@ -22,6 +23,8 @@ struct sync_peer {
 	uint64_t dialed_ms; /* when it was last dialed back; 0 = never */
 	unsigned serving;
 	unsigned subscribed, hears;   /* streams on which it hears of news, scopes */
+	uint64_t subscribed_ms;	      /* since when */
+	bool standing;		      /* counted among those that have followed for long */
 	unsigned following, channels; /* scopes that we follow there; streams */
 };
 
@@ -47,6 +50,12 @@ struct sync {
 	struct map peers; /* key -> struct sync_peer */
 	struct list waves;
 	struct list serves;
+	struct map known; /* keys of peers that are preferred */
+	struct store_peers known_load;
+	bool known_loading;
+	unsigned leaving;   /* streams that are told "busy" and end */
+	uint64_t turned_ms; /* since when those turned away are counted */
+	uint64_t turned;
 	struct announcer announcer;
 	struct dialbacks dialbacks;
 	struct sync_stats stats;
@@ -72,6 +81,15 @@ void sync_received(struct sync *s, const struct store_new_commit *commits, size_
 		   const struct public_key *from);
 /** Appends "hm://… kind". */
 void scope_format(const struct scope *s, struct buf *out);
+
+/* ranks.c */
+void ranks_init(struct sync *s);
+void ranks_close(struct sync *s);
+void ranks_fini(struct sync *s);
+/** A stream on which the peer hears of news began, ended. */
+void ranks_subscribed(struct sync *s, struct sync_peer *p);
+void ranks_unsubscribed(struct sync *s, struct sync_peer *p);
+enum share_rank sync_rank(struct sync *s, const struct public_key *peer);
 
 /* wave.c */
 /** Something changed that any session of the wave may be waiting for. */

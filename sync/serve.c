@@ -56,6 +56,7 @@ int serve_send(struct serve *v, const struct wire_reply *reply)
 		err = net_stream_send(&v->stream, msg.data, msg.len);
 	if (err < 0)
 		serve_abort(v, err);
+	v->moved_bytes += msg.len;
 	return err;
 }
 
@@ -95,6 +96,18 @@ void serve_refuse(struct serve *v, int code, uint32_t retry_after_ms, uint64_t c
 	if (serve_send(v, &reply) == 0)
 		serve_end(v);
 	op_defer(&v->op);
+}
+
+bool serve_leave(struct serve *v)
+{
+	struct sync *s = v->sync;
+
+	if (s->leaving >= SERVE_LEAVING_MAX)
+		return false;
+	v->leaving = true;
+	s->leaving++;
+	serve_refuse(v, ERR_BUSY, serve_retry_ms(s), 0, "others are waiting too");
+	return true;
 }
 
 void serve_abort(struct serve *v, int status)
@@ -274,8 +287,10 @@ static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len
 	struct serve *v = stream->data;
 	struct arena arena;
 
-	if (op_stopping(&v->op) || v->closing || v->we_ended)
+	if (op_stopping(&v->op) || v->closing || v->we_ended || v->turned_away)
 		return;
+	v->moved_ms = runner_now_ms(v->op.env.runner);
+	v->moved_bytes += len;
 	wire_arena_init(&arena, len);
 	take_message(v, msg, len, &arena);
 	arena_fini(&arena);
@@ -349,6 +364,10 @@ static enum op_step do_serving(struct serve *v)
 		op_move(&v->op, CLOSING);
 		return OP_NEXT;
 	}
+	if (v->turned_away && !v->leaving && !serve_leave(v)) {
+		serve_abort(v, ERR_BUSY);
+		return OP_NEXT;
+	}
 	if (v->op.state == LOAD && !v->loading && !v->prepared && !v->we_ended &&
 	    serve_reconcile_prepare(v))
 		op_move(&v->op, RECONCILE);
@@ -394,7 +413,9 @@ static void serve_free(struct serve *v)
 	if (p != NULL && v->counted)
 		p->serving--;
 	if (p != NULL && v->subscribed)
-		p->subscribed--;
+		ranks_unsubscribed(s, p);
+	s->leaving -= v->leaving;
+	list_remove(&v->waiting);
 	list_remove(&v->node);
 	snapshot_fini(&v->load.snapshot);
 	buf_fini(&v->message);
@@ -434,7 +455,7 @@ static void serve_tick(struct op *op)
 
 /* ---- Streams that peers open ---- */
 
-static struct serve *serve_new(struct sync *s, const struct public_key *peer)
+static struct serve *serve_new(struct sync *s, const struct share *newcomer, bool has_place)
 {
 	struct op_env env = sync_env(s, UINT64_MAX);
 	struct serve *v = mem_alloc(sizeof(*v));
@@ -442,14 +463,18 @@ static struct serve *serve_new(struct sync *s, const struct public_key *peer)
 	if (v == NULL)
 		return NULL;
 	v->sync = s;
-	v->peer = *peer;
-	v->open = v->counted = true;
+	v->from = newcomer->from;
+	v->peer = newcomer->from.key;
+	v->open = true;
+	v->counted = has_place;
+	v->turned_away = !has_place;
 	v->timer.run = on_timer;
 	v->stream = (struct net_stream){ .events = &events, .data = v };
 	buf_init(&v->message, WIRE_RECONCILE_MAX + 1);
+	list_init(&v->waiting);
 	op_init(&v->op, &kind, &env, UINT64_MAX);
 	op_hold(&v->op);
-	v->started_ms = runner_now_ms(env.runner);
+	v->started_ms = v->moved_ms = runner_now_ms(env.runner);
 	serve_wait(v, SERVE_REQUEST_MS);
 	list_push_back(&s->serves, &v->node);
 	return v;
@@ -459,20 +484,38 @@ static struct net_stream *on_stream(void *data, struct net_conn *c, int *ret_ref
 {
 	struct sync *s = data;
 	struct sync_peer *p = s->closing ? NULL : sync_peer_get(s, net_conn_peer(c));
+	struct share newcomer = { .weight = 1 };
+	struct net_conn_info info;
 	struct serve *v;
+	bool has_place;
 
 	*ret_refusal = ERR_BUSY;
-	if (p == NULL || s->stats.active_serves >= SYNC_SERVE_MAX ||
-	    p->serving >= SYNC_SERVE_PER_PEER_MAX) {
+	if (p == NULL) {
 		s->stats.refusals_busy++;
 		return NULL;
 	}
-	v = serve_new(s, net_conn_peer(c));
+	net_conn_info(c, &info);
+	newcomer.from = share_origin_of(&info.remote, &info.peer);
+	newcomer.rank = sync_rank(s, &info.peer);
+	has_place = serve_has_place(s, &newcomer);
+	s->stats.turned_away += !has_place;
+	if (!has_place && s->leaving >= SERVE_LEAVING_MAX) {
+		s->stats.refusals_busy++;
+		return NULL;
+	}
+	v = serve_new(s, &newcomer, has_place);
 	if (v == NULL)
 		return NULL;
-	p->serving++;
-	s->stats.active_serves++;
+	p = sync_peer_get(s, &info.peer);
+	REQUIRE(p != NULL);
+	p->serving += v->counted;
+	s->stats.active_serves += v->counted;
 	return &v->stream;
+}
+
+static enum share_rank on_rank(void *data, const struct public_key *peer)
+{
+	return sync_rank(data, peer);
 }
 
 static void on_conn_up(void *data, struct net_conn *c)
@@ -489,7 +532,7 @@ static void on_conn_down(void *data, struct net_conn *c, int status)
 	(void)status;
 }
 
-const struct net_service serve_service = { on_stream, on_conn_up, on_conn_down };
+const struct net_service serve_service = { on_stream, on_conn_up, on_conn_down, on_rank };
 
 void serve_stop_all(struct sync *s)
 {

@@ -4,11 +4,14 @@
 #include "sync/internal.h"
 
 enum {
-	SERVE_REQUEST_MS = 10000, /* for the first message */
-	SERVE_IDLE_MS = 60000,	  /* between messages, and for a peer to take what is sent */
-	SERVE_TOTAL_MS = 600000,  /* for all but subscriptions */
-	SERVE_END_MS = 5000,	  /* for the peer to end its side */
-	SERVE_QUEUE_MAX = 1024,	  /* hashes asked and not yet answered */
+	SERVE_REQUEST_MS = 10000,   /* for the first message */
+	SERVE_IDLE_MS = 60000,	    /* between messages, and for a peer to take what is sent */
+	SERVE_TOTAL_MS = 600000,    /* for all but subscriptions */
+	SERVE_END_MS = 5000,	    /* for the peer to end its side */
+	SERVE_LEAVING_MAX = 64,	    /* streams that are told "busy" at once; beyond, reset */
+	SERVE_CROWD_MS = 10000,	    /* over which those turned away are counted */
+	SERVE_RETRY_MAX_MS = 30000, /* told to who is turned away */
+	SERVE_QUEUE_MAX = 1024,	    /* hashes asked and not yet answered */
 	SERVE_GET_BLOBS = 64,
 	SERVE_GET_BYTES = 2 << 20,
 	SERVE_SUBSCRIBED_PER_PEER_MAX = NET_STREAMS_MAX - SYNC_SERVE_PER_PEER_MAX, /* streams */
@@ -22,7 +25,11 @@ struct serve {
 	struct public_key peer;
 	struct net_stream stream;
 	bool open, peer_ended, we_ended;
+	struct share_origin from;
 	bool counted; /* in the peer's `serving` */
+	bool turned_away, leaving;
+	uint64_t moved_ms, moved_bytes; /* last time the peer did something; what went to and fro */
+	struct list waiting;
 	bool closing;
 	bool has_request;
 	enum wire_request_kind kind;
@@ -77,6 +84,20 @@ void serve_blame(struct serve *v, int status);
 
 /** Start a wait that ends the serve after so many ms; a new one replaces it. */
 void serve_wait(struct serve *v, uint64_t ms);
+
+/** Say "busy" and when to come again, then end. False: too many are doing so. */
+bool serve_leave(struct serve *v);
+
+/* serve_admit.c */
+/** Is there a place for the newcomer, perhaps because somebody gives way? */
+bool serve_has_place(struct sync *s, const struct share *newcomer);
+/** Ends it, now, in favour of others. */
+void serve_give_way(struct serve *v);
+/** What it holds, with this weight. */
+struct share serve_share(struct serve *v, size_t weight);
+uint64_t serve_idle_ms(const struct serve *v);
+/** When to come again, for who is turned away now. */
+uint32_t serve_retry_ms(struct sync *s);
 
 /* serve_dialback.c */
 /** Dial the peer at the address it is connected from, answer, end. False: it was refused. */

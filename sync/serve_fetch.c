@@ -59,6 +59,7 @@ static void on_got(struct store_get *g, int status)
 	struct serve *v = container_of(g, struct serve, get);
 
 	v->reading = false;
+	v->moved_ms = runner_now_ms(v->op.env.runner);
 	if (status < 0 && !op_stopping(&v->op))
 		serve_refuse(v, status == ERR_BUSY ? ERR_BUSY : ERR_REFUSED, SYNC_RETRY_AFTER_MS, 0,
 			     "the store failed");

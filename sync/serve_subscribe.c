@@ -35,7 +35,7 @@ void serve_subscribe_begin(struct serve *v, bool many)
 	}
 	v->subscribed = true;
 	p->serving--;
-	p->subscribed++;
+	ranks_subscribed(v->sync, p);
 	v->counted = false;
 	v->sync->stats.active_serves--;
 	runner_timer_stop(v->op.env.runner, &v->timer);

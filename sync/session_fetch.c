@@ -304,6 +304,8 @@ static void settle(struct session *s, const struct store_put *p)
 	if (err < 0)
 		session_fail(s, err);
 	wave_stored(s->wave, p->stored, p->stored_bytes);
+	if (p->stored > 0)
+		sync_know(s->sync, &s->outcome.target.peer);
 	if (p->commit_count > 0)
 		sync_received(s->sync, p->commits, p->commit_count, &s->outcome.target.peer);
 }

@@ -23,16 +23,31 @@ static bool is_forgettable(struct sync *s, struct sync_peer *p)
 	       p->following == 0 && p->millitokens == (uint64_t)SYNC_SERVE_BURST * 1000;
 }
 
+static void forget_peer(struct sync *s, struct sync_peer *p)
+{
+	(void)map_del(&s->peers, p->key.bytes, KEY_SIZE);
+	mem_free(p);
+}
+
+/* Those that owe nothing; failing that, who uses nothing and was here the longest ago: a new key
+ * costs its maker nothing, so what an old one owes must not keep others out. */
 static void forget_peers(struct sync *s)
 {
+	struct sync_peer *oldest = NULL;
+	size_t before = map_count(&s->peers);
+
 	for (struct map_iter it = map_first(&s->peers); it.value != NULL; map_next(&it)) {
 		struct sync_peer *p = it.value;
+		uint64_t used_ms = p->filled_ms;
 
-		if (!is_forgettable(s, p))
-			continue;
-		(void)map_del(&s->peers, p->key.bytes, KEY_SIZE);
-		mem_free(p);
+		if (is_forgettable(s, p))
+			forget_peer(s, p);
+		else if (p->serving == 0 && p->subscribed == 0 && p->following == 0 &&
+			 (oldest == NULL || used_ms < oldest->filled_ms))
+			oldest = p;
 	}
+	if (map_count(&s->peers) == before && oldest != NULL)
+		forget_peer(s, oldest);
 }
 
 struct sync_peer *sync_peer_get(struct sync *s, const struct public_key *key)
@@ -130,6 +145,7 @@ struct sync *sync_new(const struct sync_config *config)
 	map_init(&s->peers, SYNC_PEER_TABLE_MAX);
 	list_init(&s->waves);
 	list_init(&s->serves);
+	ranks_init(s);
 	announcer_init(&s->announcer);
 	dialback_init(s);
 	net_set_service(config->net, &serve_service, s);
@@ -151,7 +167,7 @@ static void on_closed(struct runner_task *task)
 
 void sync_check_closed(struct sync *s)
 {
-	if (!s->closing || !list_empty(&s->serves) || !announcer_idle(s))
+	if (!s->closing || !list_empty(&s->serves) || !announcer_idle(s) || s->known_loading)
 		return;
 	s->closed_task.run = on_closed;
 	runner_defer(s->config.runner, &s->closed_task);
@@ -164,6 +180,7 @@ void sync_close(struct sync *s, void (*closed)(void *data), void *data)
 	s->closed = closed;
 	s->closed_data = data;
 	serve_stop_all(s);
+	ranks_close(s);
 	announcer_stop(s);
 	sync_check_closed(s);
 }
@@ -176,6 +193,7 @@ struct sync *sync_free(struct sync *s)
 	claims_fini(&s->claims);
 	hot_fini(&s->snapshots.hot);
 	announcer_fini(&s->announcer);
+	ranks_fini(s);
 	for (struct map_iter it = map_first(&s->peers); it.value != NULL; map_next(&it))
 		mem_free(it.value);
 	map_fini(&s->peers);

@@ -33,8 +33,14 @@ enum {
 		4096, /* slower than this over SYNC_FETCH_IDLE_MS with others waiting: cut */
 	SYNC_PUT_BATCH_BLOBS = 128,
 	SYNC_PUT_BATCH_BYTES = 4 << 20,
-	SYNC_SERVE_MAX = 256, /* streams served at once */
+	SYNC_SERVE_MAX = 256,		/* streams served at once … */
+	SYNC_SERVE_STRANGERS_MAX = 224, /* … for all but known peers together … */
+	SYNC_SERVE_PER_NETWORK_MAX = 128,
+	SYNC_SERVE_PER_ADDRESS_MAX = 64,
 	SYNC_SERVE_PER_PEER_MAX = 16,
+	SYNC_KNOWN_MAX = 4096,		/* peers preferred to strangers */
+	SYNC_STANDING_MAX = 128,	/* strangers preferred because they have followed … */
+	SYNC_STANDING_MS = 600000,	/* … for so long */
 	SYNC_SERVE_REQUESTS_PER_S = 50, /* per peer token bucket, burst 200 */
 	SYNC_SUBSCRIBERS_MAX = 16384,	/* scopes of which peers want announcements */
 	SYNC_FOLLOWS_MAX = 8192,	/* scopes of which we get them */
@@ -70,12 +76,20 @@ void sync_set_listener(struct sync *s, const struct sync_listener *listener, voi
 void sync_close(struct sync *s, void (*closed)(void *data), void *data);
 struct sync *sync_free(struct sync *s);
 
+/** Prefer this peer to strangers from now on: the user's own, vouched for, or served us. The user's
+ * own of the store are known from the start. */
+void sync_know(struct sync *s, const struct public_key *peer);
+void sync_unknow(struct sync *s, const struct public_key *peer);
+
 struct sync_stats {
 	uint64_t sessions, sessions_ok, sessions_failed, active_sessions;
 	uint64_t blobs_fetched, bytes_fetched, blobs_served, bytes_served, duplicates,
 		refused_blobs;
 	uint64_t wants_over_limit; /* blobs that a wave had no room to want: a later one asks */
 	uint64_t rounds, serves, active_serves, refusals_busy, refusals_other, claims, claim_waits;
+	uint64_t gave_way;    /* streams ended because they did nothing and others waited */
+	uint64_t turned_away; /* streams told to come again, there being no room */
+	uint64_t known_peers, standing_peers;
 	uint64_t subscribers, follows, announced_out, announced_in, announce_dropped;
 	uint64_t follows_refused; /* scopes for which there was no room, here or there */
 	/* sets to reconcile: taken from memory, the same after a look into the store, read; kept

@@ -4,9 +4,9 @@
 
 enum { WAIT_MAX_MS = 3600000 };
 
-static void make_key(uint8_t tag, uint8_t number, uint8_t secret[64], struct public_key *ret)
+void sync_world_key(uint8_t tag, size_t number, uint8_t secret[64], struct public_key *ret)
 {
-	uint8_t seed[32] = { tag, number };
+	uint8_t seed[32] = { tag, (uint8_t)number, (uint8_t)(number >> 8) };
 
 	crypto_sign_seed_keypair(ret->bytes, secret, seed);
 }
@@ -25,7 +25,7 @@ void sync_world_init(struct sync_world *w, uint64_t seed)
 	assert_non_null(w->trace);
 	trace_observe(w->trace, &w->loop.runner);
 	simnet_set_default(w->simnet, &(struct simnet_path){ .latency_ms = SYNC_WORLD_LATENCY_MS });
-	make_key(9, 9, w->space_secret, &w->space);
+	sync_world_key(9, 9, w->space_secret, &w->space);
 }
 
 /* ---- Hosts ---- */
@@ -59,11 +59,16 @@ static struct host *host_new(struct sync_world *w, const struct net_service *ser
 	assert_true(w->count < SYNC_WORLD_HOSTS_MAX);
 	w->count++;
 	h->world = w;
-	snprintf(h->ip, sizeof(h->ip), "10.0.0.%zu", w->count);
-	make_key(1, (uint8_t)w->count, h->secret, &h->peer);
+	sync_world_key(1, w->count, h->secret, &h->peer);
 	h->addr = (struct multiaddr){ .family = 4,
 				      .ip = { 10, 0, 0, (uint8_t)w->count },
 				      .port = SYNC_WORLD_PORT };
+	if (w->networks) {
+		h->addr.ip[1] = (uint8_t)(1 + (w->count >> 8));
+		h->addr.ip[2] = (uint8_t)w->count;
+		h->addr.ip[3] = 1;
+	}
+	snprintf(h->ip, sizeof(h->ip), "10.%u.%u.%u", h->addr.ip[1], h->addr.ip[2], h->addr.ip[3]);
 	CHECK_STATUS(
 		0,
 		store_open(&(struct store_config){ .runner = r, .dir = w->dir, .inline_io = true },

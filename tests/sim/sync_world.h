@@ -6,7 +6,7 @@
 #include "tests/sim/simnet.h"
 #include "tests/unit/test_util.h"
 
-enum { SYNC_WORLD_HOSTS_MAX = 16, SYNC_WORLD_PORT = 4001, SYNC_WORLD_LATENCY_MS = 5 };
+enum { SYNC_WORLD_HOSTS_MAX = 512, SYNC_WORLD_PORT = 4001, SYNC_WORLD_LATENCY_MS = 5 };
 
 struct sync_world;
 
@@ -33,12 +33,15 @@ struct sync_world {
 	struct public_key space;
 	uint64_t live_before;
 	const char *dir; /* of the next host's store; NULL = in memory */
+	bool networks;	 /* the next hosts are each in a network of its own */
 };
 
 void sync_world_init(struct sync_world *w, uint64_t seed);
 /** Closes everything; asserts that no operation, no claim and no memory is left and that the stages
  * of every span sum to its wall time. */
 void sync_world_fini(struct sync_world *w);
+/** A key pair; the same for the same tag and number. */
+void sync_world_key(uint8_t tag, size_t number, uint8_t secret[64], struct public_key *ret);
 /** A full host. */
 struct host *sync_world_host(struct sync_world *w);
 /** A host whose streams the test answers itself. */

@@ -223,8 +223,12 @@ static void too_many_streams_of_one_peer_are_busy(void **state)
 	sync_world_run_ms(&s.w, 50);
 	for (size_t i = 0; i < SYNC_SERVE_PER_PEER_MAX; i++)
 		assert_true(clients[i].open);
-	CHECK_STATUS(ERR_BUSY, clients[SYNC_SERVE_PER_PEER_MAX].close_status);
+	assert_false(clients[SYNC_SERVE_PER_PEER_MAX].open);
+	CHECK_STATUS(ERR_BUSY, clients[SYNC_SERVE_PER_PEER_MAX].refusal.code);
+	assert_in_range(clients[SYNC_SERVE_PER_PEER_MAX].refusal.retry_after_ms, 1,
+			2 * SHARE_IDLE_MS);
 	assert_int_equal(stats_of(s.server).refusals_busy, 1);
+	assert_int_equal(stats_of(s.server).turned_away, 1);
 	sync_world_fini(&s.w);
 }
 
