@@ -36,6 +36,8 @@ static const struct figure net_table[] = {
 	F(net_stats, conns),
 	F(net_stats, dials),
 	F(net_stats, dial_failures),
+	F(net_stats, checks),
+	F(net_stats, checks_failed),
 	F(net_stats, accepted),
 	F(net_stats, handshake_failures),
 	F(net_stats, refused_limit),

@@ -168,6 +168,7 @@ static void on_read(struct net_link *l, const uint8_t *data, size_t len)
 	c->received_bytes += len;
 	c->net->stats.received_bytes += len;
 	c->received_ms = c->mux.now_ms = runner_now_ms(c->net->runner);
+	net_conn_heard(c);
 	net_record_read(c, data, len);
 }
 
@@ -239,13 +240,17 @@ static const struct net_mux_events net_mux_events = {
 
 /* ---- Life ---- */
 
-/* Both sides dialed at once: both must come to the same answer, and the one dialed by the smaller
+/* One that was dialed since the other did not answer wins. Both sides dialed at once: both must come to the same answer, and the one dialed by the smaller
  * key stays. Dialed by the same side: it would not have dialed again had the first been of use to
  * it. */
 static bool replaces(const struct net_conn *c, const struct net_conn *other)
 {
 	bool we_are_smaller = key_cmp(&c->net->self, &c->peer) < 0;
+	uint64_t age_ms = runner_now_ms(c->net->runner) - other->since_ms;
+	bool other_renews = other->renews && age_ms < NET_CONN_RENEWING_MS;
 
+	if (c->renews != other_renews)
+		return c->renews;
 	if (c->inbound == other->inbound)
 		return true;
 	return c->inbound != we_are_smaller;
@@ -262,7 +267,11 @@ static void resolve_duplicates(struct net_conn *c)
 		    !key_eq(&other->peer, &c->peer))
 			continue;
 		if (net_conn_usable(other)) {
-			net_conn_drain(replaces(c, other) ? other : c);
+			struct net_conn *loser = replaces(c, other) ? other : c;
+
+			net_conn_drain(loser);
+			if (loser == other && c->renews)
+				net_conn_check(other); /* whoever uses it shall not wait long */
 		} else if (draining == NULL) {
 			draining = other;
 		} else {

@@ -15,8 +15,10 @@ enum {
 		256, /* what we put into one: small, so that none waits for a long one */
 	NET_CONN_WRITE_RECORDS = 8, /* per write to the transport */
 	NET_CONN_TRANSPORT_HIGH = 256
-				  << 10,  /* bytes with the transport above which it gets no more */
-	NET_CONN_DRAIN_TIMEOUT_MS = 15000 /* for the peer's farewell */
+				  << 10, /* bytes with the transport above which it gets no more */
+	NET_CONN_DRAIN_TIMEOUT_MS = 15000, /* for the peer's farewell */
+	/* Dials of both sides may cross for as long as one takes. */
+	NET_CONN_RENEWING_MS = NET_DIAL_TIMEOUT_MS + NET_HANDSHAKE_TIMEOUT_MS
 };
 
 struct net {
@@ -76,6 +78,13 @@ struct net_conn {
 	uint64_t received_ms, quiet_ms, drain_ms; /* last byte; last stream; draining began */
 	uint64_t ping_ms, ping_ns, ping_token, ping_left_bytes;
 	bool ping_out;
+	/* doubt.c */
+	bool doubted;	   /* to be asked before anybody gets it */
+	bool doubtful;	   /* was asked, and has not answered in time */
+	uint64_t check_ms; /* an answer is due; 0 = not asked */
+	bool check_late;   /* it was ours to be late: waits a little longer */
+	bool renews; /* takes the place of one that is in doubt, as the side that dialed says */
+	bool held;   /* the peer is proven; goes on once it is known how an older one is */
 	uint32_t rtt_us;
 };
 
@@ -105,6 +114,8 @@ void net_handshake_begin(struct net_conn *c);
 bool net_handshake_expects(const struct net_conn *c, size_t len);
 /** 0, or why the conn must fail. Calls net_conn_up after the last message. */
 int net_handshake_message(struct net_conn *c, const uint8_t *msg, size_t len);
+/** The older conn that a held one waited for has answered, has not, or is gone. */
+void net_handshake_release(struct net_conn *c);
 void net_conn_up(struct net_conn *c);
 
 /* liveness.c */
@@ -112,6 +123,21 @@ void net_liveness_begin(struct net_conn *c);
 void net_liveness_tick(struct runner_timer *timer);
 void net_liveness_rearm(struct net_conn *c);
 void net_liveness_pong(struct net_conn *c, uint64_t token);
+/** Unless one is out. */
+void net_liveness_ping(struct net_conn *c);
+
+/* doubt.c */
+/** It may be handed out without asking the peer first. */
+bool net_conn_trusted(const struct net_conn *c);
+/** Does it lead to this address? */
+bool net_conn_leads_to(const struct net_conn *c, const struct multiaddr *addr);
+/** Ask the peer; the answer is due within NET_CHECK_MS, more on a slow line. Nothing new when it
+ * has been asked. */
+void net_conn_check(struct net_conn *c);
+/** Bytes came. */
+void net_conn_heard(struct net_conn *c);
+/** From its timer: the answer may be overdue. */
+void net_conn_check_due(struct net_conn *c);
 
 /* dial.c: told from the loop; they only record and defer. */
 void net_dial_connected(struct net_conn *c);
@@ -119,6 +145,8 @@ void net_dial_attempt_failed(struct net_dial *d, struct net_conn *c, int status)
 /** A conn for d->peer, or the one that d made, is up. */
 void net_dial_conn_up(struct net *n, struct net_conn *c);
 void net_dial_conn_down(struct net *n, struct net_conn *c, int status);
+/** A conn to the peer has answered, or has failed to. */
+void net_dial_checked(struct net *n, struct net_conn *c);
 /** c has met a peer to which there is a conn already: the dial takes that one and forgets c. */
 void net_dial_settle(struct net_conn *c, struct net_conn *existing);
 /** c, of a probe, has met the peer: the dial forgets it. */

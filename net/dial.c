@@ -1,10 +1,12 @@
 /* Getting a conn to a peer.
  *
- *   start ──> waiting ──> dial <──> handshake
- *     └──────────┴─────────┴────────────┴──> closing ──> done
+ *   start ──> waiting ──> check <──> dial <──> handshake
+ *     └──────────┴──────────┴─────────┴────────────┴──> closing ──> done
  *
- * Suspends in waiting (another dial to the same peer is under way), dial (no address has answered
- * yet) and handshake (one has). Addresses are tried in order; the next one starts when one fails,
+ * Suspends in waiting (another dial to the same peer is under way, and has taken over the addresses
+ * of this one), check (there is a conn, which is asked whether it is alive: doubt.c), dial (no
+ * address has answered yet) and handshake (one has). A conn that is asked has a head start; a short
+ * one when it leads to none of the addresses, since then the peer has probably moved. Addresses are tried in order; the next one starts when one fails,
  * or has not led to a conn within STAGGER_MS. The first handshake that completes wins, the other
  * attempts are dropped. A conn that comes up by other means, the peer's own dial for one, is as
  * good. Attempts are conns: they outlive the dial by the time their link takes to close.
@@ -13,15 +15,16 @@
 #include "net/conn.h"
 #include "trace/trace.h"
 
-enum { STAGGER_MS = 300 };
+enum { STAGGER_MS = 300, HEAD_START_MS = 100 };
 
-enum { START, WAITING, DIALING, HANDSHAKE, CLOSING, DONE };
+enum { START, WAITING, CHECKING, DIALING, HANDSHAKE, CLOSING, DONE };
 
 static const struct op_state states[] = {
-	[START] = { "start", TO(WAITING) | TO(DIALING) | TO(CLOSING) },
-	[WAITING] = { "waiting", TO(DIALING) | TO(CLOSING) },
-	[DIALING] = { "dial", TO(HANDSHAKE) | TO(CLOSING) },
-	[HANDSHAKE] = { "handshake", TO(DIALING) | TO(CLOSING) },
+	[START] = { "start", TO(WAITING) | TO(CHECKING) | TO(DIALING) | TO(CLOSING) },
+	[WAITING] = { "waiting", TO(CHECKING) | TO(DIALING) | TO(CLOSING) },
+	[CHECKING] = { "check", TO(DIALING) | TO(HANDSHAKE) | TO(CLOSING) },
+	[DIALING] = { "dial", TO(CHECKING) | TO(HANDSHAKE) | TO(CLOSING) },
+	[HANDSHAKE] = { "handshake", TO(CHECKING) | TO(DIALING) | TO(CLOSING) },
 	[CLOSING] = { "closing", TO(DONE) },
 	[DONE] = { "done", 0 },
 };
@@ -43,15 +46,36 @@ static bool same_peer(const struct net_dial *d, const struct net_dial *other)
 
 static bool under_way(const struct net_dial *d)
 {
-	return d->op.state == DIALING || d->op.state == HANDSHAKE;
+	return d->op.state == CHECKING || d->op.state == DIALING || d->op.state == HANDSHAKE;
 }
 
-static bool has_leader(struct net_dial *d)
+static struct net_dial *leader_of(struct net_dial *d)
 {
 	list_for_each(node, &d->net->dials)
 		if (same_peer(d, dial_of(node)) && under_way(dial_of(node)))
+			return dial_of(node);
+	return NULL;
+}
+
+static bool knows(const struct net_dial *d, size_t count, const struct multiaddr *addr)
+{
+	for (size_t i = 0; i < count; i++)
+		if (multiaddr_eq(&d->addrs[i], addr))
 			return true;
 	return false;
+}
+
+/* What somebody asks for now is likelier than what the other one has been trying. */
+static void lend_addrs(struct net_dial *leader, const struct net_dial *d)
+{
+	for (size_t i = 0; i < d->addr_count; i++) {
+		if (leader->addr_count == NET_ADDRS_MAX ||
+		    knows(leader, leader->addr_count, &d->addrs[i]))
+			continue;
+		leader->addrs[leader->addr_count++] = d->addrs[i];
+		leader->next_due = true;
+		op_defer(&leader->op);
+	}
 }
 
 static enum op_step to(struct net_dial *d, unsigned state)
@@ -168,6 +192,17 @@ void net_dial_probed(struct net_conn *c)
 	op_defer(&d->op);
 }
 
+/* Whether the older conn is of use is known now, or there is another one. */
+static void release_held(struct net *n, const struct public_key *peer)
+{
+	list_for_each_safe(node, &n->conns) {
+		struct net_conn *c = list_entry(node, struct net_conn, node);
+
+		if (c->held && !c->failed && c->dial != NULL && key_eq(&c->peer, peer))
+			net_handshake_release(c);
+	}
+}
+
 void net_dial_conn_up(struct net *n, struct net_conn *c)
 {
 	struct net_dial *own = c->dial;
@@ -185,6 +220,7 @@ void net_dial_conn_up(struct net *n, struct net_conn *c)
 		d->reused = d != own || d->conn != c;
 		op_defer(&d->op);
 	}
+	release_held(n, &c->peer);
 }
 
 void net_dial_conn_down(struct net *n, struct net_conn *c, int status)
@@ -192,6 +228,8 @@ void net_dial_conn_down(struct net *n, struct net_conn *c, int status)
 	list_for_each(node, &n->dials) {
 		struct net_dial *d = dial_of(node);
 
+		if (!d->any_peer && !d->probe && under_way(d) && key_eq(&d->peer, &c->peer))
+			op_defer(&d->op); /* it may have waited for this one */
 		if (d->conn != c)
 			continue;
 		d->conn = NULL;
@@ -199,20 +237,76 @@ void net_dial_conn_down(struct net *n, struct net_conn *c, int status)
 		d->last_error = status;
 		op_defer(&d->op);
 	}
+	release_held(n, &c->peer);
+}
+
+void net_dial_checked(struct net *n, struct net_conn *c)
+{
+	struct net_conn *alive = net_conn_trusted(c) ? c : NULL;
+
+	list_for_each(node, &n->dials) {
+		struct net_dial *d = dial_of(node);
+
+		if (d->probe || d->any_peer || !under_way(d) || !key_eq(&d->peer, &c->peer))
+			continue;
+		if (alive != NULL && d->conn == NULL) {
+			d->conn = alive;
+			d->reused = true;
+		}
+		op_defer(&d->op);
+	}
+	release_held(n, &c->peer);
 }
 
 /* ---- States ---- */
 
+static struct net_conn *existing_conn(const struct net_dial *d)
+{
+	return d->any_peer || d->probe ? NULL : net_find(d->net, &d->peer);
+}
+
+/* It would be known elsewhere by now had it not moved. */
+static bool leads_elsewhere(const struct net_dial *d, const struct net_conn *c)
+{
+	for (size_t i = 0; i < d->addr_count; i++)
+		if (net_conn_leads_to(c, &d->addrs[i]))
+			return false;
+	return d->addr_count > 0;
+}
+
 static enum op_step look_for_conn(struct net_dial *d)
 {
-	if (d->any_peer || d->probe || (d->conn = net_find(d->net, &d->peer)) == NULL)
+	struct net_conn *c = existing_conn(d);
+
+	if (c == NULL || !net_conn_trusted(c) || leads_elsewhere(d, c))
 		return OP_WAIT;
+	d->conn = c;
 	d->reused = true;
 	return end(d, 0);
 }
 
+static enum op_step check(struct net_dial *d, struct net_conn *c)
+{
+	struct runner *r = d->op.env.runner;
+	bool elsewhere = leads_elsewhere(d, c);
+
+	trace_mark(d->op.env.span,
+		   elsewhere ? "is the conn that leads elsewhere alive?" : "is the conn alive?");
+	if (!c->doubtful)
+		net_conn_check(c);
+	d->head_start_ms = runner_now_ms(r);
+	if (!c->doubtful)
+		d->head_start_ms += elsewhere ? HEAD_START_MS : NET_CHECK_MAX_MS;
+	runner_timer_start(r, &d->stagger, d->head_start_ms);
+	return to(d, CHECKING);
+}
+
 static enum op_step begin_dialing(struct net_dial *d)
 {
+	struct net_conn *c = existing_conn(d);
+
+	if (c != NULL)
+		return check(d, c);
 	if (d->addr_count == 0)
 		return end(d, ERR_NOT_FOUND);
 	if (d->net->up >= NET_CONNS_MAX)
@@ -230,8 +324,10 @@ static enum op_step do_start(struct net_dial *d)
 		return end(d, ERR_SELF);
 	if (look_for_conn(d) == OP_NEXT)
 		return OP_NEXT;
-	if (has_leader(d))
+	if (leader_of(d) != NULL) {
+		lend_addrs(leader_of(d), d);
 		return to(d, WAITING);
+	}
 	return begin_dialing(d);
 }
 
@@ -241,35 +337,37 @@ static enum op_step do_waiting(struct net_dial *d)
 		return to(d, CLOSING);
 	if (look_for_conn(d) == OP_NEXT)
 		return OP_NEXT;
-	if (has_leader(d))
+	if (leader_of(d) != NULL)
 		return OP_WAIT;
 	return begin_dialing(d);
 }
 
+/* The conn that is asked has the time it was given, or has not used it. */
+static bool may_attempt(const struct net_dial *d, const struct net_conn *asked)
+{
+	return asked == NULL || asked->doubtful ||
+	       runner_now_ms(d->op.env.runner) >= d->head_start_ms;
+}
+
 static enum op_step do_attempts(struct net_dial *d)
 {
+	struct net_conn *asked = existing_conn(d);
 	unsigned state;
 
 	if (op_stopping(&d->op))
 		return to(d, CLOSING);
 	if (d->conn != NULL || d->probed)
 		return end(d, 0);
-	while (d->addr_next < d->addr_count && (list_empty(&d->attempts) || d->next_due))
+	while (d->addr_next < d->addr_count && (list_empty(&d->attempts) || d->next_due) &&
+	       may_attempt(d, asked))
 		next_attempt(d);
-	if (list_empty(&d->attempts))
+	/* What is in doubt may still answer. */
+	if (list_empty(&d->attempts) && asked == NULL)
 		return end(d, d->last_error);
-	state = any_handshaking(d) ? HANDSHAKE : DIALING;
+	state = list_empty(&d->attempts) ? CHECKING : any_handshaking(d) ? HANDSHAKE : DIALING;
 	if (state != d->op.state)
 		op_move(&d->op, state);
 	return OP_WAIT;
-}
-
-static bool tried(const struct net_dial *d, const struct multiaddr *addr)
-{
-	for (size_t i = 0; i < d->addr_next; i++)
-		if (multiaddr_eq(&d->addrs[i], addr))
-			return true;
-	return false;
 }
 
 /* Dials that waited for this one: when it failed, its failure is theirs, unless they know an
@@ -284,7 +382,7 @@ static void wake_waiting(struct net_dial *d)
 
 		if (!same_peer(d, other) || other->op.state != WAITING)
 			continue;
-		while (known < other->addr_count && tried(d, &other->addrs[known]))
+		while (known < other->addr_count && knows(d, d->addr_next, &other->addrs[known]))
 			known++;
 		if (status < 0 && !op_stopping(&d->op) && known == other->addr_count)
 			op_result(&other->op, status);
@@ -321,6 +419,7 @@ static void dial_tick(struct op *op)
 		switch (op->state) {
 		case START: step = do_start(d); break;
 		case WAITING: step = do_waiting(d); break;
+		case CHECKING:
 		case DIALING:
 		case HANDSHAKE: step = do_attempts(d); break;
 		case CLOSING: step = do_closing(d); break;
@@ -345,6 +444,7 @@ void net_dial_start(struct net_dial *d, const struct op_env *env, struct net *n,
 	for (size_t i = 0; i < d->addr_count; i++)
 		d->addrs[i] = addrs[i];
 	d->addr_next = 0;
+	d->head_start_ms = 0;
 	d->last_error = ERR_NOT_FOUND;
 	d->stagger = (struct runner_timer){ .run = on_stagger };
 	list_init(&d->attempts);

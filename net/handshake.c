@@ -28,13 +28,15 @@ static const char prologue[] = "peerscope/1";
 
 static int write_message(struct net_conn *c)
 {
+	struct net_hello said = c->net->hello;
 	struct buf hello, record;
 	int err = 0;
 
+	said.renews = c->renews;
 	buf_init(&hello, NET_HELLO_SIZE_MAX);
 	buf_init(&record, 2 + SECOND_OVERHEAD + NET_HELLO_SIZE_MAX);
 	if (c->handshake.turn > 0)
-		err = net_hello_encode(&c->net->hello, &hello);
+		err = net_hello_encode(&said, &hello);
 	buf_write_u16be(&record, 0);
 	if (!err && !buf_err(&record))
 		err = net_noise_handshake_write(&c->handshake, hello.data, hello.len, &record);
@@ -94,15 +96,25 @@ static int check_hello(struct net_conn *c, const struct buf *payload)
 }
 
 /* The peer turns out to be one we have a conn to: the dial takes that one, and the peer never sees
- * this one up. */
-static bool settle_for_existing(struct net_conn *c)
+ * this one up; unless that one is of no use any more, which has to be found out first. */
+enum existing { EXISTING_NONE, EXISTING_TAKEN, EXISTING_ASKED };
+static enum existing look_for_existing(struct net_conn *c)
 {
 	struct net_conn *existing = net_find(c->net, &c->peer);
 
 	if (existing == NULL || c->dial == NULL)
-		return false;
-	net_dial_settle(c, existing);
-	return true;
+		return EXISTING_NONE;
+	if (net_conn_trusted(existing)) {
+		net_dial_settle(c, existing);
+		return EXISTING_TAKEN;
+	}
+	if (existing->doubtful) {
+		c->renews = true;
+		return EXISTING_NONE;
+	}
+	net_conn_check(existing);
+	c->held = true;
+	return EXISTING_ASKED;
 }
 
 static int finish(struct net_conn *c)
@@ -115,6 +127,20 @@ static int finish(struct net_conn *c)
 	return 0;
 }
 
+/* The third message, unless there is no need for it, or not yet. */
+static int go_on(struct net_conn *c)
+{
+	enum existing existing = look_for_existing(c);
+	int err;
+
+	if (existing == EXISTING_TAKEN)
+		return UV_ECANCELED;
+	if (existing == EXISTING_ASKED)
+		return 0;
+	err = write_message(c);
+	return err ? err : finish(c);
+}
+
 static int handle_second(struct net_conn *c, const struct buf *payload)
 {
 	int err = check_hello(c, payload);
@@ -125,16 +151,24 @@ static int handle_second(struct net_conn *c, const struct buf *payload)
 		net_dial_probed(c);
 		return UV_ECANCELED;
 	}
-	if (settle_for_existing(c))
-		return UV_ECANCELED;
-	err = write_message(c);
-	return err ? err : finish(c);
+	return go_on(c);
+}
+
+void net_handshake_release(struct net_conn *c)
+{
+	int err;
+
+	c->held = false;
+	err = go_on(c);
+	if (err)
+		net_conn_fail(c, err);
 }
 
 static int handle_third(struct net_conn *c, const struct buf *payload)
 {
 	int err = check_hello(c, payload);
 
+	c->renews = c->hello.renews;
 	return err ? err : finish(c);
 }
 

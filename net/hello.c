@@ -24,6 +24,7 @@ int net_hello_encode(const struct net_hello *h, struct buf *out)
 	msg.agent = agent;
 	msg.capabilities = h->capabilities;
 	msg.listen_port = h->listen_port;
+	msg.renews = h->renews;
 	size = net__hello__get_packed_size(&msg);
 	dst = buf_reserve(out, size);
 	if (dst == NULL)
@@ -57,7 +58,8 @@ static int from_message(const Net__Hello *msg, struct net_hello *ret)
 {
 	struct net_hello h = { .version_min = msg->version_min,
 			       .version_max = msg->version_max,
-			       .capabilities = msg->capabilities };
+			       .capabilities = msg->capabilities,
+			       .renews = msg->renews };
 
 	if (msg->key.len != KEY_SIZE || msg->listen_port > UINT16_MAX ||
 	    msg->version_min > msg->version_max)

@@ -12,6 +12,7 @@ struct net_hello {
 	char agent[NET_AGENT_MAX + 1];
 	uint64_t capabilities;
 	uint16_t listen_port;
+	bool renews;
 };
 
 /** Append the encoding. What stuck in the buffer: 0, UV_ENOMEM. */

@@ -35,6 +35,12 @@ static void send_ping(struct net_conn *c)
 	net_mux_ping(&c->mux, c->ping_token);
 }
 
+void net_liveness_ping(struct net_conn *c)
+{
+	if (!c->ping_out)
+		send_ping(c);
+}
+
 void net_liveness_begin(struct net_conn *c)
 {
 	c->received_ms = c->quiet_ms = now_ms(c);
@@ -67,6 +73,8 @@ void net_liveness_rearm(struct net_conn *c)
 		due = MIN(due, c->draining ?
 				       MAX(c->drain_ms, c->quiet_ms) + NET_CONN_DRAIN_TIMEOUT_MS :
 				       c->quiet_ms + NET_IDLE_MS);
+	if (c->check_ms != 0)
+		due = MIN(due, c->check_ms);
 	if (!c->timer.armed || c->timer.due_ms != due)
 		runner_timer_start(c->net->runner, &c->timer, due);
 }
@@ -105,6 +113,7 @@ void net_liveness_tick(struct runner_timer *timer)
 		net_conn_fail(c, UV_ETIMEDOUT);
 		return;
 	}
+	net_conn_check_due(c);
 	check_ping(c);
 	check_quiet(c);
 	if (!c->failed)

@@ -165,13 +165,18 @@ const struct public_key *net_self(const struct net *n)
 
 struct net_conn *net_find(struct net *n, const struct public_key *peer)
 {
+	struct net_conn *doubtful = NULL;
+
 	list_for_each(node, &n->conns) {
 		struct net_conn *c = list_entry(node, struct net_conn, node);
 
-		if (net_conn_usable(c) && key_eq(&c->peer, peer))
+		if (!net_conn_usable(c) || !key_eq(&c->peer, peer))
+			continue;
+		if (!c->doubtful)
 			return c;
+		doubtful = c;
 	}
-	return NULL;
+	return doubtful;
 }
 
 void net_each_conn(struct net *n, bool (*visit)(void *data, struct net_conn *c), void *data)

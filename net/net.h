@@ -35,7 +35,10 @@ enum {
 	NET_HANDSHAKE_TIMEOUT_MS = 6000,
 	NET_PING_INTERVAL_MS = 30000,
 	NET_PING_TIMEOUT_MS = 15000,
-	NET_IDLE_MS = 300000, /* a conn without streams is closed after */
+	NET_FRESH_MS = 1000,	 /* a conn that was heard of since is used without asking */
+	NET_CHECK_MS = 700,	 /* for an answer when asked, or four round trips … */
+	NET_CHECK_MAX_MS = 3000, /* … of these so many at most */
+	NET_IDLE_MS = 300000,	 /* a conn without streams is closed after */
 	NET_AGENT_MAX = 64,
 	NET_ADDRS_MAX = 16
 };
@@ -130,7 +133,11 @@ const struct public_key *net_self(const struct net *n);
 void net_close(struct net *n, void (*closed)(void *data), void *data);
 struct net *net_free(struct net *n);
 
-/** The usable conn to a peer, or NULL. */
+/** The way to a peer (NULL: to any) may be another one now: its address is new, or one of ours.
+ * Conns are asked at once whether they still lead there; one that does not answer in time is given
+ * to a dial only when it does, and a new one takes its place. */
+void net_doubt(struct net *n, const struct public_key *peer);
+/** The usable conn to a peer, one beyond doubt first, or NULL. */
 struct net_conn *net_find(struct net *n, const struct public_key *peer);
 void net_each_conn(struct net *n, bool (*visit)(void *data, struct net_conn *c), void *data);
 void net_conn_close(struct net_conn *c, int status);
@@ -152,11 +159,13 @@ const struct public_key *net_conn_peer(const struct net_conn *c);
 struct net_stats {
 	uint64_t conns, dials, dial_failures, accepted, handshake_failures, refused_limit,
 		protocol_errors;
+	uint64_t checks, checks_failed; /* conns asked whether they are alive; too late or not */
 	uint64_t sent_bytes, received_bytes, streams_opened, streams_refused;
 };
 void net_stats(const struct net *n, struct net_stats *ret);
 
-/* Get a conn to a peer: the one that exists, else by dialing its addresses (in order, the next one
+/* Get a conn to a peer: the one that exists, if it was heard of for NET_FRESH_MS or answers a ping,
+ * and leads to one of the addresses or answers before they do; else by dialing its addresses (in order, the next one
  * also when one does not answer within 300 ms: RFC 8305), else by joining a dial under way. */
 struct net_dial;
 typedef void (*net_dial_cb)(struct net_dial *d, int status);
@@ -181,6 +190,7 @@ struct net_dial {
 	struct list node;     /* of the net */
 	struct runner_timer stagger;
 	bool next_due, probed;
+	uint64_t head_start_ms; /* of the conn that is asked, over dialing */
 	int last_error;
 };
 /** peer NULL: whoever answers at the addresses. Copies. `on_connected` and `data` are the caller's

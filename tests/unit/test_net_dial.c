@@ -1,5 +1,6 @@
 #include "net_fixture.h"
 
+#include "net/conn.h"
 #include "trace/trace.h"
 
 static struct runner *runner(struct world *w)
@@ -232,7 +233,26 @@ static void dials_to_one_peer_share_the_work(void **state)
 	world_fini(&w);
 }
 
-static void a_failure_is_shared_where_the_addresses_are(void **state)
+static void a_failure_is_shared(void **state)
+{
+	struct call calls[3];
+	struct net_stats stats;
+	struct world w;
+
+	world_init(&w, 1, 3);
+	refuse(&w, "10.0.0.3");
+	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++)
+		call_start(&calls[i], runner(&w), w.nodes[0].net, key_of(&w, 1), &w.nodes[2].addr,
+			   1);
+	world_run(&w, 1000);
+	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++)
+		CHECK_STATUS(UV_ECONNREFUSED, calls[i].status);
+	net_stats(w.nodes[0].net, &stats);
+	assert_int_equal(stats.dials, 1);
+	world_fini(&w);
+}
+
+static void an_address_that_one_of_them_knows_serves_all(void **state)
 {
 	struct multiaddr both[2];
 	struct call calls[3];
@@ -243,15 +263,14 @@ static void a_failure_is_shared_where_the_addresses_are(void **state)
 	refuse(&w, "10.0.0.3");
 	both[0] = w.nodes[2].addr;
 	both[1] = w.nodes[1].addr;
-	call_start(&calls[0], runner(&w), w.nodes[0].net, key_of(&w, 1), both, 1);
-	call_start(&calls[1], runner(&w), w.nodes[0].net, key_of(&w, 1), both, 1);
-	call_start(&calls[2], runner(&w), w.nodes[0].net, key_of(&w, 1), both, 2);
+	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++)
+		call_start(&calls[i], runner(&w), w.nodes[0].net, key_of(&w, 1), both,
+			   i == 2 ? 2 : 1);
 	world_run(&w, 1000);
-	CHECK_STATUS(UV_ECONNREFUSED, calls[0].status);
-	CHECK_STATUS(UV_ECONNREFUSED, calls[1].status);
-	CHECK_STATUS(0, calls[2].status);
+	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++)
+		CHECK_STATUS(0, calls[i].status);
 	net_stats(w.nodes[0].net, &stats);
-	assert_int_equal(stats.dials, 3);
+	assert_int_equal(stats.dials, 2);
 	world_fini(&w);
 }
 
@@ -386,10 +405,201 @@ static void a_conn_that_goes_before_the_callback_is_not_handed_out(void **state)
 	world_fini(&w);
 }
 
+/* ---- Conns that may be of no use any more ---- */
+
+enum { OLD = 1, NEW = 2 };
+
+/* Hosts 0, OLD and NEW; what listens at NEW is the peer of OLD after it has moved there. */
+static void world_moving(struct world *w, bool mover_is_smaller)
+{
+	struct multiaddr any = fixture_addr("10.0.0.9:4001");
+	uint8_t number = 0;
+
+	world_init(w, 1, 2);
+	w->count = 3;
+	do
+		assert_true(node_init(&w->nodes[NEW], runner(w), simnet_host(w->sim, "10.0.0.9"),
+				      ++number + 2));
+	while ((key_cmp(key_of(w, NEW), key_of(w, 0)) < 0) != mover_is_smaller &&
+	       (w->nodes[NEW].net = net_free(w->nodes[NEW].net), true));
+	node_close(w, &w->nodes[OLD]);
+	assert_true(
+		node_init(&w->nodes[OLD], runner(w), simnet_host(w->sim, "10.0.0.8"), number + 2));
+	any = fixture_addr("10.0.0.8:4001");
+	CHECK_STATUS(0, net_listen(w->nodes[OLD].net, &any));
+	assert_int_equal(net_addrs(w->nodes[OLD].net, &w->nodes[OLD].addr, 1), 1);
+	any = fixture_addr("10.0.0.9:4001");
+	CHECK_STATUS(0, net_listen(w->nodes[NEW].net, &any));
+	assert_int_equal(net_addrs(w->nodes[NEW].net, &w->nodes[NEW].addr, 1), 1);
+}
+
+static void move(struct world *w)
+{
+	CHECK_STATUS(0, simnet_set_path(w->sim, "10.0.0.1", "10.0.0.8",
+					&(struct simnet_path){ .cut = true }));
+}
+
+static uint64_t timed_dial(struct world *w, const struct public_key *peer,
+			   const struct multiaddr *addrs, size_t count, struct call *c)
+{
+	uint64_t start_ms = runner_now_ms(runner(w));
+
+	CHECK_STATUS(0, dial_addrs(w, peer, addrs, count, c));
+	return runner_now_ms(runner(w)) - start_ms;
+}
+
+static void an_idle_conn_is_asked_before_it_is_used(void **state)
+{
+	struct net_stats stats;
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 2);
+	simnet_set_default(w.sim, &(struct simnet_path){ .latency_ms = 50 });
+	world_connect(&w, 0, 1);
+	world_run(&w, NET_FRESH_MS / 2);
+	assert_int_equal(timed_dial(&w, key_of(&w, 1), &w.nodes[1].addr, 1, &c), 0);
+	world_run(&w, 2 * NET_FRESH_MS);
+	assert_in_range(timed_dial(&w, key_of(&w, 1), &w.nodes[1].addr, 1, &c), 100, 110);
+	assert_true(c.dial.reused);
+	net_stats(w.nodes[0].net, &stats);
+	assert_int_equal(stats.dials, 1);
+	assert_int_equal(stats.checks_failed, 0);
+	world_fini(&w);
+}
+
+/* Whichever of the two has the smaller key: when both dial at once that decides, here it must not. */
+static void a_peer_that_moved_is_found_at_its_new_address(void **state)
+{
+	for (unsigned smaller = 0; smaller < 2; smaller++) {
+		struct net_stats stats;
+		struct call c;
+		struct world w;
+
+		world_moving(&w, smaller == 0);
+		world_connect(&w, smaller == 0 ? 0 : OLD, smaller == 0 ? OLD : 0);
+		world_run(&w, 100);
+		move(&w);
+		assert_in_range(timed_dial(&w, key_of(&w, OLD), &w.nodes[NEW].addr, 1, &c), 0,
+				NET_CHECK_MS + 300);
+		assert_false(c.dial.reused);
+		world_run(&w, 2 * NET_CHECK_MS);
+		net_stats(w.nodes[0].net, &stats);
+		assert_int_equal(stats.conns, 1);
+		assert_int_equal(w.nodes[0].down_status, UV_ETIMEDOUT);
+		/* … and the new one stays, on both sides. */
+		world_run(&w, 20000);
+		assert_ptr_equal(net_find(w.nodes[0].net, key_of(&w, OLD)), c.dial.conn);
+		assert_non_null(net_find(w.nodes[NEW].net, key_of(&w, 0)));
+		world_fini(&w);
+	}
+}
+
+/* The other side may think well of the old one: it takes the word of the side that dials. Whoever
+ * dialed which of them. */
+static void both_sides_agree_on_the_conn_that_takes_the_place(void **state)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned dialer = i / 2, other = 1 - dialer;
+		struct call c;
+		struct world w;
+
+		world_init(&w, 1, 2);
+		world_connect(&w, i % 2, 1 - i % 2);
+		world_run(&w, 2 * NET_FRESH_MS);
+		net_find(w.nodes[dialer].net, key_of(&w, other))->doubtful = true;
+		CHECK_STATUS(0, world_dial(&w, dialer, other, &c));
+		assert_false(c.dial.reused);
+		world_run(&w, 100);
+		assert_int_equal(w.nodes[other].ups, 2);
+		assert_int_equal(w.nodes[other].downs, 1);
+		assert_ptr_equal(net_find(w.nodes[dialer].net, key_of(&w, other)), c.dial.conn);
+		assert_ptr_equal(net_find(w.nodes[other].net, key_of(&w, dialer)),
+				 w.nodes[other].conn);
+		world_fini(&w);
+	}
+}
+
+static void whoever_answers_elsewhere_proves_that_a_conn_is_dead(void **state)
+{
+	struct call c;
+	struct world w;
+
+	world_moving(&w, true);
+	world_connect(&w, 0, OLD);
+	world_run(&w, 2 * NET_FRESH_MS);
+	move(&w);
+	assert_in_range(timed_dial(&w, NULL, &w.nodes[NEW].addr, 1, &c), 0, NET_CHECK_MS + 300);
+	assert_false(c.dial.reused);
+	assert_true(key_eq(net_conn_peer(c.dial.conn), key_of(&w, NEW)));
+	world_fini(&w);
+}
+
+/* The hint is wrong, or a second address of the same peer. */
+static void a_conn_that_answers_is_not_given_up_for_another_address(void **state)
+{
+	struct call c;
+	struct world w;
+
+	world_moving(&w, true);
+	world_connect(&w, 0, OLD);
+	world_run(&w, 2 * NET_FRESH_MS);
+	(void)timed_dial(&w, key_of(&w, OLD), &w.nodes[NEW].addr, 1, &c);
+	assert_true(c.dial.reused);
+	assert_int_equal(w.nodes[0].ups, 1);
+	world_run(&w, 2 * NET_FRESH_MS);
+	(void)timed_dial(&w, NULL, &w.nodes[NEW].addr, 1, &c);
+	assert_true(c.dial.reused);
+	world_run(&w, 1000);
+	assert_int_equal(w.nodes[0].ups, 1);
+	assert_int_equal(w.nodes[0].downs, 0);
+	world_fini(&w);
+}
+
+static void a_slow_peer_is_waited_for(void **state)
+{
+	struct call c;
+	struct world w;
+
+	world_init(&w, 1, 2);
+	world_connect(&w, 0, 1);
+	world_run(&w, 2 * NET_FRESH_MS);
+	refuse(&w, "10.0.0.2");
+	simnet_set_path(w.sim, "10.0.0.1", "10.0.0.2",
+			&(struct simnet_path){ .latency_ms = 1000, .refuse = true });
+	assert_in_range(timed_dial(&w, key_of(&w, 1), &w.nodes[1].addr, 1, &c), 1000, 2500);
+	assert_true(c.dial.reused);
+	assert_int_equal(w.nodes[0].downs, 0);
+	world_fini(&w);
+}
+
+static void a_dial_that_waits_lends_its_addresses(void **state)
+{
+	struct call first, second;
+	struct world w;
+
+	world_moving(&w, true);
+	silence(&w, "10.0.0.8");
+	call_start(&first, runner(&w), w.nodes[0].net, key_of(&w, OLD), &w.nodes[OLD].addr, 1);
+	world_run(&w, 1000);
+	assert_in_range(timed_dial(&w, key_of(&w, OLD), &w.nodes[NEW].addr, 1, &second), 0, 400);
+	world_run(&w, 10);
+	assert_true(first.done);
+	CHECK_STATUS(0, first.status);
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_conn_is_used_again),
+		cmocka_unit_test(an_idle_conn_is_asked_before_it_is_used),
+		cmocka_unit_test(a_peer_that_moved_is_found_at_its_new_address),
+		cmocka_unit_test(both_sides_agree_on_the_conn_that_takes_the_place),
+		cmocka_unit_test(whoever_answers_elsewhere_proves_that_a_conn_is_dead),
+		cmocka_unit_test(a_conn_that_answers_is_not_given_up_for_another_address),
+		cmocka_unit_test(a_slow_peer_is_waited_for),
+		cmocka_unit_test(a_dial_that_waits_lends_its_addresses),
 		cmocka_unit_test(the_peers_own_conn_is_used_too),
 		cmocka_unit_test(failures_have_names),
 		cmocka_unit_test(a_peer_that_is_not_the_one_asked_for_learns_nothing),
@@ -401,7 +611,8 @@ int main(void)
 		cmocka_unit_test(a_slow_first_address_still_wins),
 		cmocka_unit_test(silence_ends_at_the_deadline),
 		cmocka_unit_test(dials_to_one_peer_share_the_work),
-		cmocka_unit_test(a_failure_is_shared_where_the_addresses_are),
+		cmocka_unit_test(a_failure_is_shared),
+		cmocka_unit_test(an_address_that_one_of_them_knows_serves_all),
 		cmocka_unit_test(a_cancelled_dial_hands_over_to_those_that_wait),
 		cmocka_unit_test(a_dial_may_be_cancelled_at_any_moment),
 		cmocka_unit_test(the_end_of_connecting_is_told),
