@@ -52,6 +52,7 @@ static const struct figure sync_table[] = {
 	F(sync_stats, sessions),
 	F(sync_stats, sessions_ok),
 	F(sync_stats, sessions_failed),
+	F(sync_stats, sessions_again),
 	F(sync_stats, active_sessions),
 	F(sync_stats, blobs_fetched),
 	F(sync_stats, bytes_fetched),

@@ -28,6 +28,7 @@ struct session {
 	session_cb cb;
 	struct sync_peer_outcome outcome;
 	uint64_t started_ms;
+	bool again;   /* the second one of its wave with this peer, after the conn was lost */
 	bool faulted; /* ended for a reason found here, not by deadline or cancel from above */
 	bool closing; /* do_closing has begun */
 

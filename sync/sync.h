@@ -83,6 +83,7 @@ void sync_unknow(struct sync *s, const struct public_key *peer);
 
 struct sync_stats {
 	uint64_t sessions, sessions_ok, sessions_failed, active_sessions;
+	uint64_t sessions_again; /* the conn was lost, and the peer dialed anew */
 	uint64_t blobs_fetched, bytes_fetched, blobs_served, bytes_served, duplicates,
 		refused_blobs;
 	uint64_t wants_over_limit; /* blobs that a wave had no room to want: a later one asks */

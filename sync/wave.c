@@ -27,6 +27,7 @@ static const struct op_kind kind = { "sync.wave", states, ARRAY_SIZE(states), wa
 struct queued_target {
 	struct list node;
 	unsigned index;
+	bool again; /* a session with this peer has lost its conn */
 	struct sync_target target;
 };
 
@@ -184,10 +185,31 @@ static void tell_outcome(struct sync_wave *w, const struct sync_peer_outcome *o)
 		w->events->on_peer(w, o);
 }
 
+/* A conn that went says nothing about the peer, which may have moved, or have another way to us:
+ * asked once more, it is dialed anew. As somebody new, since what it advertised may have to be
+ * advertised again. */
+static bool try_again(struct sync_wave *w, const struct session *s)
+{
+	struct queued_target *t;
+
+	if (s->outcome.status != ERR_CLOSED || !s->outcome.proven || s->again ||
+	    op_stopping(&w->op) || w->store_error < 0 || w->target_count == SYNC_WAVE_PEERS_MAX ||
+	    (t = mem_alloc(sizeof(*t))) == NULL)
+		return false;
+	t->index = w->target_count++;
+	t->target = s->outcome.target;
+	t->again = true;
+	list_push_back(&w->queued, &t->node);
+	fetch_set_join(w->wants, t->index);
+	w->sync->stats.sessions_again++;
+	return true;
+}
+
 static void on_session(struct session *s)
 {
 	struct sync_wave *w = s->wave;
 	struct sync_peer_outcome outcome = s->outcome;
+	bool again = try_again(w, s);
 
 	list_remove(&s->node);
 	w->running--;
@@ -195,7 +217,8 @@ static void on_session(struct session *s)
 	session_free(s);
 	wave_kick(w);
 	op_release(&w->op);
-	tell_outcome(w, &outcome);
+	if (!again)
+		tell_outcome(w, &outcome);
 }
 
 static void start_session(struct sync_wave *w, const struct queued_target *t)
@@ -211,6 +234,7 @@ static void start_session(struct sync_wave *w, const struct queued_target *t)
 	}
 	op_hold(&w->op);
 	session_start(s, &w->op.env, w, t->index, &t->target, on_session);
+	s->again = t->again;
 	list_push_back(&w->sessions, &s->node);
 	w->running++;
 	w->sync->stats.active_sessions++;
@@ -404,6 +428,8 @@ int sync_wave_add(struct sync_wave *w, const struct sync_target *target)
 		return ERR_SELF;
 	if (map_get(&w->targets, &key, sizeof(key)) != NULL)
 		return 0;
+	if (w->target_count == SYNC_WAVE_PEERS_MAX)
+		return ERR_LIMIT; /* some have a second number */
 	t = mem_alloc(sizeof(*t));
 	if (t == NULL)
 		return UV_ENOMEM;
@@ -413,6 +439,7 @@ int sync_wave_add(struct sync_wave *w, const struct sync_target *target)
 		return err;
 	}
 	t->index = w->target_count++;
+	t->again = false;
 	t->target = *target;
 	list_push_back(&w->queued, &t->node);
 	if (w->wants != NULL)

@@ -124,7 +124,30 @@ static void when_one_is_cut_another_finishes(void **state)
 	scene_fini(&s);
 }
 
-static void a_reset_connection_is_told_and_another_finishes(void **state)
+static void a_lost_connection_is_dialed_anew(void **state)
+{
+	struct scene s;
+	struct sync_stats stats;
+
+	(void)state;
+	scene_init(&s, 5, 40, 250000);
+	host_put_thing(s.a, &s.t);
+	simnet_set_default(s.w.simnet,
+			   &(struct simnet_path){ .latency_ms = 5, .bandwidth = 2000000 });
+	run_start(&s.r, s.c, &s.scope, STORE_WANT_HISTORY, &s.a, 1, 600000);
+	sync_world_run_ms(&s.w, 1500);
+	simnet_reset(s.w.simnet, s.a->ip, s.c->ip);
+	run_wait(&s.r);
+	CHECK_STATUS(0, s.r.status);
+	CHECK_STATUS(0, run_outcome(&s.r, s.a)->status);
+	assert_int_equal(s.r.wave.progress.peers_failed, 0);
+	assert_true(host_has_thing(s.c, &s.t));
+	sync_stats(s.c->sync, &stats);
+	assert_int_equal(stats.sessions_again, 1);
+	scene_fini(&s);
+}
+
+static void a_peer_that_is_gone_is_told_and_another_finishes(void **state)
 {
 	struct scene s;
 	struct host *peers[2];
@@ -139,10 +162,13 @@ static void a_reset_connection_is_told_and_another_finishes(void **state)
 			   &(struct simnet_path){ .latency_ms = 5, .bandwidth = 2000000 });
 	run_start(&s.r, s.c, &s.scope, STORE_WANT_HISTORY, peers, 2, 600000);
 	sync_world_run_ms(&s.w, 1500);
+	assert_int_equal(simnet_set_path(s.w.simnet, s.a->ip, s.c->ip,
+					 &(struct simnet_path){ .refuse = true }),
+			 0);
 	simnet_reset(s.w.simnet, s.a->ip, s.c->ip);
 	run_wait(&s.r);
 	CHECK_STATUS(0, s.r.status);
-	CHECK_STATUS(ERR_CLOSED, run_outcome(&s.r, s.a)->status);
+	CHECK_STATUS(UV_ECONNREFUSED, run_outcome(&s.r, s.a)->status);
 	assert_true(host_has_thing(s.c, &s.t));
 	scene_fini(&s);
 }
@@ -568,7 +594,8 @@ int main(void)
 		cmocka_unit_test(in_sync_peers_need_one_round),
 		cmocka_unit_test(halves_from_two_peers_make_a_whole),
 		cmocka_unit_test(when_one_is_cut_another_finishes),
-		cmocka_unit_test(a_reset_connection_is_told_and_another_finishes),
+		cmocka_unit_test(a_lost_connection_is_dialed_anew),
+		cmocka_unit_test(a_peer_that_is_gone_is_told_and_another_finishes),
 		cmocka_unit_test(two_waves_fetch_each_blob_once),
 		cmocka_unit_test(a_wave_learns_what_another_wave_brought),
 		cmocka_unit_test(what_was_interrupted_is_continued),
