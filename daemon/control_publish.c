@@ -73,6 +73,23 @@ static bool read_root(struct http_request *r, const json_t *body, struct commit 
 	return false;
 }
 
+/* Optional, and a tree's only: the permission bits of the folder at the top. */
+static bool read_mode(struct http_request *r, const json_t *body, struct commit *ret)
+{
+	const json_t *mode = json_object_get(body, "root_mode");
+
+	if (mode == NULL || ret->root_kind != OBJECT_TREE)
+		return true;
+	if (!json_is_integer(mode) || json_integer_value(mode) < 0 ||
+	    json_integer_value(mode) > OBJECT_MODE_BITS) {
+		control_error(r, ERR_MALFORMED, "root_mode is the permission bits, 0 to %d",
+			      OBJECT_MODE_BITS);
+		return false;
+	}
+	ret->root_mode = OBJECT_MODE_DIRECTORY | (uint32_t)json_integer_value(mode);
+	return true;
+}
+
 static int by_hash(const void *a, const void *b)
 {
 	return hash_cmp(a, b);
@@ -114,7 +131,7 @@ static bool read_commit(struct daemon *d, struct http_request *r, const json_t *
 	ret->content_bytes = json_get_count(body, "content_bytes");
 	ret->content_blobs = json_get_count(body, "content_blobs");
 	ret->time_s = json_get_count(body, "time_s");
-	return read_root(r, body, ret) && read_parents(r, body, ret);
+	return read_root(r, body, ret) && read_mode(r, body, ret) && read_parents(r, body, ret);
 }
 
 static void post_publish(void *data, struct http_request *r)

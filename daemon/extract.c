@@ -328,9 +328,10 @@ static int fill_directory(struct extract *x, int parent, const char *name, const
 	return rc;
 }
 
-int extract_tree(struct extract *x, int parent, const char *name, const struct hash *tree)
+int extract_tree(struct extract *x, int parent, const char *name, const struct hash *tree,
+		 uint32_t mode)
 {
-	return fill_directory(x, parent, name, "", tree, 0755, 1);
+	return fill_directory(x, parent, name, "", tree, mode, 1);
 }
 
 /* ---- Removing ---- */

@@ -39,7 +39,8 @@ struct extract {
 /** Makes the folder `name` in the open folder `parent` and fills it. It must not exist (UV_EEXIST).
  * 0; ERR_VERIFY, ERR_MALFORMED, ERR_LIMIT for bad trees; UV_ECANCELED; libuv's codes; the source's.
  * What was made is left for the caller to remove. */
-int extract_tree(struct extract *x, int parent, const char *name, const struct hash *tree);
+int extract_tree(struct extract *x, int parent, const char *name, const struct hash *tree,
+		 uint32_t mode);
 /** The same for an object that is one file. */
 int extract_file(struct extract *x, int parent, const char *name, const struct hash *file);
 

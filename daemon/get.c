@@ -228,7 +228,8 @@ static int write_object(struct getting *g, const char *target)
 	progress_start(&g->progress, "get", "files", g->cli->quiet || g->cli->json);
 	g->progress.view.bytes_total = g->commit->content_bytes;
 	rc = g->commit->root_kind == OBJECT_TREE ?
-		     extract_tree(&x, place.parent, place.temporary, &g->commit->root) :
+		     extract_tree(&x, place.parent, place.temporary, &g->commit->root,
+				  commit_root_mode(g->commit)) :
 		     extract_file(&x, place.parent, place.temporary, &g->commit->root);
 	progress_end(&g->progress);
 	if (rc == 0 && (rc = place_commit(&place, force)) < 0)

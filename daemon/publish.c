@@ -228,9 +228,10 @@ static int publish_content(struct cli *c, const char *given, const char *path)
 	if (p.warnings > WARNINGS_MAX)
 		cli_warn("%" PRIu64 " entries were left out in all", p.warnings);
 	code = publish_root(c,
-			    json_pack("{s:s, s:o, s:s, s:I, s:I}", "path", path, "root",
+			    json_pack("{s:s, s:o, s:s, s:I, s:I, s:I}", "path", path, "root",
 				      json_cid(&w.root), "root_kind", object_kind_name(w.root_kind),
-				      "content_bytes", (json_int_t)w.counts.bytes, "content_blobs",
+				      "root_mode", (json_int_t)w.root_mode, "content_bytes",
+				      (json_int_t)w.counts.bytes, "content_blobs",
 				      (json_int_t)w.counts.blobs),
 			    &answer);
 	if (code == 0)

@@ -56,6 +56,22 @@ static int check_root(const struct commit *c)
 	return c->root_kind == OBJECT_TREE || c->root_kind == OBJECT_FILE ? 0 : ERR_MALFORMED;
 }
 
+/* Only a tree says it, and with its type, so that 0000 differs from nothing said. */
+static int check_root_mode(const struct commit *c)
+{
+	if (c->root_mode == 0)
+		return 0;
+	return c->root_kind == OBJECT_TREE && (c->root_mode & ~(uint32_t)OBJECT_MODE_BITS) ==
+						      OBJECT_MODE_DIRECTORY ?
+		       0 :
+		       ERR_MALFORMED;
+}
+
+uint32_t commit_root_mode(const struct commit *c)
+{
+	return c->root_mode != 0 ? c->root_mode & OBJECT_MODE_BITS : OBJECT_MODE_DEFAULT;
+}
+
 static int commit_check(const struct commit *c)
 {
 	bool by_owner = key_eq(&c->author, &c->space);
@@ -67,6 +83,8 @@ static int commit_check(const struct commit *c)
 		rc = check_authorities(c);
 	if (rc == 0)
 		rc = check_root(c);
+	if (rc == 0)
+		rc = check_root_mode(c);
 	if (rc == 0 && c->has_capability == by_owner)
 		rc = ERR_MALFORMED; /* a guest names what lets him in, the owner needs nothing */
 	return rc;
@@ -129,6 +147,7 @@ static void commit_fill(const struct commit *c, struct commit_parts *p)
 	}
 	p->msg.content_bytes = c->content_bytes;
 	p->msg.content_blobs = c->content_blobs;
+	p->msg.root_mode = c->root_mode;
 }
 
 int commit_sign(const struct commit *c, const uint8_t secret[64], struct buf *out)
@@ -233,6 +252,7 @@ static int commit_read(const Object__Commit *msg, struct commit *ret)
 	ret->time_s = msg->time_s;
 	ret->content_bytes = msg->content_bytes;
 	ret->content_blobs = msg->content_blobs;
+	ret->root_mode = msg->root_mode;
 	rc = root_read(msg, ret);
 	return rc < 0 ? rc : lists_read(msg, ret);
 }

@@ -29,6 +29,9 @@ enum {
 	OBJECT_SYMLINK_MAX = 4096,
 	OBJECT_DEPTH_MAX = 64,	       /* of directories below a root, and of parts */
 	OBJECT_INLINE_CHUNKS_MAX = 32, /* a file of more chunks gets a file blob */
+	OBJECT_MODE_BITS = 07777,      /* permissions, setuid, setgid, sticky */
+	OBJECT_MODE_DIRECTORY = 040000,
+	OBJECT_MODE_DEFAULT = 0755,
 	OBJECT_AUTHORITIES_MAX = 16,
 	OBJECT_AUTHORITY_ADDRS_MAX = 8,
 	OBJECT_SIGNATURE_SIZE = 64,
@@ -130,7 +133,12 @@ struct commit {
 	struct authority authorities[OBJECT_AUTHORITIES_MAX]; /* by the owner, on path "" only */
 	size_t authority_count;
 	uint64_t content_bytes, content_blobs;
+	/* Of the folder at the top: OBJECT_MODE_DIRECTORY with permission bits; 0 = not said, which
+	 * commits of before do: then it is OBJECT_MODE_DEFAULT. A file's mode is in its blob. */
+	uint32_t root_mode;
 };
+/** The permission bits that the top folder of a tree is given. */
+uint32_t commit_root_mode(const struct commit *c);
 /** Encode and sign with the author's Ed25519 secret key (libsodium's 64 bytes). Appends the blob to
  * out. Refuses what commit_decode would: ERR_MALFORMED, ERR_LIMIT; ERR_VERIFY when secret is not
  * the author's; UV_ENOMEM. */

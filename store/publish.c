@@ -80,7 +80,8 @@ static int check_unchanged(struct store *s, struct store_publish *p, const struc
 		rc = commit_decode(bytes, len, &head);
 	if (rc < 0)
 		return rc == UV_ENOMEM ? rc : ERR_CORRUPT;
-	if (same_authorities(&p->commit, &head)) {
+	if (same_authorities(&p->commit, &head) &&
+	    commit_root_mode(&p->commit) == commit_root_mode(&head)) {
 		p->unchanged = true;
 		p->hash = h->heads[0];
 		p->time_s = head.time_s;

@@ -385,7 +385,7 @@ struct store_publish {
 	void *data;
 	struct hash hash; /* result: the new commit */
 	uint64_t time_s;  /* result */
-	bool unchanged;	  /* result: the single present head has this root already; nothing was
+	bool unchanged;	  /* result: the single present head says all of this already; nothing was
 			     written */
 	/* private */
 	store_publish_cb cb;

@@ -158,7 +158,7 @@ static struct hash honest_tree(struct lab *lab, const struct entry *entries, siz
 static int run(struct lab *lab, const struct hash *tree, struct extract *x)
 {
 	*x = (struct extract){ .source = &source, .data = lab };
-	return extract_tree(x, lab->fd, "out", tree);
+	return extract_tree(x, lab->fd, "out", tree, 0755);
 }
 
 static void a_name_that_leads_out_is_refused(void **state)
@@ -255,7 +255,7 @@ static void a_link_on_disk_at_the_target_is_not_followed(void **state)
 
 	assert_int_equal(mkdirat(lab->fd, "elsewhere", 0755), 0);
 	assert_int_equal(symlinkat("elsewhere", lab->fd, "out"), 0);
-	CHECK_STATUS(UV_EEXIST, extract_tree(&x, lab->fd, "out", &tree));
+	CHECK_STATUS(UV_EEXIST, extract_tree(&x, lab->fd, "out", &tree, 0755));
 	CHECK_STATUS(UV_EEXIST, extract_file(&x, lab->fd, "out", &chunk.hash));
 	assert_int_not_equal(fstatat(lab->fd, "elsewhere/f", &st, 0), 0);
 }

@@ -134,7 +134,7 @@ static void check_same(struct lab *lab, const struct walk *w)
 	struct extract x = { .source = &source, .data = lab };
 	char command[256];
 
-	CHECK_STATUS(0, extract_tree(&x, lab->fd, "copy", &w->root));
+	CHECK_STATUS(0, extract_tree(&x, lab->fd, "copy", &w->root, w->root_mode));
 	assert_int_equal(x.files, w->counts.files);
 	assert_int_equal(x.bytes, w->counts.bytes);
 	snprintf(command, sizeof(command), "diff -r --no-dereference %s %s/copy", lab->source,

@@ -102,6 +102,30 @@ static void commit_round_trips(void **state)
 	check_same(s, &c, &s->owner);
 }
 
+/* A mode of 0 is said like any other; only trees and their type are let through. */
+static void the_mode_of_the_top_folder_round_trips(void **state)
+{
+	static const uint32_t bad[] = { 0700, 0100644, OBJECT_MODE_DIRECTORY | 010000 };
+	struct sample *s = *state;
+	struct commit c;
+
+	assert_int_equal(commit_root_mode(s->commit), 0755);
+	for (uint32_t mode = 0; mode <= OBJECT_MODE_BITS; mode += 0700) {
+		s->commit->root_mode = OBJECT_MODE_DIRECTORY | mode;
+		CHECK_STATUS(0, sign(s));
+		CHECK_STATUS(0, decode(s, &c));
+		check_same(s, &c, &s->owner);
+		assert_int_equal(commit_root_mode(&c), mode);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		s->commit->root_mode = bad[i];
+		CHECK_STATUS(ERR_MALFORMED, sign(s));
+	}
+	s->commit->root_mode = OBJECT_MODE_DIRECTORY | 0700;
+	s->commit->root_kind = OBJECT_FILE;
+	CHECK_STATUS(ERR_MALFORMED, sign(s));
+}
+
 static void tombstone_round_trips(void **state)
 {
 	struct sample *s = *state;
@@ -480,6 +504,7 @@ int main(void)
 		CASE(commit_bytes_are_the_format_written_down),
 		CASE(commit_round_trips),
 		CASE(tombstone_round_trips),
+		CASE(the_mode_of_the_top_folder_round_trips),
 		CASE(guest_commit_names_its_capability),
 		CASE(commit_at_every_limit_round_trips),
 		CASE(authorities_belong_to_the_owner_and_the_empty_path),

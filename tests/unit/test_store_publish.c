@@ -214,6 +214,36 @@ static void changed_authorities_are_a_new_version(void **state)
 	folder_fini(&d);
 }
 
+static bool publish_with_mode(struct fixture *f, const struct folder *d, uint32_t mode)
+{
+	CLEANUP(mem_freep) struct commit *c = mem_alloc(sizeof(*c));
+	struct store_publish p;
+	bool unchanged;
+
+	c->space = c->author = f->owner.pub;
+	c->root = d->tree.hash;
+	c->root_kind = OBJECT_TREE;
+	c->root_mode = mode;
+	CHECK_STATUS(0, RUN(store_publish, &p, f, c, f->owner.secret));
+	unchanged = p.unchanged;
+	store_publish_fini(&p);
+	return unchanged;
+}
+
+/* One that says nothing means 0755, as it did before there was anything to say. */
+static void a_changed_mode_of_the_top_is_a_new_version(void **state)
+{
+	struct fixture *f = *state;
+	struct folder d = folder_of("x");
+
+	folder_put(f, &d);
+	assert_false(publish_with_mode(f, &d, 0));
+	assert_true(publish_with_mode(f, &d, OBJECT_MODE_DIRECTORY | 0755));
+	assert_false(publish_with_mode(f, &d, OBJECT_MODE_DIRECTORY | 0700));
+	assert_true(publish_with_mode(f, &d, OBJECT_MODE_DIRECTORY | 0700));
+	folder_fini(&d);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -227,6 +257,7 @@ int main(void)
 		TEST(only_who_may_write_can_publish),
 		TEST(publishing_completes_what_was_synced_in_part),
 		TEST(changed_authorities_are_a_new_version),
+		TEST(a_changed_mode_of_the_top_is_a_new_version),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
