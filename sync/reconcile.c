@@ -365,19 +365,22 @@ static size_t sort_unique(struct hash *ids, size_t count)
 	return kept;
 }
 
-/* Initiator: compare the responder's full list of a range with ours; the range is settled. */
-static int take_list(struct exchange *x, const uint8_t *list, size_t count, size_t begin,
+/* Initiator: compare the responder's full list of a range with ours; the range is settled. What is
+ * needed is told in the order of the list, which is that of time: a commit's parents before it, as
+ * far as its author told the truth about the time. */
+static int take_list(struct exchange *x, const uint8_t *list, size_t listed, size_t begin,
 		     size_t end)
 {
 	const struct reconcile_item *ours = x->r->set->items;
-	struct hash *theirs = mem_alloc_array(count, sizeof(*theirs));
-	bool *known = mem_alloc_array(count, sizeof(*known));
+	struct hash *theirs = mem_alloc_array(listed, sizeof(*theirs));
+	bool *known = mem_alloc_array(listed, sizeof(*known));
 	int status = UV_ENOMEM;
+	size_t count;
 
 	if (theirs == NULL || known == NULL)
 		goto out;
-	memcpy(theirs, list, count * HASH_SIZE);
-	count = sort_unique(theirs, count);
+	memcpy(theirs, list, listed * HASH_SIZE);
+	count = sort_unique(theirs, listed);
 	for (size_t i = begin; i < end; i++) {
 		struct hash *hit = bsearch(&ours[i].id, theirs, count, HASH_SIZE, id_cmp);
 
@@ -386,8 +389,13 @@ static int take_list(struct exchange *x, const uint8_t *list, size_t count, size
 		else if (x->sink->have(x->sink->data, &ours[i]))
 			x->r->learned = true;
 	}
-	for (size_t i = 0; i < count; i++) {
-		if (!known[i] && x->sink->need(x->sink->data, &theirs[i]))
+	for (size_t i = 0; i < listed; i++) {
+		struct hash *hit = bsearch(list + i * HASH_SIZE, theirs, count, HASH_SIZE, id_cmp);
+
+		if (known[hit - theirs])
+			continue;
+		known[hit - theirs] = true;
+		if (x->sink->need(x->sink->data, hit))
 			x->r->learned = true;
 	}
 	x->skip = true;

@@ -497,6 +497,35 @@ static void a_list_that_repeats_ids_teaches_each_once(void **state)
 	reconcile_set_fini(&set);
 }
 
+/* Lists are in the order of time: what depends on what comes after it, as a rule. */
+static void needs_are_told_in_the_order_of_the_list(void **state)
+{
+	struct reconcile_item items[1] = { { .time = 5 } };
+	uint8_t msg[5 + 4 * HASH_SIZE] = { RECONCILE_VERSION, 0, 0, 2, 4 };
+	struct reconcile_set set;
+	struct session s = { 0 };
+	struct reconcile_sink sink = { on_have, on_need, &s };
+	struct reconcile r;
+	struct buf out;
+	bool done = false;
+
+	msg[5] = 9;
+	msg[5 + 2 * HASH_SIZE] = 200; /* the second is the one that both have */
+	msg[5 + 3 * HASH_SIZE] = 3;
+	CHECK_STATUS(0, reconcile_set_init(&set, items, 1));
+	CHECK_STATUS(0, reconcile_init(&r, &set, 0, RECONCILE_REFERENCE));
+	buf_init(&out, 1 << 20);
+	CHECK_STATUS(0, reconcile_initiate(&r, &out));
+	CHECK_STATUS(0, reconcile_continue(&r, msg, sizeof(msg), &sink, &out, &done));
+	assert_int_equal(s.need.count, 3);
+	assert_int_equal(s.need.ids[0].bytes[0], 9);
+	assert_int_equal(s.need.ids[1].bytes[0], 200);
+	assert_int_equal(s.need.ids[2].bytes[0], 3);
+	session_fini(&s);
+	buf_fini(&out);
+	reconcile_set_fini(&set);
+}
+
 static bool ignore_have(void *data, const struct reconcile_item *item)
 {
 	return true;
@@ -553,6 +582,7 @@ int main(void)
 		cmocka_unit_test(a_peer_that_never_ends_is_stopped),
 		cmocka_unit_test(duplicates_in_a_set_are_refused),
 		cmocka_unit_test(a_list_that_repeats_ids_teaches_each_once),
+		cmocka_unit_test(needs_are_told_in_the_order_of_the_list),
 		cmocka_unit_test(no_memory_is_reported_and_leaks_nothing),
 	};
 
