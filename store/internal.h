@@ -198,9 +198,10 @@ int commit_completed(struct db *db, int64_t id) MUST_USE;
 int stash_has(struct db *db, const struct hash *hash, bool *ret) MUST_USE;
 /** Does a waiting commit need it? */
 int stash_needs(struct db *db, const struct hash *hash, enum object_kind kind, bool *ret) MUST_USE;
+/** *ret_kept is false when there is no room for it: who waits is not given up for who comes. */
 int stash_add(struct write *w, const struct commit *c, const struct hash *hash, const void *bytes,
-	      size_t len, const struct public_key *from,
-	      const struct commit_missing *missing) MUST_USE;
+	      size_t len, const struct public_key *from, const struct commit_missing *missing,
+	      bool *ret_kept) MUST_USE;
 /** Something arrived: what waited for nothing else is ready. */
 int stash_arrived(struct db *db, const struct hash *hash, enum object_kind kind) MUST_USE;
 /** Retry what is ready, at most `limit`; returns how many there were. */

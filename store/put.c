@@ -107,8 +107,8 @@ static int missing_is_refused(struct db *db, const struct commit_missing *m, boo
 static int accept_commit(struct judge *j, const struct commit *c)
 {
 	struct commit_missing missing;
-	const struct store_blob *b = j->b;
-	bool hopeless;
+	struct store_blob *b = j->b;
+	bool hopeless, kept;
 	int verdict;
 	int rc = commit_check(j->w->s, c, &missing, &verdict);
 
@@ -122,7 +122,14 @@ static int accept_commit(struct judge *j, const struct commit *c)
 	if (rc < 0 || hopeless)
 		return rc < 0 ? rc : refuse(j, ERR_UNAUTHORIZED, true);
 	j->verdict = ERR_MISSING;
-	return stash_add(j->w, c, &b->hash, b->data, b->len, &j->p->from, &missing);
+	rc = stash_add(j->w, c, &b->hash, b->data, b->len, &j->p->from, &missing, &kept);
+	if (rc < 0 || kept)
+		return rc;
+	b->let_go = true;
+	b->need_count = (uint8_t)MIN(missing.count, (size_t)STORE_NEEDS_MAX);
+	for (size_t i = 0; i < b->need_count; i++)
+		b->needs[i] = (struct store_need){ missing.list[i].hash, missing.list[i].kind };
+	return 0;
 }
 
 static int judge_commit(struct judge *j)
@@ -198,7 +205,7 @@ static int put_blob(struct write *w, struct store_put *p, struct store_blob *b)
 
 	if (rc < 0)
 		return rc;
-	b->existed = false;
+	b->existed = b->let_go = false;
 	rc = judge(&j);
 	if (rc == 0 && j.verdict == 0)
 		rc = write_settle_twins(w);
@@ -261,7 +268,9 @@ static void count_results(struct store_put *p, size_t end)
 	for (; p->next < end; p->next++) {
 		struct store_blob *b = &p->blobs[p->next];
 
-		if (b->status == ERR_MISSING)
+		if (b->status == ERR_MISSING && b->let_go)
+			p->let_go++;
+		else if (b->status == ERR_MISSING)
 			p->stashed++;
 		else if (b->status < 0)
 			p->refused++;

@@ -104,10 +104,8 @@
 	X(SQL_STASH_DEPENDENT,                                                                     \
 	  "SELECT s.id, s.hash FROM stash_need n CROSS JOIN stash s ON s.id = n.stash"             \
 	  " WHERE n.hash = ?1 AND n.kind = ?2 LIMIT 1")                                            \
-	X(SQL_STASH_OLDEST, "SELECT id FROM stash ORDER BY time_s, id LIMIT 1")                    \
 	X(SQL_STASH_EXPIRED, "SELECT id FROM stash WHERE time_s < ?1 OR time_s > ?2 LIMIT 1")      \
 	X(SQL_STASH_PEER_COUNT, "SELECT count(*) FROM stash WHERE peer = ?1")                      \
-	X(SQL_STASH_PEER_OLDEST, "SELECT id FROM stash WHERE peer = ?1 ORDER BY id LIMIT 1")       \
 	X(SQL_STASH_WANTS,                                                                         \
 	  "SELECT DISTINCT n.hash, n.kind FROM stash o CROSS JOIN stash_need n"                    \
 	  " ON n.stash = o.id WHERE " SQL_SCOPE                                                    \

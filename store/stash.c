@@ -5,8 +5,10 @@
  * number per transaction, and each that is accepted may make others ready: a worklist in the table
  * instead of recursion.
  *
- * What has waited too long, or is the oldest when a limit is hit, is dropped and counted: peers
- * still have it. */
+ * When there is no room, what comes is turned away, not what waits: who brought it is told what it
+ * needs, and brings it again once that is here (sync/fetch_defer.c). So any number of commits in
+ * any order come in whole, and the stash only spares some of them a second journey. What has waited
+ * too long is dropped. Both are counted. */
 #include "store/internal.h"
 
 #include "base/mem.h"
@@ -69,27 +71,28 @@ int stash_expire(struct write *w)
 	return MIN(rc, 0);
 }
 
-static int make_room(struct write *w, size_t size, const struct public_key *from)
+static int has_room(struct write *w, size_t size, const struct public_key *from, bool *ret)
 {
 	const int64_t *v = w->db->totals.v;
 	int64_t of_peer = 0;
 	int rc = db_status(db_int(w->db, SQL_STASH_PEER_COUNT, ARGS(arg_key(from)), &of_peer));
 
-	for (; rc >= 0 && of_peer >= STORE_STASH_PER_PEER_MAX; of_peer--)
-		rc = drop_first(w, SQL_STASH_PEER_OLDEST, ARGS(arg_key(from)));
-	while (rc >= 0 && v[TOTAL_STASHED] > 0 &&
-	       (v[TOTAL_STASHED] >= STORE_STASH_COUNT_MAX ||
-		v[TOTAL_STASH_BYTES] + (int64_t)size > STORE_STASH_BYTES_MAX))
-		rc = drop_first(w, SQL_STASH_OLDEST, NULL, 0);
-	return MIN(rc, 0);
+	*ret = of_peer < STORE_STASH_PER_PEER_MAX && v[TOTAL_STASHED] < STORE_STASH_COUNT_MAX &&
+	       v[TOTAL_STASH_BYTES] + (int64_t)size <= STORE_STASH_BYTES_MAX;
+	return rc;
 }
 
 int stash_add(struct write *w, const struct commit *c, const struct hash *hash, const void *bytes,
-	      size_t len, const struct public_key *from, const struct commit_missing *missing)
+	      size_t len, const struct public_key *from, const struct commit_missing *missing,
+	      bool *ret_kept)
 {
-	int rc = make_room(w, len, from);
+	int rc = has_room(w, len, from, ret_kept);
 	int64_t id;
 
+	if (rc == 0 && !*ret_kept) {
+		w->s->stash_dropped++;
+		return 0;
+	}
 	if (rc == 0)
 		rc = db_run(w->db, SQL_STASH_INSERT,
 			    ARGS(arg_hash(hash), arg_bytes(bytes, len), arg_int((int64_t)len),

@@ -34,6 +34,7 @@ enum {
 	STORE_STASH_BYTES_MAX = 64 << 20,
 	STORE_STASH_PER_PEER_MAX = 1000,
 	STORE_STASH_AGE_MAX_S = 3600,
+	STORE_NEEDS_MAX = 4, /* told of what a commit lacks */
 	STORE_REFUSED_MAX = 10000,
 	STORE_ITEMS_MAX = 4000000, /* commits of one scope */
 	STORE_PEERS_MAX = 10000,
@@ -70,7 +71,8 @@ struct store_stats {
 	uint64_t tx_p50_us, tx_p99_us, tx_max_us; /* write transactions, begin to commit */
 	uint64_t wait_max_us;			  /* longest wait in the queue */
 	/* Given up to stay within the limits above, since the start. */
-	uint64_t stash_dropped, refused_dropped, peers_dropped;
+	uint64_t stash_dropped; /* commits that waited too long, or found no room to wait */
+	uint64_t refused_dropped, peers_dropped;
 	uint64_t damaged; /* blobs read whose bytes did not match their hash; they are not given out
 			   */
 	int last_error;
@@ -108,6 +110,12 @@ struct store_reader {
 	struct public_key peer;
 };
 
+/* What a commit lacks: parents, a capability. */
+struct store_need {
+	struct hash hash;
+	enum object_kind kind;
+};
+
 struct store_blob {
 	struct hash hash;
 	enum object_kind kind;
@@ -122,6 +130,10 @@ struct store_blob {
 	 * committed. */
 	int status;
 	bool existed; /* status 0 and nothing was written */
+	bool let_go;  /* ERR_MISSING, and there was no room to keep it: to be brought again once
+			 what it needs is here */
+	uint8_t need_count; /* let_go: what it lacks, the first few */
+	struct store_need needs[STORE_NEEDS_MAX];
 };
 
 /* Something referenced and absent. */
@@ -164,7 +176,7 @@ struct store_put {
 			       for the rest */
 	struct store_new_commit *commits; /* result */
 	size_t commit_count;
-	size_t stored, existed, refused, stashed;
+	size_t stored, existed, refused, stashed, let_go;
 	uint64_t stored_bytes;
 	/* private */
 	store_put_cb cb;

@@ -99,15 +99,33 @@ static void want_dedup(struct want_list *l)
 	l->count = kept;
 }
 
+static int wants_of_let_go(struct want_list *l, const struct store_blob *b)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < b->need_count && rc == 0 && l->count < STORE_PUT_WANTS_MAX; i++) {
+		struct store_want want = { .hash = b->needs[i].hash,
+					   .kind = b->needs[i].kind,
+					   .priority = STORE_WANT_COMMIT };
+
+		rc = want_add(l, &want);
+	}
+	return rc;
+}
+
 static int wants_of_stash(struct db *db, const struct store_put *p, struct want_list *l)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < p->next && rc == 0 && p->stashed > 0; i++) {
+	for (size_t i = 0; i < p->next && rc == 0 && p->stashed + p->let_go > 0; i++) {
 		CLEANUP(db_done) sqlite3_stmt *q = NULL;
 
 		if (p->blobs[i].status != ERR_MISSING)
 			continue;
+		if (p->blobs[i].let_go) {
+			rc = wants_of_let_go(l, &p->blobs[i]);
+			continue;
+		}
 		q = db_query(db, SQL_STASH_NEEDS, ARGS(arg_hash(&p->blobs[i].hash)));
 		while (rc == 0 && l->count < STORE_PUT_WANTS_MAX && (rc = db_row(db, q)) > 0) {
 			struct store_want want = { .priority = STORE_WANT_COMMIT };

@@ -80,6 +80,8 @@ static void want_in(struct fetch_set *s, struct fetch_want *w, struct fetch_grou
 		    unsigned state)
 {
 	w->state = (uint8_t)state;
+	if (state != FETCH_DEFERRED)
+		list_remove(&w->defer_node);
 	s->counts.state[state]++;
 	s->counts.commits_behind += is_behind(w) ? 1 : 0;
 	if (is_unsettled(state))
@@ -112,6 +114,8 @@ static void want_set(struct fetch_set *s, struct fetch_want *w, struct fetch_gro
 		list_insert(prev, next, &w->node); /* its place in the holder's order */
 	if (old != NULL && old != w->group)
 		group_put(s, old);
+	if (w->group == NULL)
+		fetch_wake_dependents(s, w);
 }
 
 void fetch_want_move(struct fetch_set *s, struct fetch_want *w, struct fetch_group *g,
@@ -126,7 +130,7 @@ static bool has_provider(const struct fetch_set *s, const struct group_key *key)
 	return key->known != 0 || peers_common(&key->candidates, &s->alive) > 0;
 }
 
-static unsigned wanted_or_failed(const struct fetch_set *s, const struct group_key *key)
+unsigned fetch_wanted_or_failed(const struct fetch_set *s, const struct group_key *key)
 {
 	return has_provider(s, key) ? FETCH_WANTED : FETCH_FAILED;
 }
@@ -155,6 +159,7 @@ struct fetch_set *fetch_set_free(struct fetch_set *s)
 		struct fetch_want *w = it.value;
 
 		claim_waiter_cancel(&w->waiter);
+		mem_free(w->needs);
 		mem_free(w);
 	}
 	map_fini(&s->wants);
@@ -183,7 +188,8 @@ uint64_t fetch_set_outstanding(const struct fetch_set *s)
 {
 	const uint64_t *n = s->counts.state;
 
-	return n[FETCH_CHECKING] + n[FETCH_WANTED] + n[FETCH_IN_FLIGHT] + n[FETCH_STASHED];
+	return n[FETCH_CHECKING] + n[FETCH_WANTED] + n[FETCH_IN_FLIGHT] + n[FETCH_STASHED] +
+	       n[FETCH_DEFERRED];
 }
 
 int fetch_set_settled(const struct fetch_set *s)
@@ -246,6 +252,8 @@ static struct fetch_want *want_new(struct fetch_set *s, const struct hash *h, in
 	w->set = s;
 	w->holder = FETCH_ELSEWHERE;
 	list_init(&w->node);
+	list_init(&w->dependents);
+	list_init(&w->defer_node);
 	claim_waiter_init(&w->waiter, NULL);
 	*ret_err = map_put(&s->wants, h->bytes, HASH_SIZE, w);
 	if (*ret_err < 0)
@@ -291,6 +299,7 @@ int fetch_set_need(struct fetch_set *s, unsigned peer, const struct hash *h)
 		return err;
 	w->kind = OBJECT_COMMIT;
 	w->priority = STORE_WANT_COMMIT;
+	w->rank = ++s->ranks;
 	peers_add(&key.candidates, peer);
 	g = group_get(s, &key);
 	if (g == NULL) {
@@ -313,7 +322,7 @@ void fetch_set_checked(struct fetch_set *s, const struct hash *h, bool present)
 		return;
 	}
 	s->counts.discovered++;
-	fetch_want_move(s, w, w->group, wanted_or_failed(s, &w->group->key));
+	fetch_want_move(s, w, w->group, fetch_wanted_or_failed(s, &w->group->key));
 }
 
 /* Commits and capabilities are wanted by stashed commits only, which nobody has vouched for yet. */
@@ -355,10 +364,15 @@ static int add_again(struct fetch_set *s, struct fetch_want *w, const struct sto
 	if (state == FETCH_CHECKING)
 		s->counts.discovered++;
 	if (state == FETCH_CHECKING || state == FETCH_FAILED)
-		state = wanted_or_failed(s, &key);
+		state = fetch_wanted_or_failed(s, &key);
 	if (w->size == 0)
 		w->size = want->size;
 	want_set(s, w, g, state, MIN(w->priority, want->priority));
+	/* What others wait for comes first. */
+	if (state == FETCH_WANTED && !is_content(want)) {
+		list_remove(&w->node);
+		list_push_front(&g->queue[w->priority], &w->node);
+	}
 	return 0;
 }
 
@@ -429,7 +443,7 @@ void fetch_set_release(struct fetch_set *s, struct fetch_want *w, bool failed)
 	if (g == NULL)
 		fetch_want_move(s, w, w->group, FETCH_FAILED);
 	else
-		fetch_want_move(s, w, g, wanted_or_failed(s, &g->key));
+		fetch_want_move(s, w, g, fetch_wanted_or_failed(s, &g->key));
 }
 
 bool fetch_set_arrived(struct fetch_set *s, const struct hash *h)

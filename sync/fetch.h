@@ -5,6 +5,8 @@
  *   wanted     to be asked for
  *   in flight  asked from one peer (holder), or by another wave (holder FETCH_ELSEWHERE); or
  * arrived and not yet stored stashed    arrived, and waits in the store for what it depends on
+ *   deferred   arrived before what it depends on, and the store had no room to keep it: asked for
+ * again when that is here, with all that waits for it in turn, parents first (fetch_defer.c)
  *   stored, refused, failed   settled. Failed: everybody who advertised it was asked in vain
  *
  * Advertised (a peer listed this commit): only its advertisers are asked, or a peer could make us
@@ -12,7 +14,9 @@
  * the advertisers of what led to it; when none of them is left, or there is plenty to share, any
  * peer whose reconciliation succeeded is asked too, and it fails only with the wave.
  *
- * Order: by priority, then what fewest peers have, then as it came. Counts are exact at any time.
+ * Order: by priority; commits then as they were listed, which is by time, parents before children
+ * as far as times tell; the rest by what fewest peers have, then as it came. Counts are exact at any
+ * time.
  */
 #pragma once
 
@@ -37,6 +41,7 @@ enum fetch_state {
 	FETCH_WANTED,
 	FETCH_IN_FLIGHT,
 	FETCH_STASHED,
+	FETCH_DEFERRED,
 	FETCH_FAILED,
 	FETCH_STORED,
 	FETCH_REFUSED,
@@ -56,6 +61,12 @@ struct fetch_want {
 	struct list node;	    /* in flight: the holder's to use */
 	struct claim_waiter waiter; /* in flight elsewhere */
 	/* private */
+	uint64_t rank;		/* a commit: the how manieth to be listed */
+	struct list dependents; /* deferred until this one is settled */
+	struct list defer_node; /* deferred: in the list of what it waits for */
+	struct hash *needs;	/* what it lacked when it was deferred */
+	uint8_t need_count;
+	bool woken; /* deferred before, and asked for again since */
 	struct fetch_set *set;
 	struct fetch_group *group;
 };
@@ -115,6 +126,9 @@ size_t fetch_set_take(struct fetch_set *s, unsigned peer, struct fetch_want **re
 void fetch_set_elsewhere(struct fetch_set *s, struct fetch_want *w);
 /** An end of one in flight: FETCH_STORED, FETCH_REFUSED, FETCH_STASHED. */
 void fetch_set_settle(struct fetch_set *s, struct fetch_want *w, enum fetch_state state);
+/** An end of one in flight for now: to be asked for again when what it needs is here. */
+void fetch_set_defer(struct fetch_set *s, struct fetch_want *w, const struct store_need *needs,
+		     size_t count);
 /** Back to wanted. `failed`: the holder could not provide it and is not asked for it again. */
 void fetch_set_release(struct fetch_set *s, struct fetch_want *w, bool failed);
 /** It came into the store on another way (another wave, or out of the stash). True if this settled

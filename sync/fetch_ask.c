@@ -21,7 +21,15 @@ struct choice {
 	unsigned priority;
 	int may;
 	unsigned providers;
+	uint64_t rank;
 };
+
+/* Commits before it in the order in which they should come; what is wanted by other commits, and
+ * was never listed, is before them all. */
+static uint64_t first_rank(const struct fetch_group *g)
+{
+	return list_entry(g->queue[STORE_WANT_COMMIT].next, struct fetch_want, node)->rank;
+}
 
 static bool better(const struct choice *a, const struct choice *b)
 {
@@ -29,6 +37,8 @@ static bool better(const struct choice *a, const struct choice *b)
 		return b->group == NULL || a->priority < b->priority;
 	if (a->may != b->may)
 		return a->may > b->may;
+	if (a->priority == STORE_WANT_COMMIT)
+		return a->rank < b->rank;
 	return a->providers < b->providers;
 }
 
@@ -58,6 +68,7 @@ static struct choice choose(struct fetch_set *s, unsigned peer)
 			c.priority++;
 		if (c.priority == FETCH_PRIORITIES)
 			continue;
+		c.rank = c.priority == STORE_WANT_COMMIT ? first_rank(g) : 0;
 		c.may = may_ask(s, g, peer, g->queued[c.priority]);
 		c.providers = peers_common(&g->key.candidates, &s->alive);
 		if (c.may > 0 && better(&c, &best))
@@ -135,7 +146,7 @@ uint64_t fetch_set_owed(struct fetch_set *s, unsigned peer)
 
 		if (!peers_has(&g->key.candidates, peer) && !peers_has(&g->key.failed, peer))
 			continue;
-		n += g->count[FETCH_FAILED] + g->count[FETCH_STASHED];
+		n += g->count[FETCH_FAILED] + g->count[FETCH_STASHED] + g->count[FETCH_DEFERRED];
 		if (is_stuck(s, g))
 			n += g->count[FETCH_WANTED];
 	}

@@ -31,6 +31,7 @@ struct fetch_set {
 	struct peers alive, possible;
 	uint32_t misses[FETCH_PEERS_MAX];
 	struct fetch_counts counts;
+	uint64_t ranks; /* given so far */
 	uint8_t max_priority;
 	void *owner;
 };
@@ -68,6 +69,10 @@ static inline bool peers_beyond(const struct peers *a, const struct peers *b)
 	return false;
 }
 
+/** Wanted, or failed when nobody can be asked for it, now or later. */
+unsigned fetch_wanted_or_failed(const struct fetch_set *s, const struct group_key *key);
+/** It is here, or bad: what was deferred until then is wanted. */
+void fetch_wake_dependents(struct fetch_set *s, struct fetch_want *w);
 /** To another state, in a group that exists; the group it leaves is freed when empty. */
 void fetch_want_move(struct fetch_set *s, struct fetch_want *w, struct fetch_group *g,
 		     unsigned state);

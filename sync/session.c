@@ -299,11 +299,15 @@ static void arm(struct session *s)
 static void finish(struct session *s)
 {
 	uint64_t owed = fetch_set_owed(s->wave->wants, s->index);
+	uint64_t behind = fetch_set_behind(s->wave->wants, s->index);
 
-	if (owed > 0)
+	if (behind > 0)
+		trace_errorf(s->op.env.span, "%llu commits that the peer lists could not be had",
+			     (unsigned long long)behind);
+	else if (owed > 0)
 		trace_errorf(s->op.env.span, "%llu blobs could not be had",
 			     (unsigned long long)owed);
-	op_result(&s->op, owed > 0 ? ERR_MISSING : 0);
+	op_result(&s->op, owed > 0 || behind > 0 ? ERR_MISSING : 0);
 }
 
 static unsigned stage(struct session *s)

@@ -245,9 +245,10 @@ static void count_stored(struct session *s, const struct store_put *p)
 	stats->refused_blobs += p->refused;
 	trace_add(s->op.env.span, p->stored, p->stored_bytes);
 	trace_mark(s->op.env.span,
-		   "batch: %zu blobs, %llu B stored, %zu existed, %zu stashed, %zu refused",
+		   "batch: %zu blobs, %llu B stored, %zu existed, %zu stashed, %zu too early, "
+		   "%zu refused",
 		   p->stored, (unsigned long long)p->stored_bytes, p->existed, p->stashed,
-		   p->refused);
+		   p->let_go, p->refused);
 }
 
 /* What the store newly wants inherits from the batch, whose blobs all have the same origin. */
@@ -276,6 +277,9 @@ static void settle_one(struct session *s, const struct store_blob *blob, struct 
 		fetch_set_settle(wants, w, FETCH_STORED);
 		claims_release(&s->sync->claims, &w->hash, true);
 		sync_blob_stored(s->sync, s->wave, &w->hash);
+	} else if (blob->status == ERR_MISSING && blob->let_go) {
+		fetch_set_defer(wants, w, blob->needs, blob->need_count);
+		claims_release(&s->sync->claims, &w->hash, false);
 	} else if (blob->status == ERR_MISSING) {
 		fetch_set_settle(wants, w, FETCH_STASHED);
 		claims_release(&s->sync->claims, &w->hash, false);

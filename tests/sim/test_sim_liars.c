@@ -174,6 +174,8 @@ static void a_session_that_could_not_store_is_not_ok(void **state)
 	CHECK_STATUS(ERR_MISSING, run_sync(&s.r, s.victim, &s.scope, peers, 1));
 	assert_int_equal(s.r.progress.peers_synced_ok, 0);
 	assert_int_equal(s.r.progress.blobs_failed, 1);
+	assert_int_equal(s.r.progress.commits_behind, 1);
+	assert_int_equal(run_outcome(&s.r, peers[0])->commits_behind, 1);
 	assert_true(sync_world_marked(&s.w, "sync.peer", "could not be had"));
 	scene_fini(&s);
 }

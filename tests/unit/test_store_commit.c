@@ -179,28 +179,40 @@ static void the_stash_forgets_what_waited_too_long(void **state)
 	free_all(list, 3);
 }
 
+/* Who waits stays, who comes is told what it needs. */
 static void a_peer_fills_only_its_share_of_the_stash(void **state)
 {
 	struct fixture *f = *state;
 	struct hash nowhere = hash_of("nowhere", 7);
 	struct store_stats stats;
-	struct blob first = { 0 };
+	struct put_result r;
 
 	for (uint64_t i = 0; i < STORE_STASH_PER_PEER_MAX + 5; i++) {
 		struct blob b =
 			commit_of(&f->owner, &f->owner.pub, "/a", NULL, 100 + i, &nowhere, 1, NULL);
+		const struct blob *one = &b;
+		bool room = i < STORE_STASH_PER_PEER_MAX;
 
-		CHECK_STATUS(ERR_MISSING, put_one(f, &b, &f->peer.pub));
-		if (i == 0)
-			first = b;
-		else
-			blob_fini(&b);
+		CHECK_STATUS(0, put_many(f, &r, &one, 1, &f->peer.pub, NULL));
+		CHECK_STATUS(ERR_MISSING, r.blobs[0].status);
+		assert_int_equal(r.put.stashed, room ? 1 : 0);
+		assert_int_equal(r.put.let_go, room ? 0 : 1);
+		assert_int_equal(r.blobs[0].let_go, !room);
+		if (!room) {
+			assert_int_equal(r.blobs[0].need_count, 1);
+			assert_true(hash_eq(&r.blobs[0].needs[0].hash, &nowhere));
+			assert_int_equal(r.blobs[0].needs[0].kind, OBJECT_COMMIT);
+		}
+		assert_int_equal(r.put.want_count, 1);
+		assert_true(hash_eq(&r.put.wants[0].hash, &nowhere));
+		store_put_fini(&r.put);
+		if (i == STORE_STASH_PER_PEER_MAX)
+			CHECK_STATUS(ERR_MISSING, put_one(f, &b, &f->guest.pub));
+		blob_fini(&b);
 	}
-	CHECK_STATUS(ERR_MISSING, put_one(f, &first, &f->guest.pub));
 	store_stats(f->store, &stats);
 	assert_int_equal(stats.stashed, STORE_STASH_PER_PEER_MAX + 1);
 	assert_int_equal(stats.stash_dropped, 5);
-	blob_fini(&first);
 }
 
 static void two_children_of_one_parent_are_two_heads(void **state)

@@ -105,12 +105,12 @@ static void order_is_priority_then_rarity_then_age(void **state)
 	need(s, A, 1);
 	need(s, B, 1);
 	need(s, A, 2);
-	need(s, A, 3);
-	want(s, 10, STORE_WANT_BULK, 2);
-	want(s, 11, STORE_WANT_TREE, 2);
-	assert_int_equal(take(s, A), 2);
-	assert_int_equal(take(s, A), 3);
+	want(s, 10, STORE_WANT_BULK, 1);
+	want(s, 11, STORE_WANT_BULK, 2);
+	want(s, 12, STORE_WANT_TREE, 2);
 	assert_int_equal(take(s, A), 1);
+	assert_int_equal(take(s, A), 2);
+	assert_int_equal(take(s, A), 12);
 	assert_int_equal(take(s, A), 11);
 	assert_int_equal(take(s, A), 10);
 	fetch_set_free(s);
@@ -332,6 +332,117 @@ static void a_stashed_commit_is_outstanding_but_settles_the_level(void **state)
 	fetch_set_free(s);
 }
 
+static void defer(struct fetch_set *s, uint64_t n, uint64_t needs)
+{
+	struct store_need need = { h(needs), OBJECT_COMMIT };
+
+	fetch_set_defer(s, get(s, n), &need, 1);
+}
+
+static void what_came_too_early_is_asked_again_behind_what_it_needs(void **state)
+{
+	struct fetch_set *s = set_new(1);
+
+	(void)state;
+	for (uint64_t n = 4; n > 0; n--)
+		need(s, A, n);
+	for (uint64_t n = 4; n > 1; n--) {
+		assert_int_equal(take(s, A), n);
+		defer(s, n, n - 1);
+	}
+	assert_int_equal(take(s, A), 1);
+	assert_int_equal(take(s, A), 0);
+	assert_int_equal(fetch_set_behind(s, A), 4);
+	assert_int_equal(fetch_set_owed(s, A), 3);
+	assert_int_equal(fetch_set_outstanding(s), 4);
+	fetch_set_settle(s, get(s, 1), FETCH_STORED);
+	for (uint64_t n = 2; n <= 4; n++) {
+		assert_int_equal(take(s, A), n);
+		fetch_set_settle(s, get(s, n), FETCH_STORED);
+	}
+	assert_int_equal(fetch_set_owed(s, A), 0);
+	assert_int_equal(fetch_set_counts(s)->commits_behind, 0);
+	fetch_set_free(s);
+}
+
+/* Two branches and their join, listed the wrong way round. */
+static void a_join_is_asked_again_when_both_its_branches_are(void **state)
+{
+	const struct store_need both[] = { { h(2), OBJECT_COMMIT }, { h(3), OBJECT_COMMIT } };
+	struct fetch_set *s = set_new(1);
+
+	(void)state;
+	for (uint64_t n = 4; n > 0; n--)
+		need(s, A, n);
+	assert_int_equal(take(s, A), 4);
+	fetch_set_defer(s, get(s, 4), both, 2);
+	assert_int_equal(take(s, A), 3);
+	defer(s, 3, 1);
+	assert_int_equal(take(s, A), 2);
+	fetch_set_settle(s, get(s, 2), FETCH_STORED);
+	assert_int_equal(get(s, 4)->state, FETCH_DEFERRED); /* by 3 now */
+	assert_int_equal(take(s, A), 1);
+	fetch_set_settle(s, get(s, 1), FETCH_STORED);
+	assert_int_equal(take(s, A), 3);
+	assert_int_equal(take(s, A), 4);
+	fetch_set_free(s);
+}
+
+static void what_a_deferred_commit_needs_may_have_come_meanwhile(void **state)
+{
+	struct fetch_set *s = set_new(1);
+
+	(void)state;
+	need(s, A, 1);
+	need(s, A, 2);
+	assert_int_equal(take(s, A), 1);
+	assert_int_equal(take(s, A), 2);
+	fetch_set_settle(s, get(s, 1), FETCH_STORED);
+	defer(s, 2, 1);
+	assert_int_equal(take(s, A), 2);
+	defer(s, 2, 99); /* never heard of: not in this wave */
+	assert_int_equal(get(s, 2)->state, FETCH_FAILED);
+	fetch_set_free(s);
+}
+
+/* A deferred one gains an advertiser, then comes on another way: nothing is left hanging. */
+static void a_deferred_commit_moves_like_any_other(void **state)
+{
+	struct fetch_set *s = set_new(2);
+	struct hash two = h(2);
+
+	(void)state;
+	need(s, A, 1);
+	need(s, A, 2);
+	need(s, A, 3);
+	for (uint64_t n = 1; n <= 3; n++)
+		assert_int_equal(take(s, A), n);
+	defer(s, 2, 1);
+	defer(s, 3, 2);
+	need(s, B, 3);
+	assert_int_equal(get(s, 3)->state, FETCH_DEFERRED);
+	assert_true(fetch_set_arrived(s, &two));
+	assert_int_equal(take(s, B), 3);
+	fetch_set_settle(s, get(s, 3), FETCH_STORED);
+	fetch_set_settle(s, get(s, 1), FETCH_STORED);
+	assert_int_equal(fetch_set_outstanding(s), 0);
+	fetch_set_free(s);
+}
+
+static void commits_are_asked_in_the_order_of_their_list_and_not_by_rarity(void **state)
+{
+	struct fetch_set *s = set_new(2);
+
+	(void)state;
+	for (uint64_t n = 1; n <= 4; n++)
+		need(s, A, n);
+	need(s, B, 1);
+	need(s, B, 2);
+	for (uint64_t n = 1; n <= 4; n++)
+		assert_int_equal(take(s, A), n);
+	fetch_set_free(s);
+}
+
 static void commits_that_are_listed_and_not_here_are_behind(void **state)
 {
 	struct fetch_set *s = set_new(2);
@@ -500,6 +611,11 @@ int main(void)
 		cmocka_unit_test(who_could_help_waits_for_who_is_asked),
 		cmocka_unit_test(what_arrives_another_way_settles),
 		cmocka_unit_test(a_stashed_commit_is_outstanding_but_settles_the_level),
+		cmocka_unit_test(what_came_too_early_is_asked_again_behind_what_it_needs),
+		cmocka_unit_test(a_join_is_asked_again_when_both_its_branches_are),
+		cmocka_unit_test(what_a_deferred_commit_needs_may_have_come_meanwhile),
+		cmocka_unit_test(a_deferred_commit_moves_like_any_other),
+		cmocka_unit_test(commits_are_asked_in_the_order_of_their_list_and_not_by_rarity),
 		cmocka_unit_test(commits_that_are_listed_and_not_here_are_behind),
 		cmocka_unit_test(the_settled_level_follows_what_is_open),
 		cmocka_unit_test(a_batch_ends_with_its_bytes),

@@ -1,0 +1,247 @@
+/* Objects of many versions: whatever the shape of the history and whatever its authors say of the
+ * time, a newcomer ends with every commit, or is told that it has not. */
+#include "tests/sim/sync_world.h"
+
+#include <stdlib.h>
+
+enum { VERSIONS_MAX = 3000, PARENTS_MAX = 3, RECENT = 20 };
+
+/* What the commits say of the time, beside the truth. */
+enum times { TRUE_TIMES, EQUAL_TIMES, REVERSED_TIMES, RANDOM_TIMES };
+
+struct history {
+	struct sync_world w;
+	struct host *a, *b, *c;
+	struct piece commits[VERSIONS_MAX];
+	size_t count;
+	struct scope scope;
+	struct run run;
+};
+
+static void sign(struct history *y, const struct hash *parents, size_t parent_count,
+		 uint64_t time_s)
+{
+	struct commit *c = mem_alloc(sizeof(*c));
+	struct piece *p = &y->commits[y->count];
+	struct buf out;
+
+	assert_non_null(c);
+	assert_true(y->count < VERSIONS_MAX);
+	c->space = c->author = y->w.space;
+	memcpy(c->path, "/doc", 4);
+	c->path_len = 4;
+	c->time_s = time_s;
+	c->content_bytes = y->count + 1; /* no two are the same */
+	c->tombstone = true;
+	c->parent_count = parent_count;
+	memcpy(c->parents, parents, parent_count * sizeof(*parents));
+	buf_init(&out, OBJECT_COMMIT_MAX);
+	CHECK_STATUS(0, commit_sign(c, y->w.space_secret, &out));
+	p->kind = OBJECT_COMMIT;
+	p->data = buf_take(&out, &p->len);
+	p->hash = hash_of(p->data, p->len);
+	y->count++;
+	mem_free(c);
+}
+
+static uint64_t told_time(struct history *y, enum times times, size_t i, size_t count)
+{
+	switch (times) {
+	case TRUE_TIMES: return 1000 + i;
+	case EQUAL_TIMES: return 1000;
+	case REVERSED_TIMES: return 1000 + count - i;
+	case RANDOM_TIMES: break;
+	}
+	return 1000 + runner_random_below(&y->w.loop.runner, count);
+}
+
+static int parent_cmp(const void *a, const void *b)
+{
+	return hash_cmp(a, b);
+}
+
+/* Ascending and unique, out of the latest ones. */
+static size_t choose_parents(struct history *y, bool branches, struct hash *ret)
+{
+	struct runner *r = &y->w.loop.runner;
+	size_t want = branches ? 1 + runner_random_below(r, PARENTS_MAX) : 1, n = 0;
+
+	for (size_t i = 0; i < want && y->count > 0; i++) {
+		size_t back = branches ? runner_random_below(r, MIN(y->count, (size_t)RECENT)) : 0;
+		const struct hash *h = &y->commits[y->count - 1 - back].hash;
+		bool known = false;
+
+		for (size_t k = 0; k < n; k++)
+			known = known || hash_eq(&ret[k], h);
+		if (!known)
+			ret[n++] = *h;
+	}
+	qsort(ret, n, sizeof(*ret), parent_cmp);
+	return n;
+}
+
+static void history_init(struct history *y, uint64_t seed, size_t count, bool branches,
+			 enum times times)
+{
+	struct hash parents[PARENTS_MAX];
+
+	sync_world_init(&y->w, seed);
+	print_message("# seed %llu\n", (unsigned long long)seed);
+	y->count = 0;
+	y->a = sync_world_host(&y->w);
+	y->b = sync_world_host(&y->w);
+	y->c = sync_world_host(&y->w);
+	y->scope = sync_world_scope(&y->w, "/doc", SCOPE_EXACT);
+	for (size_t i = 0; i < count; i++)
+		sign(y, parents, choose_parents(y, branches, parents),
+		     told_time(y, times, i, count));
+}
+
+static void history_fini(struct history *y)
+{
+	for (size_t i = 0; i < y->count; i++)
+		mem_free(y->commits[i].data);
+	sync_world_fini(&y->w);
+}
+
+static void give(struct history *y, struct host *h, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		host_put(h, &y->commits[i]);
+}
+
+static void check_same(struct history *y, struct host *x, struct host *z, size_t count)
+{
+	struct hash dx, dz;
+
+	assert_int_equal(host_items(x, &y->scope, &dx), count);
+	assert_int_equal(host_items(z, &y->scope, &dz), count);
+	assert_true(hash_eq(&dx, &dz));
+}
+
+/* Everything is on A; B is new. Returns how many blobs A sent. */
+static uint64_t newcomer(uint64_t seed, size_t count, bool branches, enum times times)
+{
+	static struct history y;
+	struct sync_stats stats;
+
+	history_init(&y, seed, count, branches, times);
+	give(&y, y.a, count);
+	CHECK_STATUS(0, run_sync(&y.run, y.b, &y.scope, &y.a, 1));
+	assert_int_equal(y.run.progress.commits_behind, 0);
+	assert_int_equal(y.run.progress.outstanding, 0);
+	check_same(&y, y.a, y.b, count);
+	sync_stats(y.a->sync, &stats);
+	history_fini(&y);
+	return stats.blobs_served;
+}
+
+static void a_newcomer_gets_all_versions_of_a_line(void **state)
+{
+	static const size_t counts[] = { 0, 1, 2, 999, 1000, 1001, 1257, 3000 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		assert_int_equal(newcomer(100 + i, counts[i], false, TRUE_TIMES), counts[i]);
+}
+
+/* The stash is full long before the first commit that could be stored arrives. */
+static void lying_times_cost_a_second_journey_and_no_more(void **state)
+{
+	static const size_t counts[] = { 2, 1000, 1001, 1002, 2500 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		assert_true(newcomer(200 + i, counts[i], false, REVERSED_TIMES) <= counts[i] * 2);
+	assert_true(newcomer(210, 2500, false, EQUAL_TIMES) <= 5000);
+}
+
+static void histories_that_branch_and_join_come_in_whole(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 300; seed < 304; seed++) {
+		enum times times = (enum times)(seed % 4);
+		uint64_t served = newcomer(seed, 2200, true, times);
+
+		assert_true(served <= 2200 * 2);
+		if (times == TRUE_TIMES)
+			assert_int_equal(served, 2200);
+	}
+}
+
+/* One peer holds the beginning, another all of it: what only that one has comes later. */
+static void a_peer_that_is_behind_does_not_disturb_the_order(void **state)
+{
+	static struct history y;
+	struct host *peers[2];
+	struct sync_stats sa, sb;
+
+	(void)state;
+	history_init(&y, 400, 3000, false, TRUE_TIMES);
+	give(&y, y.a, 3000);
+	give(&y, y.c, 1500);
+	peers[0] = y.a;
+	peers[1] = y.c;
+	CHECK_STATUS(0, run_sync(&y.run, y.b, &y.scope, peers, 2));
+	check_same(&y, y.a, y.b, 3000);
+	CHECK_STATUS(0, run_outcome(&y.run, y.a)->status);
+	CHECK_STATUS(0, run_outcome(&y.run, y.c)->status);
+	sync_stats(y.a->sync, &sa);
+	sync_stats(y.c->sync, &sb);
+	assert_true(sa.blobs_served + sb.blobs_served <= 3300);
+	history_fini(&y);
+}
+
+/* Cut in the middle: told that it is behind, and what came is not fetched again. */
+static void a_newcomer_that_is_cut_knows_and_goes_on(void **state)
+{
+	static struct history y;
+	struct sync_stats stats;
+
+	(void)state;
+	history_init(&y, 500, 2000, false, TRUE_TIMES);
+	give(&y, y.a, 2000);
+	run_start(&y.run, y.b, &y.scope, STORE_WANT_HISTORY, &y.a, 1, 600000);
+	while (y.run.wave.progress.blobs_downloaded < 700)
+		assert_true(manual_loop_step(&y.w.loop));
+	sync_wave_cut(&y.run.wave, SYNC_CUT_STRAGGLER);
+	run_wait(&y.run);
+	assert_true(y.run.status < 0);
+	assert_true(y.run.progress.commits_behind > 0);
+	assert_true(run_outcome(&y.run, y.a)->commits_behind > 0);
+	CHECK_STATUS(0, run_sync(&y.run, y.b, &y.scope, &y.a, 1));
+	assert_int_equal(y.run.progress.commits_behind, 0);
+	check_same(&y, y.a, y.b, 2000);
+	sync_stats(y.a->sync, &stats);
+	assert_true(stats.blobs_served <= 2000 + SYNC_FETCH_WINDOW_BLOBS);
+	history_fini(&y);
+}
+
+/* Who was away while much was published catches up in one run. */
+static void a_follower_catches_up_in_one_run(void **state)
+{
+	static struct history y;
+
+	(void)state;
+	history_init(&y, 600, 3000, true, TRUE_TIMES);
+	give(&y, y.a, 3000);
+	give(&y, y.b, 400);
+	CHECK_STATUS(0, run_sync(&y.run, y.b, &y.scope, &y.a, 1));
+	check_same(&y, y.a, y.b, 3000);
+	history_fini(&y);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_newcomer_gets_all_versions_of_a_line),
+		cmocka_unit_test(lying_times_cost_a_second_journey_and_no_more),
+		cmocka_unit_test(histories_that_branch_and_join_come_in_whole),
+		cmocka_unit_test(a_peer_that_is_behind_does_not_disturb_the_order),
+		cmocka_unit_test(a_newcomer_that_is_cut_knows_and_goes_on),
+		cmocka_unit_test(a_follower_catches_up_in_one_run),
+	};
+
+	REQUIRE(base_init() == 0);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
