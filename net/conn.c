@@ -407,7 +407,6 @@ static void conn_task(struct runner_task *task)
 	struct net_conn *c = container_of(task, struct net_conn, task);
 
 	if (c->state == NET_CONN_UP && !c->failed) {
-		c->mux.now_ms = runner_now_ms(c->net->runner);
 		tell_closed_streams(c);
 		net_record_flush(c);
 		if (drained(c))

@@ -73,11 +73,15 @@ void net_mux_stream_init(struct net_mux *m, struct net_stream *s, uint64_t id, b
 {
 	const struct net_stream_events *events = s->events;
 	void *data = s->data;
+	bool tell_empty = s->tell_empty;
 
 	REQUIRE(events != NULL);
-	*s = (struct net_stream){
-		.events = events, .data = data, .mux = m, .id = id, .ours = ours
-	};
+	*s = (struct net_stream){ .events = events,
+				  .data = data,
+				  .tell_empty = tell_empty,
+				  .mux = m,
+				  .id = id,
+				  .ours = ours };
 	s->open_sent = !ours;
 	s->send_credit = s->receive_credit = s->window = NET_MUX_WINDOW_BASE;
 	list_init(&s->turn);

@@ -87,7 +87,7 @@ struct net_mux_reset {
 
 struct net_mux {
 	const struct net_mux_events *events;
-	uint64_t now_ms; /* kept by the owner */
+	uint64_t now_ms; /* kept by the owner; for forgetting strikes */
 	struct list streams;
 	unsigned our_streams, peer_streams; /* not closed */
 	unsigned unreleased;		    /* closed, and their structs not given back yet */

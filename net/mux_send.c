@@ -147,7 +147,6 @@ static void take_queued(struct net_stream *s, uint8_t *dst, size_t len)
 	s->send_queued -= len;
 	s->mux->send_queued -= len;
 	s->send_credit -= len;
-	s->taken_ms = s->mux->now_ms;
 	while (len > 0) {
 		struct chunk *c = list_entry(s->send_queue.next, struct chunk, node);
 		size_t n = MIN(len, c->end - c->begin);
@@ -165,6 +164,8 @@ static void take_queued(struct net_stream *s, uint8_t *dst, size_t len)
 		s->above_high = false;
 		s->drain_due = true;
 	}
+	if (s->tell_empty && s->send_queued == 0)
+		s->drain_due = true;
 }
 
 /* ---- Records ---- */

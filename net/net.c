@@ -252,11 +252,6 @@ size_t net_stream_queued(const struct net_stream *s)
 	return s->send_queued;
 }
 
-uint64_t net_stream_taken_ms(const struct net_stream *s)
-{
-	return s->taken_ms;
-}
-
 void net_stream_end(struct net_stream *s)
 {
 	if (s->mux != NULL)

@@ -209,7 +209,8 @@ void net_dial_start(struct net_dial *d, const struct op_env *env, struct net *n,
 struct net_stream_events {
 	/** One whole message; borrowed for the call. */
 	void (*on_message)(struct net_stream *s, const uint8_t *msg, size_t len);
-	/** The send queue fell below half of NET_SEND_QUEUE_HIGH after having been above it. */
+	/** The send queue fell below half of NET_SEND_QUEUE_HIGH after having been above it; with
+	 * `tell_empty` also whenever it is empty again. */
 	void (*on_drain)(struct net_stream *s);
 	/** Last event: 0 both sides ended orderly; the code of a reset from either side (ERR_BUSY,
 	 * ERR_REFUSED, ERR_TOO_BIG, ERR_PROTOCOL, UV_ECANCELED, …); ERR_CLOSED the conn went. The
@@ -225,6 +226,7 @@ struct net_stream_events {
 struct net_stream {
 	const struct net_stream_events *events;
 	void *data;
+	bool tell_empty; /* set before the stream is opened: see on_drain */
 	/* private */
 	struct net_mux *mux; /* NULL before open and after on_close */
 	struct list node;    /* of the mux, while not closed */
@@ -237,7 +239,6 @@ struct net_stream {
 	size_t send_credit, receive_credit, credit_due, charged, window;
 	struct list send_queue;
 	size_t send_queued;
-	uint64_t taken_ms;
 	uint8_t *message;
 	size_t message_len, message_have, message_cap;
 	uint8_t header[4];
@@ -255,8 +256,6 @@ int net_stream_send(struct net_stream *s, const void *msg, size_t len);
 /** Bytes queued and not yet handed to the transport; above NET_SEND_QUEUE_HIGH wait for on_drain.
  */
 size_t net_stream_queued(const struct net_stream *s);
-/** When bytes of it last went to the transport; 0 = none yet. */
-uint64_t net_stream_taken_ms(const struct net_stream *s);
 /** No more messages from us; what is queued still goes. on_close(0) follows when the peer ends too.
  */
 void net_stream_end(struct net_stream *s);

@@ -53,6 +53,8 @@ struct sync {
 	struct map known; /* keys of peers that are preferred */
 	struct store_peers known_load;
 	bool known_loading;
+	struct list thirsty; /* serves that wait for room for bytes */
+	struct runner_timer room_timer;
 	unsigned leaving;   /* streams that are told "busy" and end */
 	uint64_t turned_ms; /* since when those turned away are counted */
 	uint64_t turned;

@@ -1,28 +1,29 @@
 /* Serving a peer: one operation per stream that it opens.
  *
- *   request ─┬► load ─► reconcile ─────┐
- *            ├► idle ◄─► read ◄─► send ┼► closing ─► done
- *            ├► look up ───────────────┤
- *            ├► dial ──────────────────┤
- *            └► subscribed ────────────┘
+ *   request ─┬► load ─► reconcile ───────────┐
+ *            ├► idle ◄► room ◄► read ◄► send ┼► closing ─► done
+ *            ├► look up ─────────────────────┤
+ *            ├► dial ────────────────────────┤
+ *            └► subscribed ──────────────────┘
  *
  * Suspends: request (its first message), load (the scope's set), reconcile (the asker's next
- * message), idle (more hashes), read (the store), send (the asker takes what is queued), look up
- * (the peer table), dial (the asker, back), subscribed, closing.
+ * message), idle (more hashes), room (for the bytes of the next batch), read (the store), send (the
+ * asker takes what is queued), look up (the peer table), dial (the asker, back), subscribed,
+ * closing.
  *
- * Everything a peer sends is checked in wire.c; what it may cost is bounded here: streams at once
- * in all and per peer, requests per second, rounds, hashes queued, bytes queued, and a deadline for
- * every wait. Nothing is written to the store for a request, so a scope nobody knows leaves no
- * trace. */
+ * Everything a peer sends is checked in wire.c; what it may cost is bounded: places in
+ * serve_admit.c, bytes held for it in serve_budget.c, here requests per second, rounds, hashes
+ * queued, and a deadline for every wait. Nothing is written to the store for a request, so a scope
+ * nobody knows leaves no trace. */
 #include "sync/serve.h"
 
 #include <string.h>
 
 #include "base/mem.h"
 
-enum { REQUEST, LOAD, RECONCILE, IDLE, READ, SEND, LOOK_UP, DIAL, SUBSCRIBED, CLOSING, DONE };
+enum { REQUEST, LOAD, RECONCILE, IDLE, ROOM, READ, SEND, LOOK_UP, DIAL, SUBSCRIBED, CLOSING, DONE };
 
-#define FETCHING (TO(IDLE) | TO(READ) | TO(SEND) | TO(CLOSING))
+#define FETCHING (TO(IDLE) | TO(ROOM) | TO(READ) | TO(SEND) | TO(CLOSING))
 
 static const struct op_state states[] = {
 	[REQUEST] = { "request",
@@ -30,6 +31,7 @@ static const struct op_state states[] = {
 	[LOAD] = { "load", TO(RECONCILE) | TO(CLOSING) },
 	[RECONCILE] = { "reconcile", TO(CLOSING) },
 	[IDLE] = { "idle", FETCHING },
+	[ROOM] = { "room", FETCHING },
 	[READ] = { "read", FETCHING },
 	[SEND] = { "send", FETCHING },
 	[LOOK_UP] = { "look up", TO(CLOSING) },
@@ -57,6 +59,7 @@ int serve_send(struct serve *v, const struct wire_reply *reply)
 	if (err < 0)
 		serve_abort(v, err);
 	v->moved_bytes += msg.len;
+	v->sent_bytes += msg.len;
 	return err;
 }
 
@@ -151,53 +154,6 @@ static void open_span(struct serve *v, const struct wire_request *r)
 	op_own_span(&v->op, span);
 }
 
-static void peers_out(const struct store_peers *p, struct wire_reply *reply, struct wire_peer *list)
-{
-	reply->peers = list;
-	for (size_t i = 0; i < p->count && reply->peer_count < WIRE_PEERS_MAX; i++) {
-		const struct store_peer *from = &p->peers[i];
-		struct wire_peer *to = &list[reply->peer_count];
-
-		to->key = from->key;
-		for (size_t k = 0; k < from->addr_count && to->addr_count < SYNC_TARGET_ADDRS_MAX;
-		     k++)
-			if (!multiaddr_is_loopback(&from->addrs[k]) &&
-			    !multiaddr_is_link_local(&from->addrs[k]))
-				to->addrs[to->addr_count++] = from->addrs[k];
-		if (to->addr_count > 0)
-			reply->peer_count++;
-	}
-}
-
-static void on_peers(struct store_peers *p, int status)
-{
-	struct serve *v = container_of(p, struct serve, peers);
-	struct wire_reply reply = { .kind = WIRE_REPLY_PEERS };
-	struct wire_peer *list = mem_alloc_array(WIRE_PEERS_MAX, sizeof(*list));
-
-	v->looking = false;
-	if (!op_stopping(&v->op) && (status < 0 || list == NULL)) {
-		serve_refuse(v, ERR_BUSY, SYNC_RETRY_AFTER_MS, 0, "the store failed");
-	} else if (!op_stopping(&v->op)) {
-		peers_out(p, &reply, list);
-		if (serve_send(v, &reply) == 0)
-			serve_end(v);
-	}
-	mem_free(list);
-	store_peers_fini(p);
-	op_release(&v->op);
-	op_defer(&v->op);
-}
-
-static void begin_peers(struct serve *v, const struct wire_request *r)
-{
-	v->looking = true;
-	op_hold(&v->op);
-	store_peers_start(&v->peers, &v->op.env, v->sync->config.store, &r->space, WIRE_PEERS_MAX,
-			  on_peers);
-	op_move(&v->op, LOOK_UP);
-}
-
 static void begin_request(struct serve *v, const struct wire_request *r)
 {
 	switch (r->kind) {
@@ -212,7 +168,10 @@ static void begin_request(struct serve *v, const struct wire_request *r)
 		if (v->subscribed)
 			op_move(&v->op, SUBSCRIBED);
 		break;
-	case WIRE_PEERS: begin_peers(v, r); break;
+	case WIRE_PEERS:
+		serve_peers_begin(v, &r->space);
+		op_move(&v->op, LOOK_UP);
+		break;
 	case WIRE_DIAL_BACK:
 		if (serve_dialback_begin(v, r->port))
 			op_move(&v->op, DIAL);
@@ -249,7 +208,8 @@ static void take_more(struct serve *v, const struct wire_more *more)
 	if (more->kind == WIRE_MORE_FETCH && v->kind == WIRE_FETCH) {
 		serve_wait(v, SERVE_IDLE_MS);
 		serve_fetch_take(v, more);
-	} else if (more->kind == WIRE_MORE_RECONCILE && v->kind == WIRE_RECONCILE && v->prepared) {
+	} else if (more->kind == WIRE_MORE_RECONCILE && v->kind == WIRE_RECONCILE && v->prepared &&
+		   net_stream_queued(&v->stream) == 0) { /* it has read the answer to its last */
 		serve_reconcile_answer(v, more->reconcile.data, more->reconcile.len);
 	} else if (more->kind == WIRE_MORE_FOLLOW && v->subscribed && v->hearer.many) {
 		serve_subscribe_take(v, more);
@@ -289,7 +249,9 @@ static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len
 
 	if (op_stopping(&v->op) || v->closing || v->we_ended || v->turned_away)
 		return;
-	v->moved_ms = runner_now_ms(v->op.env.runner);
+	/* To ask for more is no sign of reading. */
+	if (net_stream_queued(stream) == 0)
+		v->moved_ms = runner_now_ms(v->op.env.runner);
 	v->moved_bytes += len;
 	wire_arena_init(&arena, len);
 	take_message(v, msg, len, &arena);
@@ -305,6 +267,7 @@ static void on_drain(struct net_stream *stream)
 		announce_drained(v->sync, &v->hearer);
 	else if (!v->we_ended)
 		serve_wait(v, SERVE_IDLE_MS);
+	serve_freed(v->sync);
 	op_defer(&v->op);
 }
 
@@ -321,6 +284,7 @@ static void on_close(struct net_stream *stream, int status)
 	struct serve *v = stream->data;
 
 	v->open = false;
+	serve_freed(v->sync);
 	if (status < 0)
 		op_stop(&v->op, status);
 	op_release(&v->op);
@@ -339,6 +303,8 @@ static void on_timer(struct runner_timer *timer)
 	if (v->open && net_stream_queued(&v->stream) < v->queued_bytes &&
 	    runner_now_ms(v->op.env.runner) < v->started_ms + SERVE_TOTAL_MS)
 		serve_wait(v, SERVE_IDLE_MS);
+	else if (list_linked(&v->waiting) && !v->we_ended)
+		serve_refuse(v, ERR_BUSY, serve_retry_ms(v->sync), 0, "no room came free");
 	else
 		op_stop(&v->op, UV_ETIMEDOUT);
 }
@@ -355,6 +321,8 @@ static unsigned fetch_stage(const struct serve *v)
 {
 	if (v->reading)
 		return READ;
+	if (list_linked(&v->waiting))
+		return ROOM;
 	return v->queue_count > 0 ? SEND : IDLE;
 }
 
@@ -387,6 +355,7 @@ static void begin_closing(struct serve *v)
 	int status = op_status(&v->op);
 
 	v->closing = true;
+	serve_quench(v);
 	runner_timer_stop(v->op.env.runner, &v->timer);
 	serve_subscribe_end(v);
 	if (v->loading)
@@ -469,7 +438,7 @@ static struct serve *serve_new(struct sync *s, const struct share *newcomer, boo
 	v->counted = has_place;
 	v->turned_away = !has_place;
 	v->timer.run = on_timer;
-	v->stream = (struct net_stream){ .events = &events, .data = v };
+	v->stream = (struct net_stream){ .events = &events, .data = v, .tell_empty = true };
 	buf_init(&v->message, WIRE_RECONCILE_MAX + 1);
 	list_init(&v->waiting);
 	op_init(&v->op, &kind, &env, UINT64_MAX);

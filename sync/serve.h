@@ -14,6 +14,16 @@ enum {
 	SERVE_QUEUE_MAX = 1024,	    /* hashes asked and not yet answered */
 	SERVE_GET_BLOBS = 64,
 	SERVE_GET_BYTES = 2 << 20,
+	/* Bytes held: queued for peers, being read for them, or asked with. */
+	SERVE_STRANGERS_BYTES_MAX = 24 << 20,
+	SERVE_NETWORK_BYTES_MAX = 16 << 20,
+	SERVE_ADDRESS_BYTES_MAX = 12 << 20,
+	SERVE_PEER_BYTES_MAX = 6 << 20,
+	SERVE_KNOWN_BYTES_MAX = 128 << 20, /* for all known peers */
+	SERVE_PROVEN_BYTES = 256 << 10,	   /* taken by who has shown that it reads */
+	SERVE_FIRST_BYTES = 64 << 10,	   /* read at once for who has not, and at least */
+	SERVE_SMALL_BYTES = 4 << 10,	   /* a reply so small needs no room */
+	SERVE_TAKE_MIN = 4 << 10, /* bytes in SHARE_IDLE_MS below which a peer does not read */
 	SERVE_SUBSCRIBED_PER_PEER_MAX = NET_STREAMS_MAX - SYNC_SERVE_PER_PEER_MAX, /* streams */
 	SERVE_SCOPES_PER_PEER_MAX = 2048 /* on these streams together */
 };
@@ -29,7 +39,10 @@ struct serve {
 	bool counted; /* in the peer's `serving` */
 	bool turned_away, leaving;
 	uint64_t moved_ms, moved_bytes; /* last time the peer did something; what went to and fro */
-	struct list waiting;
+	uint64_t sent_bytes;		/* given to the stream */
+	uint64_t mark_ms, mark_bytes;	/* when it was last seen to read; what it had taken */
+	size_t reserved;		/* for what is being read */
+	struct list waiting;		/* in the sync's `thirsty` */
 	bool closing;
 	bool has_request;
 	enum wire_request_kind kind;
@@ -49,7 +62,7 @@ struct serve {
 
 	/* fetch */
 	struct hash *queue;
-	size_t queue_count;
+	size_t queue_count, queue_cap;
 	struct store_get get;
 	struct store_get_item items[SERVE_GET_BLOBS];
 	size_t item_count;
@@ -95,9 +108,28 @@ bool serve_has_place(struct sync *s, const struct share *newcomer);
 void serve_give_way(struct serve *v);
 /** What it holds, with this weight. */
 struct share serve_share(struct serve *v, size_t weight);
-uint64_t serve_idle_ms(const struct serve *v);
+/** Since the peer did something; while there is something for it to read, since it read. */
+uint64_t serve_idle_ms(struct serve *v);
 /** When to come again, for who is turned away now. */
 uint32_t serve_retry_ms(struct sync *s);
+
+/* serve_budget.c */
+/** Bytes that may be held for v beside what is. To have room for `least`, those who do not read
+ * give way. */
+size_t serve_room(struct serve *v, size_t least);
+/** v waits for room: its tick comes when there may be some. */
+void serve_thirst(struct serve *v);
+void serve_quench(struct serve *v);
+/** Something that was held is not any more. */
+void serve_freed(struct sync *s);
+/** It has shown that it reads. */
+bool serve_proven(struct serve *v);
+/** Bytes that have left for it. */
+uint64_t serve_taken(const struct serve *v);
+
+/* serve_peers.c */
+/** Look up who knows the space, answer, end. */
+void serve_peers_begin(struct serve *v, const struct public_key *space);
 
 /* serve_dialback.c */
 /** Dial the peer at the address it is connected from, answer, end. False: it was refused. */

@@ -24,16 +24,34 @@ static bool works(const struct serve *v)
 	return v->reading || v->loading || v->looking || v->dialing;
 }
 
-uint64_t serve_idle_ms(const struct serve *v)
+uint64_t serve_taken(const struct serve *v)
+{
+	uint64_t queued = v->open ? net_stream_queued(&v->stream) : 0;
+
+	return v->sent_bytes - MIN(queued, v->sent_bytes);
+}
+
+/* Looked at only when others wait, so the first look may be the one that sees it read. */
+static uint64_t unread_ms(struct serve *v, uint64_t now_ms)
+{
+	uint64_t taken = serve_taken(v);
+
+	if (taken >= v->mark_bytes + SERVE_TAKE_MIN) {
+		v->mark_bytes = taken;
+		v->mark_ms = now_ms;
+	}
+	return now_ms - MIN(MAX(v->mark_ms, v->moved_ms), now_ms);
+}
+
+uint64_t serve_idle_ms(struct serve *v)
 {
 	uint64_t now_ms = runner_now_ms(v->op.env.runner);
-	uint64_t moved_ms = v->moved_ms;
 
 	if (works(v) || list_linked(&v->waiting))
 		return 0;
-	if (v->open)
-		moved_ms = MAX(moved_ms, net_stream_taken_ms(&v->stream));
-	return now_ms - MIN(moved_ms, now_ms);
+	if (v->open && net_stream_queued(&v->stream) > 0)
+		return unread_ms(v, now_ms);
+	return now_ms - MIN(v->moved_ms, now_ms);
 }
 
 struct share serve_share(struct serve *v, size_t weight)

@@ -14,6 +14,10 @@ static void on_loaded(struct snapshot_load *l, int status)
 
 void serve_reconcile_begin(struct serve *v, const struct wire_bytes *first)
 {
+	if (first->len > SERVE_SMALL_BYTES && serve_room(v, first->len) < first->len) {
+		serve_refuse(v, ERR_BUSY, serve_retry_ms(v->sync), 0, "no room for the message");
+		return;
+	}
 	buf_write(&v->message, first->data, first->len);
 	if (buf_err(&v->message) != 0) {
 		serve_abort(v, UV_ENOMEM);
@@ -45,6 +49,10 @@ void serve_reconcile_answer(struct serve *v, const void *msg, size_t len)
 		return;
 	}
 	trace_mark(v->op.env.span, "round %u: %zu B received, %zu B sent", v->rounds, len, out.len);
+	if (out.len > SERVE_SMALL_BYTES && serve_room(v, out.len) < out.len) {
+		serve_refuse(v, ERR_BUSY, serve_retry_ms(v->sync), 0, "no room for the answer");
+		return;
+	}
 	reply.bytes = (struct wire_bytes){ out.data, out.len };
 	if (serve_send(v, &reply) == 0)
 		serve_wait(v, SERVE_IDLE_MS);

@@ -145,6 +145,7 @@ struct sync *sync_new(const struct sync_config *config)
 	map_init(&s->peers, SYNC_PEER_TABLE_MAX);
 	list_init(&s->waves);
 	list_init(&s->serves);
+	list_init(&s->thirsty);
 	ranks_init(s);
 	announcer_init(&s->announcer);
 	dialback_init(s);
@@ -180,6 +181,7 @@ void sync_close(struct sync *s, void (*closed)(void *data), void *data)
 	s->closed = closed;
 	s->closed_data = data;
 	serve_stop_all(s);
+	runner_timer_stop(s->config.runner, &s->room_timer);
 	ranks_close(s);
 	announcer_stop(s);
 	sync_check_closed(s);

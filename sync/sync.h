@@ -91,6 +91,9 @@ struct sync_stats {
 	uint64_t gave_way;    /* streams ended because they did nothing and others waited */
 	uint64_t turned_away; /* streams told to come again, there being no room */
 	uint64_t known_peers, standing_peers;
+	uint64_t held_bytes, held_peak_bytes; /* for peers: queued, and being read */
+	uint64_t room_waits;		      /* reads that had to wait for room */
+	uint64_t unread;		      /* streams ended because nobody read them */
 	uint64_t subscribers, follows, announced_out, announced_in, announce_dropped;
 	uint64_t follows_refused; /* scopes for which there was no room, here or there */
 	/* sets to reconcile: taken from memory, the same after a look into the store, read; kept

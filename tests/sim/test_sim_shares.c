@@ -1,4 +1,5 @@
 /* Who is served when a crowd of strangers wants everything. */
+#include "sync/serve.h"
 #include "tests/sim/crowd.h"
 
 enum { CROWD_MAX = 64 };
@@ -20,7 +21,7 @@ static void scene_init(struct scene *s, uint64_t seed)
 	s->w.networks = true;
 	s->server = sync_world_host(&s->w);
 	s->scope = sync_world_scope(&s->w, "/doc", SCOPE_EXACT);
-	thing_init(&s->thing, &s->w, "/doc", 1000, 8, 100000, NULL);
+	thing_init(&s->thing, &s->w, "/doc", 1000, 32, 250000, NULL);
 	host_put_thing(s->server, &s->thing);
 }
 
@@ -73,7 +74,9 @@ static uint64_t newcomer_ms(struct scene *s, unsigned ret_tries[static 1])
 		sync_world_run_ms(&s->w, 1000);
 	}
 	assert_true(host_has_thing(h, &s->thing));
-	return runner_now_ms(&s->w.loop.runner) - begin_ms;
+	begin_ms = runner_now_ms(&s->w.loop.runner) - begin_ms;
+	printf("# %llu ms, %u tries\n", (unsigned long long)begin_ms, *ret_tries);
+	return begin_ms;
 }
 
 /* One machine, 16 made-up keys with 16 idle streams each. */
@@ -130,6 +133,27 @@ static void who_pretends_to_be_at_work_has_no_more_than_its_share(void **state)
 	scene_fini(&s);
 }
 
+/* Each asks for 8 MB on 16 streams and takes nothing of it. */
+static void who_does_not_read_holds_little_and_keeps_nobody_out(void **state)
+{
+	struct scene s;
+	unsigned tries;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		scene_init(&s, 14 + i);
+		crowd_start(&s, VILLAIN_UNREAD, 40, 16, i == 0);
+		sync_world_run_ms(&s.w, 10000);
+		assert_true(stats_of(s.server).held_peak_bytes <= SERVE_STRANGERS_BYTES_MAX);
+		assert_true(stats_of(s.server).held_peak_bytes > SERVE_ADDRESS_BYTES_MAX / 2);
+		assert_true(newcomer_ms(&s, &tries) <= 30000);
+		assert_in_range(tries, 1, 3);
+		assert_true(stats_of(s.server).unread > 0);
+		assert_true(stats_of(s.server).held_peak_bytes <= SERVE_STRANGERS_BYTES_MAX);
+		scene_fini(&s);
+	}
+}
+
 static void a_known_peer_is_served_before_any_stranger(void **state)
 {
 	struct scene s;
@@ -154,6 +178,7 @@ int main(void)
 		cmocka_unit_test(idle_streams_of_many_keys_keep_nobody_out),
 		cmocka_unit_test(idle_streams_from_everywhere_keep_nobody_out),
 		cmocka_unit_test(who_pretends_to_be_at_work_has_no_more_than_its_share),
+		cmocka_unit_test(who_does_not_read_holds_little_and_keeps_nobody_out),
 		cmocka_unit_test(a_known_peer_is_served_before_any_stranger),
 	};
 
