@@ -29,6 +29,7 @@ struct client {
 	bool (*cancelled)(void *data);
 	void *cancelled_data;
 	const char *last_event_id; /* of the request under way; NULL = none */
+	json_t *refusal;	   /* the last answer that was an error; may be NULL */
 	char why[CLIENT_WHY_MAX];
 	char curl_why[CURL_ERROR_SIZE];
 };
@@ -120,6 +121,7 @@ struct client *client_free(struct client *c)
 		curl_easy_cleanup(c->curl);
 	if (c->dir_fd >= 0)
 		close(c->dir_fd);
+	json_decref(c->refusal);
 	mem_free(c->where);
 	mem_free(c->base);
 	mem_free(c->socket);
@@ -342,8 +344,14 @@ int client_error_of(struct client *c, const struct client_reply *reply)
 			 "the daemon answered with HTTP status %d: is it of another version?",
 			 reply->http_status);
 	}
-	json_decref(error);
+	json_decref(c->refusal);
+	c->refusal = error;
 	return code;
+}
+
+const json_t *client_refusal(const struct client *c)
+{
+	return c->refusal;
 }
 
 int client_json(struct client *c, const char *method, const char *path, const json_t *body,

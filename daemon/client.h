@@ -53,5 +53,7 @@ bool client_unreachable(const struct client *c);
 /** Reads the daemon's error from a reply that is not 2xx: keeps the text for client_why, returns
  * the code. */
 int client_error_of(struct client *c, const struct client_reply *reply);
+/** The whole error that the daemon reported last, or NULL. Borrowed until it reports another. */
+const json_t *client_refusal(const struct client *c);
 /** Percent-encodes for a query. mem_free; NULL when out of memory. */
 char *client_escape(const char *s) MUST_USE;

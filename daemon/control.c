@@ -196,6 +196,11 @@ void control_error(struct http_request *r, int status, const char *fmt, ...)
 			     status));
 }
 
+void control_reply_status(struct http_request *r, int status, json_t *value)
+{
+	reply_json(r, http_status_of(status), value);
+}
+
 void control_failed(struct http_request *r, int status)
 {
 	static const struct {

@@ -53,6 +53,8 @@ void control_list_peers(struct control *c, struct http_request *r, control_list_
 void control_list_objects(struct control *c, struct http_request *r, control_list_fn reply);
 /** {"error", "name", "status"} with the HTTP status that fits. */
 void control_error(struct http_request *r, int status, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/** Takes the value, an object like control_error's with more in it. */
+void control_reply_status(struct http_request *r, int status, json_t *value);
 /** The error of an operation, in its own words. */
 void control_failed(struct http_request *r, int status);
 /** The body as JSON object; NULL after having refused it. json_decref. */

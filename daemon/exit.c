@@ -55,7 +55,10 @@ const char *exit_text(int code)
 	case EXIT_NOT_FOUND: return "not found, deleted, or not all here";
 	case EXIT_TIMEOUT: return "time ran out";
 	case EXIT_BUSY: return "busy, try again later";
-	case EXIT_CONFLICT: return "several heads: choose one with ?v=";
+	case EXIT_CONFLICT:
+		return "versions in conflict: several heads (choose one with ?v=), or a publish "
+		       "that has "
+		       "not seen what is there";
 	case EXIT_DISK_FULL: return "the disk is full";
 	case EXIT_DENIED: return "read-only folder or missing permission";
 	case EXIT_PEER: return "a peer cannot be reached";

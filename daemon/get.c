@@ -8,6 +8,7 @@
 #include "daemon/cli.h"
 #include "daemon/extract.h"
 #include "daemon/fetcher.h"
+#include "daemon/origin.h"
 #include "daemon/place.h"
 #include "daemon/progress.h"
 
@@ -211,6 +212,18 @@ static int report(struct getting *g, const char *target, const struct extract *x
 	return EXIT_DONE;
 }
 
+/* So that publishing from there knows what it follows. */
+static void note_seen(struct getting *g, const char *target)
+{
+	struct buf iri;
+
+	buf_init(&iri, IRI_TEXT_MAX);
+	iri_format(&g->iri, &iri);
+	if (buf_err(&iri) == 0)
+		origin_seen(g->cli, (char *)iri.data, target, &g->head);
+	buf_fini(&iri);
+}
+
 static int write_object(struct getting *g, const char *target)
 {
 	static const struct extract_source source = { on_blob, on_prefetch, on_progress };
@@ -236,7 +249,10 @@ static int write_object(struct getting *g, const char *target)
 		snprintf(x.why, sizeof(x.why), "cannot move the result to %.800s: %s", target,
 			 err_str(rc));
 	place_end(&place);
-	return rc < 0 ? extract_failed(&x, g->cli, rc) : report(g, target, &x);
+	if (rc < 0)
+		return extract_failed(&x, g->cli, rc);
+	note_seen(g, target);
+	return report(g, target, &x);
 }
 
 /* The last segment of the path, or the space. */

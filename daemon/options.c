@@ -126,8 +126,12 @@ static const struct option_def table[OPT_COUNT] = {
 	[OPT_PARENT] = FLAG(
 		"parent", 0, OPTION_TEXT, "VERSION", B(PUBLISH),
 		"the version this one follows (default: the present one; several make a merge)"),
-	[OPT_SKIP_UNREADABLE] = FLAG("skip-unreadable", 0, OPTION_SWITCH, NULL, B(PUBLISH),
-				     "leave out what cannot be read (exit code 4)"),
+	[OPT_OVER] = FLAG("over", 0, OPTION_SWITCH, NULL, B(PUBLISH),
+			  "whatever the object holds now: joins several heads, undoes what this "
+			  "folder has not seen"),
+	[OPT_SKIP_UNREADABLE] =
+		FLAG("skip-unreadable", 0, OPTION_SWITCH, NULL, B(PUBLISH),
+		     "leave out what cannot be read, or held by a tree (exit code 4)"),
 	[OPT_OUTPUT] = FLAG("output", 'o', OPTION_TEXT, "PATH", B(GET) | B(DIAG),
 			    "where to write (default: the last segment of the IRI, or a name with "
 			    "the time); diag: - for stdout"),

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "daemon/cli.h"
+#include "daemon/origin.h"
 #include "daemon/progress.h"
 #include "daemon/upload.h"
 #include "daemon/walk.h"
@@ -115,7 +116,19 @@ static int add_parents(struct cli *c, json_t *request)
 	return 0;
 }
 
-static int publish_root(struct cli *c, json_t *request, json_t **ret)
+/* `given` is what was read, NULL for a tombstone. */
+static void add_origin(struct cli *c, json_t *request, const char *given)
+{
+	CLEANUP(mem_freep) char *folder = given != NULL ? origin_folder(given) : NULL;
+
+	json_object_set_new(request, "named",
+			    json_boolean(options_text(c->options, OPT_AS) != NULL));
+	json_object_set_new(request, "over", json_boolean(options_on(c->options, OPT_OVER)));
+	if (folder != NULL)
+		json_object_set_new(request, "folder", json_string(folder));
+}
+
+static int publish_root(struct cli *c, json_t *request, const char *given, json_t **ret)
 {
 	int code = request != NULL ? add_parents(c, request) : 0;
 	int rc = UV_ENOMEM;
@@ -124,9 +137,14 @@ static int publish_root(struct cli *c, json_t *request, json_t **ret)
 		json_decref(request);
 		return code;
 	}
-	if (request != NULL)
+	if (request != NULL) {
+		add_origin(c, request, given);
 		rc = client_json(c->client, "POST", "/v1/publish", request, ret);
+	}
 	json_decref(request);
+	if (rc == ERR_CONFLICT)
+		return origin_explain(client_refusal(c->client),
+				      given != NULL ? given : "--delete");
 	return rc < 0 ? cli_client_failed(c, rc) : 0;
 }
 
@@ -233,7 +251,7 @@ static int publish_content(struct cli *c, const char *given, const char *path)
 				      "root_mode", (json_int_t)w.root_mode, "content_bytes",
 				      (json_int_t)w.counts.bytes, "content_blobs",
 				      (json_int_t)w.counts.blobs),
-			    &answer);
+			    given, &answer);
 	if (code == 0)
 		code = report(c, answer, &p, &w);
 	json_decref(answer);
@@ -257,7 +275,8 @@ int cli_publish(struct cli *c)
 		return code;
 	if (!tombstone)
 		return publish_content(c, c->argv[0], path);
-	code = publish_root(c, json_pack("{s:s, s:b}", "path", path, "tombstone", 1), &answer);
+	code = publish_root(c, json_pack("{s:s, s:b}", "path", path, "tombstone", 1), NULL,
+			    &answer);
 	if (code == 0)
 		code = report(c, answer, NULL, NULL);
 	json_decref(answer);

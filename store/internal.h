@@ -192,6 +192,16 @@ int commit_accept(struct write *w, const struct commit *c, const struct hash *ha
 /** Called by node.c when the root has arrived whole. */
 int commit_completed(struct db *db, int64_t id) MUST_USE;
 
+/* ---- Origins ---- */
+
+/** May content of this origin follow `head`, the only one? 0 or ERR_CONFLICT, with kind (and folder)
+ * of ret set. */
+int origin_check(struct db *db, int64_t object, const struct store_origin *o,
+		 const struct hash *head, struct store_conflict *ret) MUST_USE;
+/** The folder has seen that version: it was `published` from it, or written into it. */
+int origin_note(struct db *db, int64_t object, const char *folder, const struct hash *head,
+		bool published, uint64_t now_s) MUST_USE;
+
 /* ---- Stash and refused ---- */
 
 /** Is it waiting already? */

@@ -9,6 +9,7 @@
 #include "store/internal.h"
 
 struct present {
+	int64_t object; /* 0 = unknown */
 	int64_t ids[OBJECT_PARENTS_MAX];
 	struct hash heads[OBJECT_PARENTS_MAX];
 	size_t count;
@@ -36,6 +37,7 @@ static int load_present(struct db *db, const struct commit *c, struct present *r
 	*ret = (struct present){ 0 };
 	if (rc < 0 || object.id == 0)
 		return rc;
+	ret->object = object.id;
 	q = db_query(db, SQL_HEADS, ARGS(arg_int(object.id), arg_int(OBJECT_PARENTS_MAX)));
 	while (ret->count < OBJECT_PARENTS_MAX && (rc = db_row(db, q)) > 0) {
 		ret->ids[ret->count] = sqlite3_column_int64(q, 0);
@@ -87,6 +89,39 @@ static int check_unchanged(struct store *s, struct store_publish *p, const struc
 		p->time_s = head.time_s;
 	}
 	return 0;
+}
+
+/* What nobody who publishes has seen must not be joined or undone without a word. */
+static int check_conflict(struct db *db, struct store_publish *p, const struct present *h)
+{
+	struct store_conflict *c = &p->conflict;
+	int rc = 0;
+
+	if (h->count == 0 || p->commit.parent_count > 0 || p->origin.over)
+		return 0;
+	if (h->count > 1) {
+		c->kind = STORE_CONFLICT_HEADS;
+		rc = ERR_CONFLICT;
+	} else {
+		rc = origin_check(db, h->object, &p->origin, &h->heads[0], c);
+	}
+	if (rc == ERR_CONFLICT) {
+		memcpy(c->heads, h->heads, h->count * sizeof(*h->heads));
+		c->head_count = h->count;
+		c->newest_s = h->newest_s;
+	}
+	return rc;
+}
+
+static int note_origin(struct db *db, const struct store_publish *p)
+{
+	struct object_row object;
+	int rc = object_find(db, &p->commit.space, p->commit.path, p->commit.path_len, &object);
+
+	if (rc == 0)
+		rc = origin_note(db, object.id, p->origin.folder, &p->hash, true,
+				 p->request.wall_s);
+	return rc;
 }
 
 static int newest_parent(struct db *db, const struct commit *c, uint64_t *newest_s)
@@ -175,10 +210,13 @@ static int publish(struct write *w, struct store_publish *p)
 
 	if (rc == 0)
 		rc = check_unchanged(w->s, p, &present);
-	if (rc < 0 || p->unchanged)
-		return rc;
-	rc = fill_in(w->s, p, &present);
-	return rc == 0 ? sign_and_accept(w, p) : rc;
+	if (rc == 0 && !p->unchanged)
+		rc = check_conflict(w->db, p, &present);
+	if (rc == 0 && !p->unchanged)
+		rc = fill_in(w->s, p, &present);
+	if (rc == 0 && !p->unchanged)
+		rc = sign_and_accept(w, p);
+	return rc == 0 ? note_origin(w->db, p) : rc;
 }
 
 static int run_publish(struct store *s, struct store_request *r)
@@ -191,12 +229,12 @@ static int run_publish(struct store *s, struct store_request *r)
 		return rc;
 	write_init(&w, s, p->request.wall_s);
 	rc = publish(&w, p);
-	if (rc == 0 && !p->unchanged)
+	if (rc == 0)
 		rc = tx_commit(s);
-	if (rc < 0 || p->unchanged)
+	if (rc < 0) {
 		tx_rollback(s);
-	if (rc < 0)
 		p->hash = (struct hash){ 0 };
+	}
 	write_fini(&w);
 	return rc;
 }
@@ -213,12 +251,15 @@ static const struct op_kind publish_kind = { "store.publish", request_write_stat
 					     REQUEST_STATE_COUNT, publish_tick };
 
 void store_publish_start(struct store_publish *p, const struct op_env *env, struct store *s,
-			 const struct commit *commit, const uint8_t secret[64], store_publish_cb cb)
+			 const struct commit *commit, const uint8_t secret[64],
+			 const struct store_origin *origin, store_publish_cb cb)
 {
 	struct op_env copy = *env;
 
 	REQUIRE(commit->parent_count <= OBJECT_PARENTS_MAX);
-	*p = (struct store_publish){ .data = p->data, .cb = cb, .commit = *commit };
+	*p = (struct store_publish){
+		.data = p->data, .cb = cb, .commit = *commit, .origin = *origin
+	};
 	memcpy(p->secret, secret, sizeof(p->secret));
 	request_start(&p->request, &p->op, &publish_kind, &copy, s, true, run_publish);
 }

@@ -11,6 +11,7 @@
  * what they list. Parents are not links. object    an IRI, with counts that spare scans: open_heads
  * = heads that are not complete commits   the one definition of membership: the set of a scope is
  * its rows here parent    commit → commit authority what the commits of a space's root vouch for
+ *   origin    which version a folder of this machine has seen
  *   stash     commits that wait; needs = how many (hash, kind) of stash_need have not come; 0 = to
  * be retried total     sums by enum db_total */
 #include <endian.h>
@@ -76,8 +77,18 @@ static const char version_1[] =
 	" PRIMARY KEY (space, path, kind)) STRICT, WITHOUT ROWID;"
 	"CREATE TABLE total (id INTEGER PRIMARY KEY, value INTEGER NOT NULL) STRICT;";
 
+/* origin: which version a folder of this machine has seen (origin.c). What was here before there
+ * were such rows counts as seen by every folder. */
+static const char version_2[] =
+	"CREATE TABLE origin (object INTEGER NOT NULL, folder TEXT NOT NULL, seen BLOB NOT NULL,"
+	" published INTEGER NOT NULL, time_s INTEGER NOT NULL, PRIMARY KEY (object, folder))"
+	" STRICT, WITHOUT ROWID;"
+	"INSERT INTO origin SELECT object, '', hash, 1, time_s FROM commits WHERE head = 1"
+	" GROUP BY object HAVING count(*) = 1;";
+
 static const struct schema_step steps[] = {
 	{ 1, version_1 },
+	{ 2, version_2 },
 };
 
 const struct schema_step *schema_steps(size_t *ret_count)

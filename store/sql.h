@@ -83,6 +83,19 @@
 	X(SQL_HEADS,                                                                               \
 	  "SELECT id, hash, complete, time_s, root, root_kind FROM commits"                        \
 	  " INDEXED BY commits_head WHERE object = ?1 AND head = 1 ORDER BY hash LIMIT ?2")        \
+	/* which version a folder has seen */                                                      \
+	X(SQL_ORIGIN_SEEN, "SELECT 1 FROM origin WHERE object = ?1 AND folder = ?2 AND seen = ?3") \
+	X(SQL_ORIGIN_OTHER,                                                                        \
+	  "SELECT folder FROM origin WHERE object = ?1 AND folder NOT IN (?2, '')"                 \
+	  " AND published = 1 ORDER BY time_s DESC LIMIT 1")                                       \
+	X(SQL_ORIGIN_PUBLISHED, "SELECT 1 FROM origin WHERE object = ?1 AND seen = ?2"             \
+				" AND published = 1 LIMIT 1")                                      \
+	X(SQL_ORIGIN_SET, "INSERT INTO origin (object, folder, seen, published, time_s)"           \
+			  " VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (object, folder) DO UPDATE"    \
+			  " SET seen = ?3, published = max(published, ?4), time_s = ?5")           \
+	X(SQL_ORIGIN_TRIM,                                                                         \
+	  "DELETE FROM origin WHERE object = ?1 AND folder NOT IN"                                 \
+	  " (SELECT folder FROM origin WHERE object = ?1 ORDER BY time_s DESC, folder LIMIT ?2)")  \
 	/* stash, refused */                                                                       \
 	X(SQL_STASH_FIND, "SELECT id FROM stash WHERE hash = ?1")                                  \
 	X(SQL_STASH_INSERT,                                                                        \

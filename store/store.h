@@ -40,7 +40,9 @@ enum {
 	STORE_PEERS_MAX = 10000,
 	STORE_PEER_ADDRS_MAX = 8,
 	STORE_SUBSCRIPTIONS_MAX = 10000,
-	STORE_HEADS_MAX = 64 /* heads reported of one object */
+	STORE_HEADS_MAX = 64,	 /* heads reported of one object */
+	STORE_FOLDER_MAX = 4096, /* bytes of a folder's name */
+	STORE_ORIGINS_MAX = 16	 /* folders remembered of one object */
 };
 
 struct store;
@@ -390,6 +392,29 @@ void store_objects_fini(struct store_objects *o);
 
 /* Make a new version: takes the present heads as parents (or the given ones), signs, stores, all in
  * one transaction. */
+
+/* Where the content of a new version was read, and what its user has said. */
+struct store_origin {
+	char folder[STORE_FOLDER_MAX + 1]; /* folder or file on this machine, as one spelling of its
+					      name (UTF-8); "" = not from a folder */
+	bool named; /* the object was named, not derived from the folder's name */
+	bool over;  /* whatever the object holds now */
+};
+enum store_conflict_kind {
+	STORE_CONFLICT_NONE,
+	STORE_CONFLICT_HEADS, /* there are several heads; this would join them */
+	STORE_CONFLICT_UNSEEN, /* the folder has not seen the head; this would undo what it changed */
+	STORE_CONFLICT_FOLDER /* it was published from another folder of the same name */
+};
+/* Why a version was not made. */
+struct store_conflict {
+	enum store_conflict_kind kind;
+	struct hash heads[STORE_HEADS_MAX];
+	size_t head_count;
+	uint64_t newest_s;
+	char folder[STORE_FOLDER_MAX + 1]; /* STORE_CONFLICT_FOLDER: the other one */
+};
+
 struct store_publish;
 typedef void (*store_publish_cb)(struct store_publish *p, int status);
 struct store_publish {
@@ -397,22 +422,44 @@ struct store_publish {
 	void *data;
 	struct hash hash; /* result: the new commit */
 	uint64_t time_s;  /* result */
-	bool unchanged;	  /* result: the single present head says all of this already; nothing was
-			     written */
+	bool unchanged;	  /* result: the single present head says all of this already; nothing new
+			     was made */
+	struct store_conflict conflict; /* result with ERR_CONFLICT */
 	/* private */
 	store_publish_cb cb;
 	struct store_request request;
 	struct commit commit;
+	struct store_origin origin;
 	uint8_t secret[64];
 };
 /** `commit` (copied) gives space, path, root, root_kind, tombstone, author, capability,
  * authorities, content hints; parents are the present heads unless parent_count > 0; time_s is
  * max(now, newest parent + 1) when 0. Everything root reaches must be stored: ERR_MISSING
- * otherwise. Makes all of it public. ERR_UNAUTHORIZED when the author may not write there. */
+ * otherwise. Makes all of it public. ERR_UNAUTHORIZED when the author may not write there.
+ * `origin` (copied) is remembered with the version. Without parents given and without `over`,
+ * ERR_CONFLICT when there are several heads, or when the folder has not seen the one there is. */
 void store_publish_start(struct store_publish *p, const struct op_env *env, struct store *s,
 			 const struct commit *commit, const uint8_t secret[64],
-			 store_publish_cb cb);
+			 const struct store_origin *origin, store_publish_cb cb);
 void store_publish_fini(struct store_publish *p); /* wipes the key */
+
+struct store_seen;
+typedef void (*store_seen_cb)(struct store_seen *p, int status);
+struct store_seen {
+	struct op op;
+	void *data;
+	/* private */
+	store_seen_cb cb;
+	struct store_request request;
+	struct scope scope;
+	struct hash version;
+	char folder[STORE_FOLDER_MAX + 1];
+};
+/** This version was written into that folder, which may from now on be published as its successor.
+ * ERR_NOT_FOUND when the object has no such version. */
+void store_seen_start(struct store_seen *p, const struct op_env *env, struct store *s,
+		      const struct scope *object, const char *folder, const struct hash *version,
+		      store_seen_cb cb);
 
 /* ---- Peers ---- */
 

@@ -226,6 +226,7 @@ static void publish(struct bench *b, const struct chunk_ref *top)
 {
 	struct commit *c = mem_alloc(sizeof(*c));
 	struct store_publish p;
+	struct store_origin over = { .over = true };
 	uint64_t begun = now_ns();
 
 	c->space = c->author = b->space;
@@ -233,7 +234,7 @@ static void publish(struct bench *b, const struct chunk_ref *top)
 	c->path_len = 7;
 	c->root = top->hash;
 	c->root_kind = OBJECT_TREE;
-	RUN(store_publish, &p, b, c, b->secret);
+	RUN(store_publish, &p, b, c, b->secret, &over);
 	printf("publish %d blobs:    %8.1f ms\n", FOLDER_BLOBS, (double)(now_ns() - begun) / 1e6);
 	store_publish_fini(&p);
 	mem_free(c);

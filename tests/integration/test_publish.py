@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import FAILED, PARTIAL, PROGRAM, Case
+from harness import CONFLICT, FAILED, PARTIAL, PROGRAM, Case
 
 
 def can_mount():
@@ -81,6 +81,82 @@ class Keys(Case):
         status, text = a.control("POST", "/v1/blobs", batch, "application/octet-stream")
         self.assertGreaterEqual(status, 400)
         self.assertIn("never published", text)
+
+
+class Unseen(Case):
+    """A folder is not published over what it has not seen."""
+
+    def setUp(self):
+        super().setUp()
+        self.a = self.lab.daemon()
+        self.folder = self.lab.folder / "one" / "photos"
+        self.folder.mkdir(parents=True)
+        self.write("1")
+
+    def write(self, text, folder=None):
+        ((folder or self.folder) / "a.txt").write_text(text)
+
+    def second_machine(self):
+        """A daemon of the same person: with a copy of its space key."""
+        b = self.lab.daemon(start=False)
+        b.data.mkdir(mode=0o700)
+        shutil.copy(self.a.data / "space.key", b.data / "space.key")
+        return b.start()
+
+    def test_an_edit_made_elsewhere_is_not_undone(self):
+        iri, _ = self.a.publish(self.folder)
+        b = self.second_machine()
+        there = self.lab.folder / "there" / "photos"
+        there.parent.mkdir()
+        b.cli("get", f"{iri}?peer={self.a.address()}", "-o", there)
+        self.write("edited there", there)
+        b.publish(there)  # the folder holds the version it was given: no question
+        self.a.cli("discover", f"{iri}?peer={b.address()}")
+        self.write("edited here")
+        run = self.a.cli("publish", self.folder, expect=CONFLICT)
+        self.assertIn("has not seen", run.stderr)
+        self.assertIn("--over", run.stderr)
+        self.assertEqual(len(self.a.json("log", iri)["versions"]), 2)
+        self.a.publish(self.folder, "--over")
+        self.assertEqual(len(self.a.json("log", iri)["versions"]), 3)
+        self.write("once more")
+        self.a.publish(self.folder)
+
+    def test_two_heads_are_joined_only_when_asked_for(self):
+        iri, _ = self.a.publish(self.folder)
+        b = self.second_machine()
+        there = self.lab.folder / "there" / "photos"
+        there.mkdir(parents=True)
+        self.write("made without knowledge", there)
+        b.publish(there)
+        self.a.cli("discover", f"{iri}?peer={b.address()}")
+        self.write("2")
+        for args in ([self.folder], ["--delete", "--as", "/photos"]):
+            run = self.a.cli("publish", *args, expect=CONFLICT)
+            self.assertIn("2 versions side by side", run.stderr)
+            self.assertIn("--parent", run.stderr)
+        heads = [v["version"] for v in self.a.json("log", iri)["versions"] if v["head"]]
+        self.assertEqual(len(heads), 2)
+        self.a.publish(self.folder, "--parent", ".".join(sorted(heads)))
+        self.assertEqual(len([v for v in self.a.json("log", iri)["versions"] if v["head"]]), 1)
+
+    def test_another_folder_of_the_same_name_asks(self):
+        self.a.publish(self.folder)
+        other = self.lab.folder / "two" / "photos"
+        other.mkdir(parents=True)
+        self.write("other", other)
+        run = self.a.cli("publish", other, expect=CONFLICT)
+        self.assertIn(str(self.folder), run.stderr)
+        self.assertIn("--as", run.stderr)
+        self.a.publish(other, "--as", "/other")
+        self.a.publish(other, "--over")
+        run = self.a.cli("publish", self.folder, expect=CONFLICT)  # this one is behind now
+        self.assertIn("--over", run.stderr)
+
+    def test_what_was_deleted_here_can_be_published_again(self):
+        self.a.publish(self.folder)
+        self.a.cli("publish", "--delete", "--as", "/photos")
+        self.a.publish(self.folder)
 
 
 if __name__ == "__main__":

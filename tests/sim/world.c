@@ -271,6 +271,7 @@ struct hash world_publish(struct node *n, const char *path, const struct world_f
 	struct entry *entries = mem_alloc_array(count, sizeof(*entries));
 	struct store_new_commit news = { .space = n->space };
 	struct store_publish publish = { 0 };
+	struct store_origin over = { .over = true };
 	struct wait wait = { 0 };
 	struct chunk_ref top;
 	struct hash hash;
@@ -284,7 +285,7 @@ struct hash world_publish(struct node *n, const char *path, const struct world_f
 	commit.root = top.hash;
 	commit.path_len = strlen(path);
 	memcpy(commit.path, path, commit.path_len);
-	store_publish_start(&publish, &env, n->store, &commit, n->space_secret, on_publish);
+	store_publish_start(&publish, &env, n->store, &commit, n->space_secret, &over, on_publish);
 	publish.data = &wait;
 	wait_for(n, &wait);
 	CHECK_STATUS(0, wait.status);

@@ -133,6 +133,7 @@ STORE_DONE(store_wants)
 STORE_DONE(store_log)
 STORE_DONE(store_objects)
 STORE_DONE(store_publish)
+STORE_DONE(store_seen)
 STORE_DONE(store_peers)
 STORE_DONE(store_peer_set)
 STORE_DONE(store_subscriptions)
@@ -347,8 +348,10 @@ static inline bool readable(struct fixture *f, const struct hash *hash, bool is_
 	return found;
 }
 
-static inline int publish(struct fixture *f, const char *path, const struct blob *root,
-			  struct hash *ret)
+/* A version without content is a tombstone. */
+static inline int publish_from(struct fixture *f, const char *path, const struct blob *root,
+			       const struct store_origin *origin,
+			       struct store_conflict *ret_conflict, struct hash *ret)
 {
 	struct commit *c = mem_alloc(sizeof(*c));
 	struct store_publish p;
@@ -361,12 +364,22 @@ static inline int publish(struct fixture *f, const char *path, const struct blob
 	c->root_kind = OBJECT_TREE;
 	if (root != NULL)
 		c->root = root->hash;
-	rc = RUN(store_publish, &p, f, c, f->owner.secret);
+	rc = RUN(store_publish, &p, f, c, f->owner.secret, origin);
 	store_publish_fini(&p);
 	mem_free(c);
 	if (ret != NULL)
 		*ret = p.hash;
+	if (ret_conflict != NULL)
+		*ret_conflict = p.conflict;
 	return rc;
+}
+
+static inline int publish(struct fixture *f, const char *path, const struct blob *root,
+			  struct hash *ret)
+{
+	struct store_origin over = { .over = true };
+
+	return publish_from(f, path, root, &over, NULL, ret);
 }
 
 /* The totals are what counting says; links, pending and heads agree with each other. */

@@ -61,12 +61,39 @@ static void a_second_daemon_is_kept_out(void **state)
 static void a_newer_format_is_refused_and_left_alone(void **state)
 {
 	struct fixture *f = *state;
+	char back[64];
+	size_t steps;
 
+	(void)schema_steps(&steps);
+	(void)snprintf(back, sizeof(back), "PRAGMA user_version = %zu", steps);
 	fixture_close(f);
 	sql(f, "PRAGMA user_version = 99");
 	expect_open(f, ERR_VERSION, "newer peerscope (format 99");
-	sql(f, "PRAGMA user_version = 1");
+	sql(f, back);
 	fixture_open(f);
+}
+
+/* What lies in a store of the first format counts as seen by every folder; two heads do not. */
+static void a_store_of_the_first_format_is_migrated(void **state)
+{
+	struct fixture *f = *state;
+	struct store_origin folder = { .folder = "/home/a" };
+	struct blob root = tree_of(NULL, 0), other;
+	struct blob chunk = chunk_of("x");
+
+	other = tree_of(&chunk, 1);
+	CHECK_STATUS(0, put_one(f, &root, NULL));
+	CHECK_STATUS(0, put_one(f, &chunk, NULL));
+	CHECK_STATUS(0, put_one(f, &other, NULL));
+	CHECK_STATUS(0, publish(f, "/a", &root, NULL));
+	fixture_close(f);
+	sql(f, "DROP TABLE origin; PRAGMA user_version = 1");
+	fixture_open(f);
+	assert_int_equal(count_sql(f, "SELECT count(*) FROM origin"), 1);
+	CHECK_STATUS(0, publish_from(f, "/a", &other, &folder, NULL, NULL));
+	blob_fini(&root);
+	blob_fini(&other);
+	blob_fini(&chunk);
 }
 
 static void the_database_of_another_program_is_refused_and_left_alone(void **state)
@@ -285,6 +312,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_second_daemon_is_kept_out),
 		TEST(a_newer_format_is_refused_and_left_alone),
+		TEST(a_store_of_the_first_format_is_migrated),
 		TEST(the_database_of_another_program_is_refused_and_left_alone),
 		TEST(garbage_is_called_damaged),
 		TEST(a_missing_folder_is_named),

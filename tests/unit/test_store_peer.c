@@ -89,6 +89,7 @@ static void publish_authority(struct fixture *f, uint8_t n, uint16_t port)
 {
 	struct commit *c = mem_alloc(sizeof(*c));
 	struct store_publish p;
+	struct store_origin over = { .over = true };
 	struct store_peer peer = peer_of(n, port);
 
 	c->space = c->author = f->owner.pub;
@@ -97,7 +98,7 @@ static void publish_authority(struct fixture *f, uint8_t n, uint16_t port)
 	c->authorities[0].peer = peer.key;
 	c->authorities[0].addr_count = 1;
 	c->authorities[0].addrs[0] = peer.addrs[0];
-	CHECK_STATUS(0, RUN(store_publish, &p, f, c, f->owner.secret));
+	CHECK_STATUS(0, RUN(store_publish, &p, f, c, f->owner.secret, &over));
 	store_publish_fini(&p);
 	mem_free(c);
 }

@@ -132,6 +132,7 @@ static int publish_as(struct fixture *f, const struct key *author, const uint8_t
 {
 	struct commit *c = mem_alloc(sizeof(*c));
 	struct store_publish p;
+	struct store_origin over = { .over = true };
 	int rc;
 
 	c->space = f->owner.pub;
@@ -141,7 +142,7 @@ static int publish_as(struct fixture *f, const struct key *author, const uint8_t
 	c->has_capability = capability != NULL;
 	if (capability != NULL)
 		c->capability = *capability;
-	rc = RUN(store_publish, &p, f, c, secret);
+	rc = RUN(store_publish, &p, f, c, secret, &over);
 	store_publish_fini(&p);
 	for (size_t i = 0; i < sizeof(p.secret); i++)
 		assert_int_equal(p.secret[i], 0);
@@ -196,6 +197,7 @@ static void changed_authorities_are_a_new_version(void **state)
 	struct folder d = folder_of("x");
 	struct commit *c = mem_alloc(sizeof(*c));
 	struct store_publish p;
+	struct store_origin over = { .over = true };
 
 	folder_put(f, &d);
 	CHECK_STATUS(0, publish(f, "", &d.tree, NULL));
@@ -204,10 +206,10 @@ static void changed_authorities_are_a_new_version(void **state)
 	c->root_kind = OBJECT_TREE;
 	c->authority_count = 1;
 	c->authorities[0].peer = f->peer.pub;
-	CHECK_STATUS(0, RUN(store_publish, &p, f, c, f->owner.secret));
+	CHECK_STATUS(0, RUN(store_publish, &p, f, c, f->owner.secret, &over));
 	assert_false(p.unchanged);
 	store_publish_fini(&p);
-	CHECK_STATUS(0, RUN(store_publish, &p, f, c, f->owner.secret));
+	CHECK_STATUS(0, RUN(store_publish, &p, f, c, f->owner.secret, &over));
 	assert_true(p.unchanged);
 	store_publish_fini(&p);
 	mem_free(c);
@@ -217,6 +219,7 @@ static void changed_authorities_are_a_new_version(void **state)
 static bool publish_with_mode(struct fixture *f, const struct folder *d, uint32_t mode)
 {
 	CLEANUP(mem_freep) struct commit *c = mem_alloc(sizeof(*c));
+	struct store_origin over = { .over = true };
 	struct store_publish p;
 	bool unchanged;
 
@@ -224,7 +227,7 @@ static bool publish_with_mode(struct fixture *f, const struct folder *d, uint32_
 	c->root = d->tree.hash;
 	c->root_kind = OBJECT_TREE;
 	c->root_mode = mode;
-	CHECK_STATUS(0, RUN(store_publish, &p, f, c, f->owner.secret));
+	CHECK_STATUS(0, RUN(store_publish, &p, f, c, f->owner.secret, &over));
 	unchanged = p.unchanged;
 	store_publish_fini(&p);
 	return unchanged;
@@ -244,6 +247,167 @@ static void a_changed_mode_of_the_top_is_a_new_version(void **state)
 	folder_fini(&d);
 }
 
+/* ---- What a folder has seen ---- */
+
+static int publish_folder(struct fixture *f, const char *folder, const struct folder *d,
+			  struct store_conflict *ret, struct hash *ret_hash)
+{
+	struct store_origin origin = { 0 };
+
+	snprintf(origin.folder, sizeof(origin.folder), "%s", folder);
+	return publish_from(f, "/a", d != NULL ? &d->tree : NULL, &origin, ret, ret_hash);
+}
+
+/* A version by the same author, made elsewhere, that follows `parent` (may be NULL). */
+static struct hash arrives(struct fixture *f, const char *text, const struct hash *parent)
+{
+	struct folder d = folder_of(text);
+	struct blob b = commit_of(&f->owner, &f->owner.pub, "/a", &d.tree, 2000000000, parent,
+				  parent != NULL ? 1 : 0, NULL);
+	struct hash hash = b.hash;
+
+	CHECK_STATUS(0, put_one(f, &b, &f->peer.pub));
+	blob_fini(&b);
+	folder_fini(&d);
+	return hash;
+}
+
+static void a_folder_may_follow_what_was_made_of_it(void **state)
+{
+	struct fixture *f = *state;
+	struct folder one = folder_of("1"), two = folder_of("2");
+	struct hash first, second;
+
+	folder_put(f, &one);
+	folder_put(f, &two);
+	CHECK_STATUS(0, publish_folder(f, "/home/a", &one, NULL, &first));
+	CHECK_STATUS(0, publish_folder(f, "/home/a", &two, NULL, &second));
+	CHECK_STATUS(0, publish_folder(f, "/home/a", &one, NULL, NULL));
+	folder_fini(&one);
+	folder_fini(&two);
+}
+
+static void what_came_from_elsewhere_is_not_undone_without_a_word(void **state)
+{
+	struct fixture *f = *state;
+	struct folder one = folder_of("1"), two = folder_of("2");
+	struct store_conflict why;
+	struct store_seen seen;
+	struct scope object = scope_of(&f->owner.pub, "/a", SCOPE_EXACT);
+	struct hash first, news;
+
+	folder_put(f, &one);
+	folder_put(f, &two);
+	CHECK_STATUS(0, publish_folder(f, "/home/a", &one, NULL, &first));
+	news = arrives(f, "news", &first);
+	CHECK_STATUS(ERR_CONFLICT, publish_folder(f, "/home/a", &two, &why, NULL));
+	assert_int_equal(why.kind, STORE_CONFLICT_UNSEEN);
+	assert_int_equal(why.head_count, 1);
+	assert_memory_equal(&why.heads[0], &news, HASH_SIZE);
+	/* nothing was made, and it stays so */
+	CHECK_STATUS(ERR_CONFLICT, publish_folder(f, "/home/a", &two, &why, NULL));
+	CHECK_STATUS(0, RUN(store_seen, &seen, f, &object, "/home/a", &news));
+	CHECK_STATUS(0, publish_folder(f, "/home/a", &two, NULL, NULL));
+	folder_fini(&one);
+	folder_fini(&two);
+}
+
+static void several_heads_are_never_joined_without_a_word(void **state)
+{
+	struct fixture *f = *state;
+	struct folder one = folder_of("1"), two = folder_of("2");
+	struct store_origin over = { .over = true };
+	struct store_conflict why;
+
+	folder_put(f, &one);
+	folder_put(f, &two);
+	CHECK_STATUS(0, publish_folder(f, "/home/a", &one, NULL, NULL));
+	(void)arrives(f, "elsewhere", NULL);
+	CHECK_STATUS(ERR_CONFLICT, publish_folder(f, "/home/a", &two, &why, NULL));
+	assert_int_equal(why.kind, STORE_CONFLICT_HEADS);
+	assert_int_equal(why.head_count, 2);
+	CHECK_STATUS(ERR_CONFLICT, publish_folder(f, "", &two, &why, NULL));
+	CHECK_STATUS(ERR_CONFLICT, publish_folder(f, "", NULL, &why, NULL)); /* a tombstone */
+	CHECK_STATUS(0, publish_from(f, "/a", &two.tree, &over, NULL, NULL));
+	assert_int_equal(resolve(f, &f->owner.pub, "/a", SCOPE_EXACT).heads_total, 1);
+	folder_fini(&one);
+	folder_fini(&two);
+}
+
+static void another_folder_of_the_same_name_is_asked_about(void **state)
+{
+	struct fixture *f = *state;
+	struct folder one = folder_of("1"), two = folder_of("2");
+	struct store_origin named = { .folder = "/work/a", .named = true };
+	struct store_conflict why;
+	struct hash first;
+
+	folder_put(f, &one);
+	folder_put(f, &two);
+	CHECK_STATUS(0, publish_folder(f, "/home/a", &one, NULL, NULL));
+	CHECK_STATUS(ERR_CONFLICT, publish_folder(f, "/work/a", &two, &why, NULL));
+	assert_int_equal(why.kind, STORE_CONFLICT_FOLDER);
+	assert_string_equal(why.folder, "/home/a");
+	/* the same content is no news */
+	CHECK_STATUS(0, publish_folder(f, "/copy/a", &one, NULL, NULL));
+	CHECK_STATUS(0, publish_from(f, "/a", &two.tree, &named, NULL, &first));
+	/* now the first one is behind */
+	CHECK_STATUS(ERR_CONFLICT, publish_folder(f, "/home/a", &one, &why, NULL));
+	/* and what nobody here has seen is not undone by naming the object */
+	(void)arrives(f, "news", &first);
+	snprintf(named.folder, sizeof(named.folder), "/third/a");
+	CHECK_STATUS(ERR_CONFLICT, publish_from(f, "/a", &one.tree, &named, &why, NULL));
+	assert_int_equal(why.kind, STORE_CONFLICT_UNSEEN);
+	folder_fini(&one);
+	folder_fini(&two);
+}
+
+static void a_version_made_without_a_folder_counts_as_seen(void **state)
+{
+	struct fixture *f = *state;
+	struct folder one = folder_of("1");
+
+	folder_put(f, &one);
+	CHECK_STATUS(0, publish_folder(f, "/home/a", &one, NULL, NULL));
+	CHECK_STATUS(0, publish_folder(f, "", NULL, NULL, NULL)); /* deleted */
+	CHECK_STATUS(0, publish_folder(f, "/home/a", &one, NULL, NULL));
+	folder_fini(&one);
+}
+
+static void few_folders_are_remembered_of_an_object(void **state)
+{
+	struct fixture *f = *state;
+	struct folder one = folder_of("1");
+	char folder[32];
+
+	folder_put(f, &one);
+	for (int i = 0; i < 3 * STORE_ORIGINS_MAX; i++) {
+		clock_manual_advance(&f->loop.clock, NS_PER_SEC);
+		snprintf(folder, sizeof(folder), "/home/%d/a", i);
+		CHECK_STATUS(0, publish_folder(f, folder, &one, NULL, NULL));
+	}
+	assert_int_equal(count_sql(f, "SELECT count(*) FROM origin"), STORE_ORIGINS_MAX);
+	folder_fini(&one);
+}
+
+static void only_a_version_of_the_object_can_be_seen(void **state)
+{
+	struct fixture *f = *state;
+	struct scope object = scope_of(&f->owner.pub, "/a", SCOPE_EXACT);
+	struct scope other = scope_of(&f->owner.pub, "/b", SCOPE_EXACT);
+	struct folder one = folder_of("1");
+	struct store_seen seen;
+	struct hash first;
+
+	folder_put(f, &one);
+	CHECK_STATUS(ERR_NOT_FOUND, RUN(store_seen, &seen, f, &object, "/x", &one.tree.hash));
+	CHECK_STATUS(0, publish(f, "/a", &one.tree, &first));
+	CHECK_STATUS(ERR_NOT_FOUND, RUN(store_seen, &seen, f, &object, "/x", &one.tree.hash));
+	CHECK_STATUS(ERR_NOT_FOUND, RUN(store_seen, &seen, f, &other, "/x", &first));
+	CHECK_STATUS(0, RUN(store_seen, &seen, f, &object, "/x", &first));
+	folder_fini(&one);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -258,6 +422,13 @@ int main(void)
 		TEST(publishing_completes_what_was_synced_in_part),
 		TEST(changed_authorities_are_a_new_version),
 		TEST(a_changed_mode_of_the_top_is_a_new_version),
+		TEST(a_folder_may_follow_what_was_made_of_it),
+		TEST(what_came_from_elsewhere_is_not_undone_without_a_word),
+		TEST(several_heads_are_never_joined_without_a_word),
+		TEST(another_folder_of_the_same_name_is_asked_about),
+		TEST(a_version_made_without_a_folder_counts_as_seen),
+		TEST(few_folders_are_remembered_of_an_object),
+		TEST(only_a_version_of_the_object_can_be_seen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
