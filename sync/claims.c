@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 struct claim {
+	unsigned holders;
 	struct list waiters;
 };
 
@@ -39,6 +40,7 @@ int claims_take(struct claims *c, const struct hash *h, struct claim_waiter *w)
 	claim = mem_alloc(sizeof(*claim));
 	if (claim == NULL)
 		return UV_ENOMEM;
+	claim->holders = 1;
 	list_init(&claim->waiters);
 	err = map_put(&c->map, h->bytes, HASH_SIZE, claim);
 	if (err < 0)
@@ -48,18 +50,36 @@ int claims_take(struct claims *c, const struct hash *h, struct claim_waiter *w)
 	return err;
 }
 
+int claims_join(struct claims *c, const struct hash *h)
+{
+	struct claim *claim = map_get(&c->map, h->bytes, HASH_SIZE);
+
+	if (claim == NULL)
+		return claims_take(c, h, NULL);
+	claim->holders++;
+	c->joined++;
+	return 0;
+}
+
 void claims_release(struct claims *c, const struct hash *h, bool stored)
 {
-	struct claim *claim = map_del(&c->map, h->bytes, HASH_SIZE);
-	struct list *node;
+	struct claim *claim = map_get(&c->map, h->bytes, HASH_SIZE);
+	struct list waiters, *node;
 
-	REQUIRE(claim != NULL);
-	while ((node = list_pop_front(&claim->waiters)) != NULL) {
+	REQUIRE(claim != NULL && claim->holders > 0);
+	claim->holders--;
+	if (claim->holders > 0 && !stored)
+		return;
+	list_init(&waiters);
+	while ((node = list_pop_front(&claim->waiters)) != NULL)
+		list_push_back(&waiters, node);
+	if (claim->holders == 0)
+		mem_free(map_del(&c->map, h->bytes, HASH_SIZE));
+	while ((node = list_pop_front(&waiters)) != NULL) {
 		struct claim_waiter *w = list_entry(node, struct claim_waiter, node);
 
 		w->on_release(w, stored);
 	}
-	mem_free(claim);
 }
 
 void claim_waiter_init(struct claim_waiter *w,

@@ -1,7 +1,8 @@
-/* Claims: at most one request for a hash is in flight in the whole daemon.
+/* Claims: one wave asks for a hash in the whole daemon.
  *
  * Whoever is about to ask a peer for a blob claims its hash. Who finds it claimed waits for the
- * outcome instead of fetching the same bytes again. Pure bookkeeping; loop thread. */
+ * outcome instead of fetching the same bytes again, and joins the claim when that takes too long.
+ * Pure bookkeeping; loop thread. */
 #pragma once
 
 #include "base/hash.h"
@@ -11,7 +12,7 @@
 enum { SYNC_CLAIMS_MAX = 262144 };
 
 struct claims {
-	uint64_t taken, waited; /* counters since start */
+	uint64_t taken, waited, joined; /* counters since start */
 	/* private */
 	struct map map;
 };
@@ -32,7 +33,10 @@ size_t claims_count(const struct claims *c);
 /** 0: claimed, until claims_release. ERR_BUSY: somebody has it; then *w (may be NULL) is told of
  * its release. ERR_LIMIT, UV_ENOMEM. */
 int claims_take(struct claims *c, const struct hash *h, struct claim_waiter *w);
-/** Give it up and tell the waiters, in the order they came. */
+/** Hold what others hold already, beside them; or claim it. As claims_take, but never ERR_BUSY. */
+int claims_join(struct claims *c, const struct hash *h);
+/** Give it up. The waiters are told, in the order they came, when it was stored or nobody else
+ * holds it. */
 void claims_release(struct claims *c, const struct hash *h, bool stored);
 
 /** Before its first use. */

@@ -29,8 +29,10 @@ static struct fetch_group *group_get(struct fetch_set *s, const struct group_key
 	if (g == NULL)
 		return NULL;
 	g->key = *key;
-	for (int i = 0; i < FETCH_PRIORITIES; i++)
+	for (int i = 0; i < FETCH_PRIORITIES; i++) {
 		list_init(&g->queue[i]);
+		list_init(&g->flight[i]);
+	}
 	if (map_put(&s->by_key, key, sizeof(*key), g) < 0)
 		return mem_free(g);
 	list_push_back(&s->groups, &g->node);
@@ -80,6 +82,7 @@ static void want_in(struct fetch_set *s, struct fetch_want *w, struct fetch_grou
 		    unsigned state)
 {
 	w->state = (uint8_t)state;
+	w->here = w->here && state == FETCH_IN_FLIGHT;
 	if (state != FETCH_DEFERRED)
 		list_remove(&w->defer_node);
 	s->counts.state[state]++;
@@ -93,8 +96,11 @@ static void want_in(struct fetch_set *s, struct fetch_want *w, struct fetch_grou
 	g->wants++;
 	g->count[state]++;
 	if (state == FETCH_WANTED) {
+		w->asker_count = 0; /* who still answers has answered an earlier question */
 		g->queued[w->priority]++;
 		list_push_back(&g->queue[w->priority], &w->node);
+	} else if (state == FETCH_IN_FLIGHT) {
+		list_push_back(&g->flight[w->priority], &w->node);
 	}
 }
 
@@ -103,15 +109,10 @@ static void want_set(struct fetch_set *s, struct fetch_want *w, struct fetch_gro
 		     unsigned state, uint8_t priority)
 {
 	struct fetch_group *old = w->group;
-	struct list *next = w->node.next, *prev = w->node.prev;
-	bool held = w->state == FETCH_IN_FLIGHT && state == FETCH_IN_FLIGHT &&
-		    list_linked(&w->node);
 
 	want_out(s, w);
 	w->priority = priority;
 	want_in(s, w, state == FETCH_STORED || state == FETCH_REFUSED ? NULL : g, state);
-	if (held)
-		list_insert(prev, next, &w->node); /* its place in the holder's order */
 	if (old != NULL && old != w->group)
 		group_put(s, old);
 	if (w->group == NULL)
@@ -225,6 +226,14 @@ static void group_fail(struct fetch_set *s, struct fetch_group *g)
 		list_for_each_safe(node, &g->queue[i])
 			fetch_want_move(s, list_entry(node, struct fetch_want, node), g,
 					FETCH_FAILED);
+}
+
+void fetch_set_doubt(struct fetch_set *s, unsigned peer, bool doubted)
+{
+	if (doubted)
+		peers_add(&s->doubted, peer);
+	else
+		peers_del(&s->doubted, peer);
 }
 
 void fetch_set_leave(struct fetch_set *s, unsigned peer)
@@ -408,12 +417,61 @@ int fetch_set_add(struct fetch_set *s, const struct store_want *want,
 
 /* ---- In flight ---- */
 
+bool fetch_want_advertised_by(const struct fetch_want *w, unsigned peer)
+{
+	return w->group != NULL && peers_has(&w->group->key.candidates, peer);
+}
+
+bool fetch_want_asked_from(const struct fetch_want *w, unsigned peer)
+{
+	for (unsigned i = 0; i < w->asker_count; i++)
+		if (w->askers[i] == peer)
+			return true;
+	return false;
+}
+
+static void remove_asker(struct fetch_want *w, unsigned peer)
+{
+	for (unsigned i = 0; i < w->asker_count; i++) {
+		if (w->askers[i] != peer)
+			continue;
+		w->asker_count--;
+		memmove(&w->askers[i], &w->askers[i + 1],
+			(w->asker_count - i) * sizeof(w->askers[0]));
+		return;
+	}
+}
+
 void fetch_set_elsewhere(struct fetch_set *s, struct fetch_want *w)
 {
 	REQUIRE(w->state == FETCH_IN_FLIGHT);
 	(void)s;
-	list_remove(&w->node);
 	w->holder = FETCH_ELSEWHERE;
+	w->asker_count = 0;
+}
+
+bool fetch_set_here(struct fetch_set *s, struct fetch_want *w, unsigned peer)
+{
+	(void)s;
+	remove_asker(w, peer);
+	if (w->state != FETCH_IN_FLIGHT || w->here)
+		return false;
+	w->holder = (uint16_t)peer;
+	w->here = true;
+	return true;
+}
+
+/* The group of those that this peer failed at; NULL without memory for it. */
+static struct fetch_group *group_without(struct fetch_set *s, const struct fetch_want *w,
+					 unsigned peer)
+{
+	struct group_key key = w->group->key;
+
+	if (!peers_has(&key.candidates, peer) && !peers_has(&key.failed, peer))
+		s->misses[peer]++;
+	peers_del(&key.candidates, peer);
+	peers_add(&key.failed, peer);
+	return group_get(s, &key);
 }
 
 void fetch_set_settle(struct fetch_set *s, struct fetch_want *w, enum fetch_state state)
@@ -424,34 +482,60 @@ void fetch_set_settle(struct fetch_set *s, struct fetch_want *w, enum fetch_stat
 	fetch_want_move(s, w, w->group, state);
 }
 
+/* To who was asked before, or to nobody. Without memory for its new group (NULL) it would be asked
+ * for in the same place for ever. */
+static void hand_back(struct fetch_set *s, struct fetch_want *w, struct fetch_group *g)
+{
+	unsigned state = FETCH_FAILED;
+
+	w->here = false;
+	claim_waiter_cancel(&w->waiter);
+	if (w->asker_count > 0) {
+		w->holder = w->askers[w->asker_count - 1];
+		state = FETCH_IN_FLIGHT;
+	} else {
+		w->holder = FETCH_ELSEWHERE;
+		if (g != NULL)
+			state = fetch_wanted_or_failed(s, &g->key);
+	}
+	fetch_want_move(s, w, g != NULL ? g : w->group, state);
+}
+
 void fetch_set_release(struct fetch_set *s, struct fetch_want *w, bool failed)
 {
-	struct group_key key = w->group->key;
 	struct fetch_group *g = w->group;
+	unsigned holder = w->holder;
 
 	REQUIRE(w->state == FETCH_IN_FLIGHT);
-	if (failed && w->holder < FETCH_PEERS_MAX) {
-		if (!peers_has(&key.candidates, w->holder))
-			s->misses[w->holder]++;
-		peers_del(&key.candidates, w->holder);
-		peers_add(&key.failed, w->holder);
-		g = group_get(s, &key);
+	if (holder < FETCH_PEERS_MAX) {
+		remove_asker(w, holder);
+		if (failed)
+			g = group_without(s, w, holder);
 	}
-	w->holder = FETCH_ELSEWHERE;
-	claim_waiter_cancel(&w->waiter);
-	/* Without memory for its new group it would be asked for in the same place for ever. */
-	if (g == NULL)
-		fetch_want_move(s, w, w->group, FETCH_FAILED);
-	else
-		fetch_want_move(s, w, g, fetch_wanted_or_failed(s, &g->key));
+	hand_back(s, w, g);
+}
+
+void fetch_set_unask(struct fetch_set *s, struct fetch_want *w, unsigned peer, bool failed)
+{
+	struct fetch_group *g;
+
+	if (w->state == FETCH_IN_FLIGHT && w->holder == peer && !w->here) {
+		fetch_set_release(s, w, failed);
+		return;
+	}
+	remove_asker(w, peer);
+	if (!failed || w->group == NULL)
+		return;
+	g = group_without(s, w, peer);
+	if (g != NULL)
+		fetch_want_move(s, w, g, w->state);
 }
 
 bool fetch_set_arrived(struct fetch_set *s, const struct hash *h)
 {
 	struct fetch_want *w = fetch_set_find(s, h);
 
-	if (w == NULL || w->group == NULL ||
-	    (w->state == FETCH_IN_FLIGHT && w->holder != FETCH_ELSEWHERE))
+	if (w == NULL || w->group == NULL || (w->state == FETCH_IN_FLIGHT && w->here))
 		return false;
 	claim_waiter_cancel(&w->waiter);
 	fetch_want_move(s, w, NULL, FETCH_STORED);

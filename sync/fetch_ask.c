@@ -1,5 +1,5 @@
-/* What a peer is asked next, and what may still come to it. Looks at groups (fetch.c), never at
- * single wants. */
+/* What a peer is asked next, and what may still come to it. Looks at groups (fetch.c), and at single
+ * wants only where one peer overtakes another, in bounded numbers. */
 #include "sync/fetch_private.h"
 
 /* May this peer be asked for the wants of the group? 2: it advertised them; 1: it may help; 0: no.
@@ -96,11 +96,92 @@ size_t fetch_set_take(struct fetch_set *s, unsigned peer, struct fetch_want **re
 		w = list_entry(c.group->queue[c.priority].next, struct fetch_want, node);
 		fetch_want_move(s, w, c.group, FETCH_IN_FLIGHT);
 		w->holder = (uint16_t)peer;
+		w->askers[0] = (uint16_t)peer;
+		w->asker_count = 1;
 		bytes += fetch_want_cost(w);
 		ret[n++] = w;
 	}
 	return n;
 }
+
+/* ---- Overtaking ---- */
+
+struct overtaking {
+	struct fetch_set *set;
+	unsigned peer;
+	bool (*worth)(void *data, const struct fetch_want *w);
+	void *data;
+	struct fetch_want **ret;
+	size_t cap, count;
+	uint64_t max_bytes, bytes;
+	unsigned seen;
+};
+
+static bool is_enough(const struct overtaking *o)
+{
+	return o->count == o->cap || o->bytes >= o->max_bytes || o->seen >= FETCH_OVERTAKE_SCAN_MAX;
+}
+
+static void overtake_want(struct overtaking *o, struct fetch_want *w)
+{
+	if (w->here || w->asker_count == FETCH_ASKERS_MAX || fetch_want_asked_from(w, o->peer) ||
+	    !o->worth(o->data, w))
+		return;
+	if (w->state == FETCH_WANTED)
+		fetch_want_move(o->set, w, w->group, FETCH_IN_FLIGHT);
+	w->askers[w->asker_count++] = (uint16_t)o->peer;
+	w->holder = (uint16_t)o->peer;
+	o->bytes += fetch_want_cost(w);
+	o->ret[o->count++] = w;
+}
+
+/* From the end: what is first is sent first. */
+static void overtake_list(struct overtaking *o, struct list *list)
+{
+	for (struct list *node = list->prev, *prev; node != list && !is_enough(o); node = prev) {
+		prev = node->prev;
+		o->seen++;
+		overtake_want(o, list_entry(node, struct fetch_want, node));
+	}
+}
+
+static void overtake_group(struct overtaking *o, struct fetch_group *g, unsigned priority)
+{
+	int may = may_ask(o->set, g, o->peer, FETCH_SHARE_MIN);
+
+	if (may > 0)
+		overtake_list(o, &g->flight[priority]);
+	if (may == 1) /* what it advertised it is asked for anyway */
+		overtake_list(o, &g->queue[priority]);
+}
+
+size_t fetch_set_overtake(struct fetch_set *s, unsigned peer,
+			  bool (*worth)(void *data, const struct fetch_want *w), void *data,
+			  struct fetch_want **ret, size_t cap, uint64_t max_bytes)
+{
+	struct overtaking o = { .set = s,
+				.peer = peer,
+				.worth = worth,
+				.data = data,
+				.ret = ret,
+				.cap = cap,
+				.max_bytes = max_bytes };
+
+	for (unsigned priority = 0; priority <= s->max_priority && !is_enough(&o); priority++) {
+		unsigned groups = 0;
+
+		list_for_each(node, &s->groups) {
+			struct fetch_group *g = list_entry(node, struct fetch_group, node);
+
+			if (groups++ == FETCH_GROUP_SCAN_MAX || is_enough(&o))
+				break;
+			overtake_group(&o, g, priority);
+		}
+	}
+	return o.count;
+}
+
+/* ---- What may still come ---- */
 
 /* What is known and wanted counts too, though another peer is to be asked for it: that one may
  * fail. */
@@ -165,6 +246,35 @@ uint64_t fetch_set_behind(struct fetch_set *s, unsigned peer)
 		    (!peers_has(&g->key.candidates, peer) && !peers_has(&g->key.failed, peer)))
 			continue;
 		n += g->wants - g->count[FETCH_STORED] - g->count[FETCH_REFUSED];
+	}
+	return n;
+}
+
+/* Listed by peers that have not made good on it, and by nobody else. */
+static bool is_doubtful(const struct fetch_set *s, const struct fetch_group *g)
+{
+	struct peers asked = g->key.candidates;
+
+	for (int i = 0; i < WORDS; i++)
+		asked.w[i] &= s->alive.w[i];
+	return g->key.known == 0 && peers_common(&asked, &asked) > 0 &&
+	       !peers_beyond(&asked, &s->doubted);
+}
+
+uint64_t fetch_set_doubtful(const struct fetch_set *s)
+{
+	uint64_t n = 0;
+	unsigned seen = 0;
+
+	list_for_each(node, &s->groups) {
+		const struct fetch_group *g = list_entry(node, struct fetch_group, node);
+
+		if (seen++ == FETCH_GROUP_SCAN_MAX)
+			break;
+		if (is_doubtful(s, g))
+			n += g->count[FETCH_CHECKING] + g->count[FETCH_WANTED] +
+			     g->count[FETCH_IN_FLIGHT] + g->count[FETCH_STASHED] +
+			     g->count[FETCH_DEFERRED];
 	}
 	return n;
 }

@@ -21,14 +21,15 @@ struct fetch_group {
 	uint64_t wants;
 	uint64_t count[FETCH_STATES];
 	uint64_t queued[FETCH_PRIORITIES];
-	struct list queue[FETCH_PRIORITIES];
+	struct list queue[FETCH_PRIORITIES];  /* wanted */
+	struct list flight[FETCH_PRIORITIES]; /* in flight, as they were asked */
 };
 
 struct fetch_set {
 	struct map wants, by_key;
 	struct list groups;
 	size_t group_count;
-	struct peers alive, possible;
+	struct peers alive, possible, doubted;
 	uint32_t misses[FETCH_PEERS_MAX];
 	struct fetch_counts counts;
 	uint64_t ranks; /* given so far */

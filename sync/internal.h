@@ -100,8 +100,13 @@ void wave_kick(struct sync_wave *w);
 void wave_stored(struct sync_wave *w, uint64_t blobs, uint64_t bytes);
 /** A blob came in: other waves that want it need not ask. */
 void sync_blob_stored(struct sync *s, struct sync_wave *except, const struct hash *h);
-/** Another session of the wave has nothing to do but wait for this one. */
-bool wave_others_wait(const struct sync_wave *w);
+/** It is in the store, however it came. True if this settled a want. */
+bool wave_arrived(struct sync_wave *w, const struct hash *h);
+/** Targets wait for a place that a session would free. */
+bool wave_is_full(const struct sync_wave *w);
+/** The session with this number in the want set, or NULL. */
+struct session;
+struct session *wave_session(const struct sync_wave *w, unsigned index);
 /** The store cannot take anything: asking on is pointless. */
 void wave_store_failed(struct sync_wave *w, int status);
 /** Is another session of the wave with this peer already? */

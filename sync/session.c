@@ -15,6 +15,8 @@
  * That, and the end of one transaction, bounds how late after a cancel the callback comes. */
 #include "sync/session.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -49,11 +51,26 @@ void session_fail(struct session *s, int status)
 	op_stop(&s->op, status);
 }
 
-void session_blame(struct session *s, int status)
+void session_why(struct session *s, const char *format, ...)
+{
+	char text[SYNC_WHY_SIZE];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	trace_errorf(s->op.env.span, "%s", text);
+	if (s->outcome.why[0] == '\0')
+		memcpy(s->outcome.why, text, sizeof(text));
+}
+
+void session_blame(struct session *s, int status, const char *why)
 {
 	if (op_stopping(&s->op))
 		return;
 	trace_errorf(s->op.env.span, "the peer is to blame: %s", err_str(status));
+	session_why(s, "%s", why);
+	s->outcome.offended = true;
 	sync_peer_charge(s->sync, &s->outcome.target.peer);
 	session_fail(s, status);
 }
@@ -66,9 +83,31 @@ void session_cut(struct session *s, enum sync_cut why, int status)
 	op_stop(&s->op, status);
 }
 
-bool session_waits(const struct session *s)
+static uint64_t now_ms(const struct session *s)
 {
-	return s->op.state == WAIT;
+	return runner_now_ms(s->op.env.runner);
+}
+
+/* What it waits for is the peer's, who has answered in time until now; or our own, or another's. */
+bool session_is_hopeful(const struct session *s)
+{
+	uint64_t patience_ms = pace_patience_ms(&s->pace);
+
+	switch (s->op.state) {
+	case DIAL: return true;
+	case HANDSHAKE:
+		return now_ms(s) - s->connected_ms <=
+		       MAX(3 * (s->connected_ms - s->dialed_ms), (uint64_t)PACE_PATIENCE_MIN_MS);
+	case RECONCILE:
+		return now_ms(s) - s->round_ms <= patience_ms && !s->doubted &&
+		       (s->round <= SESSION_HOPEFUL_ROUNDS || s->useful > 0);
+	case FETCH_COMMITS:
+	case FETCH_CONTENT: return now_ms(s) - s->useful_ms <= patience_ms;
+	case WAIT:
+	case CLOSING:
+	case DONE: return false;
+	default: return true;
+	}
 }
 
 bool session_is_store_error(int status)
@@ -84,6 +123,7 @@ static void on_connected(struct net_dial *d)
 	struct session *s = container_of(d, struct session, dial);
 
 	s->connected = true;
+	s->connected_ms = now_ms(s);
 	op_defer(&s->op);
 }
 
@@ -100,6 +140,9 @@ static void on_dialed(struct net_dial *d, int status)
 		s->outcome.target.any_peer = false;
 		s->outcome.proven = true;
 		s->outcome.reused = d->reused;
+		s->first_bytes = info.received_bytes;
+		if (info.rtt_us > 0)
+			pace_answered_in(&s->pace, info.rtt_us / 1000);
 		s->outcome.dial_addr = info.dial_addr;
 	}
 	op_release(&s->op);
@@ -122,6 +165,7 @@ static void begin(struct session *s)
 	const struct sync_target *t = &s->outcome.target;
 
 	s->started = s->dialing = s->loading = true;
+	s->dialed_ms = now_ms(s);
 	op_hold(&s->op);
 	s->dial.on_connected = on_connected;
 	net_dial_start(&s->dial, &s->op.env, s->sync->config.net, t->any_peer ? NULL : &t->peer,
@@ -220,80 +264,6 @@ int session_open_stream(struct session *s, struct net_stream *stream,
 	return net_stream_send(stream, msg.data, msg.len);
 }
 
-/* ---- Time ---- */
-
-static uint64_t received_bytes(const struct session *s)
-{
-	struct net_conn *conn = net_find(s->sync->config.net, &s->outcome.target.peer);
-	struct net_conn_info info = { 0 };
-
-	if (conn != NULL)
-		net_conn_info(conn, &info);
-	return info.received_bytes;
-}
-
-static void idle_window_begin(struct session *s, uint64_t now_ms)
-{
-	s->activity_ms = now_ms;
-	s->activity_bytes = received_bytes(s);
-	s->activity_answers = s->answers;
-}
-
-/* Bytes of a large blob count as they come, not only when it is whole. What a connection says on
- * its own account is no answer, and a trickle without a blob in all the time does not either,
- * unless it reaches the floor. */
-static void check_idle(struct session *s, uint64_t now_ms)
-{
-	uint64_t idle_ms = s->sync->config.fetch_idle_ms;
-	uint64_t got = received_bytes(s) - s->activity_bytes;
-	bool answered = s->activity_answers != s->answers;
-	bool silent = !answered && got < SESSION_SILENT_BYTES;
-	bool slow = got < SYNC_FETCH_FLOOR_BYTES_PER_S * idle_ms / 1000;
-
-	if (slow && !silent && wave_others_wait(s->wave)) {
-		trace_errorf(s->op.env.span, "%llu B in %llu ms while others wait",
-			     (unsigned long long)got, (unsigned long long)idle_ms);
-		s->faulted = true;
-		session_cut(s, SYNC_CUT_SLOW, UV_ETIMEDOUT);
-	} else if (slow && !answered) {
-		trace_errorf(s->op.env.span, "silent for %llu ms with %zu blobs asked",
-			     (unsigned long long)idle_ms, s->asked_count);
-		session_fail(s, UV_ETIMEDOUT);
-	}
-	idle_window_begin(s, now_ms);
-}
-
-static void check_time(struct session *s)
-{
-	uint64_t now_ms = runner_now_ms(s->op.env.runner);
-
-	if (s->round_waits && now_ms >= s->round_ms + s->sync->config.round_timeout_ms) {
-		trace_errorf(s->op.env.span, "no answer to round %u", s->round);
-		session_fail(s, UV_ETIMEDOUT);
-	}
-	if (s->asked_count > 0 && now_ms >= s->activity_ms + s->sync->config.fetch_idle_ms)
-		check_idle(s, now_ms);
-}
-
-static void on_timer(struct runner_timer *timer)
-{
-	op_defer(&container_of(timer, struct session, timer)->op);
-}
-
-static void arm(struct session *s)
-{
-	uint64_t due_ms = UINT64_MAX;
-
-	if (s->round_waits)
-		due_ms = s->round_ms + s->sync->config.round_timeout_ms;
-	if (s->asked_count > 0)
-		due_ms = MIN(due_ms, s->activity_ms + s->sync->config.fetch_idle_ms);
-	if (due_ms == UINT64_MAX)
-		runner_timer_stop(s->op.env.runner, &s->timer);
-	else
-		runner_timer_start(s->op.env.runner, &s->timer, due_ms);
-}
-
 /* ---- Working ---- */
 
 static void finish(struct session *s)
@@ -302,20 +272,23 @@ static void finish(struct session *s)
 	uint64_t behind = fetch_set_behind(s->wave->wants, s->index);
 
 	if (behind > 0)
-		trace_errorf(s->op.env.span, "%llu commits that the peer lists could not be had",
-			     (unsigned long long)behind);
+		session_why(s, "%llu commits that it lists could not be had",
+			    (unsigned long long)behind);
 	else if (owed > 0)
-		trace_errorf(s->op.env.span, "%llu blobs could not be had",
-			     (unsigned long long)owed);
+		session_why(s, "%llu blobs could not be had", (unsigned long long)owed);
+	else if (session_time_was_useless(s))
+		return;
 	op_result(&s->op, owed > 0 || behind > 0 ? ERR_MISSING : 0);
 }
 
 static unsigned stage(struct session *s)
 {
+	struct session_live live = session_fetch_live(s);
+
 	if (!s->rounds_done)
 		return RECONCILE;
-	if (s->asked_count > 0)
-		return s->asked_commits > 0 ? FETCH_COMMITS : FETCH_CONTENT;
+	if (live.count > 0)
+		return live.commits > 0 ? FETCH_COMMITS : FETCH_CONTENT;
 	if (s->put_count > 0 || s->has_running || s->to_check_count > 0)
 		return STORE;
 	if (fetch_set_waits(s->wave->wants, s->index) || s->wave->loading || s->wave->reload)
@@ -325,11 +298,10 @@ static unsigned stage(struct session *s)
 
 static enum op_step do_work(struct session *s)
 {
-	bool idle = s->asked_count == 0;
 	unsigned next;
 	int err;
 
-	check_time(s);
+	session_time_check(s);
 	if (!op_stopping(&s->op)) {
 		session_rounds_work(s);
 		err = session_fetch_ask(s);
@@ -339,8 +311,6 @@ static enum op_step do_work(struct session *s)
 	}
 	if (op_stopping(&s->op))
 		return close_now(s);
-	if (idle && s->asked_count > 0)
-		idle_window_begin(s, runner_now_ms(s->op.env.runner));
 	next = stage(s);
 	if (next == CLOSING)
 		finish(s);
@@ -348,7 +318,7 @@ static enum op_step do_work(struct session *s)
 		op_move(&s->op, next);
 	if (next == CLOSING)
 		return OP_NEXT;
-	arm(s);
+	session_time_arm(s);
 	return OP_WAIT;
 }
 
@@ -366,6 +336,8 @@ static int reset_code(const struct session *s)
 
 static void begin_closing(struct session *s)
 {
+	bool unanswered = s->asked_count > 0;
+
 	s->closing = true;
 	if (s->dialing)
 		op_cancel(&s->dial.op);
@@ -375,7 +347,8 @@ static void begin_closing(struct session *s)
 	session_rounds_end(s);
 	session_fetch_release(s);
 	wave_kick(s->wave);
-	if (op_status(&s->op) == 0) {
+	/* What was asked for in vain would be sent before any farewell. */
+	if (op_status(&s->op) == 0 && !unanswered) {
 		if (s->rounds_open)
 			net_stream_end(&s->rounds);
 		if (s->blobs_open)
@@ -426,6 +399,20 @@ static const char *outcome_name(const struct session *s)
 	return op_status(&s->op) == ERR_MISSING ? "partial" : NULL;
 }
 
+/* All that came from it but what was stored. */
+static void note_waste(struct session *s)
+{
+	struct net_conn *conn = net_find(s->sync->config.net, &s->outcome.target.peer);
+	struct net_conn_info info = { .received_bytes = s->first_bytes };
+	uint64_t got;
+
+	if (conn != NULL)
+		net_conn_info(conn, &info);
+	got = info.received_bytes - MIN(info.received_bytes, s->first_bytes);
+	s->outcome.wasted_bytes = got - MIN(got, s->outcome.bytes);
+	s->outcome.wasted_ms = now_ms(s) - s->started_ms;
+}
+
 static void conclude(struct session *s)
 {
 	struct sync_peer_outcome *o = &s->outcome;
@@ -439,6 +426,13 @@ static void conclude(struct session *s)
 	o->needs = s->needs;
 	o->commits_behind = fetch_set_behind(s->wave->wants, s->index);
 	o->duration_ms = runner_now_ms(s->op.env.runner) - s->started_ms;
+	if (o->offended)
+		note_waste(s);
+	if (s->overtook > 0 || s->late_blobs > 0)
+		trace_mark(span, "overtook others with %llu blobs; %llu came too late (%llu B)",
+			   (unsigned long long)s->overtook, (unsigned long long)s->late_blobs,
+			   (unsigned long long)s->late_bytes);
+	session_fetch_count(s);
 	if (o->cut != SYNC_CUT_NONE)
 		trace_mark(span, "cut: %s", outcome_name(s));
 	trace_mark(span, "%u rounds, %llu need, %llu have, %llu blobs, %llu B stored, %llu missing",
@@ -496,9 +490,8 @@ void session_start(struct session *s, const struct op_env *env, struct sync_wave
 {
 	*s = (struct session){ .sync = w->sync, .wave = w, .index = index, .cb = cb };
 	s->outcome.target = *target;
-	s->timer.run = on_timer;
 	list_init(&s->node);
-	list_init(&s->asked);
+	session_asks_init(s);
 	buf_init(&s->held, NET_MESSAGE_MAX);
 	op_init(&s->op, &kind, env, w->sync->config.peer_timeout_ms);
 	s->started_ms = runner_now_ms(env->runner);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "sync/internal.h"
+#include "sync/pace.h"
 
 enum {
 	SESSION_LISTED_MISSING_MAX =
@@ -13,7 +14,23 @@ enum {
 				  << 10, /* larger blobs are verified by the store's thread only */
 	SESSION_SILENT_BYTES = 1024,	 /* pings and credit of an idle window stay below */
 	SESSION_CLOSE_MS = 2000,	 /* for the peer to end its side of the streams */
-	SESSION_PUT_GRACE_MS = 30000	 /* for storing what had arrived when a session is cut */
+	SESSION_OVERTAKE_MS = 20,    /* a peer that would send something only so much sooner is not
+				     asked too */
+	SESSION_LOOK_MS = 25,	     /* how often a session looks whom it could overtake */
+	SESSION_HOPEFUL_ROUNDS = 8,  /* that may pass before a peer sends something of use */
+	SESSION_PUT_GRACE_MS = 30000 /* for storing what had arrived when a session is cut */
+};
+
+/* A blob that was asked and has not been answered. */
+struct session_ask {
+	struct list node;
+	struct fetch_want *want;
+	uint64_t cost;
+};
+
+/* Those of them that nobody else was asked for since. */
+struct session_live {
+	size_t count, commits;
 };
 
 struct session;
@@ -58,10 +75,12 @@ struct session {
 	/* session_fetch.c */
 	struct net_stream blobs;
 	bool blobs_open;
-	struct list asked; /* wants, in the order asked */
-	size_t asked_count, asked_commits;
-	uint64_t asked_bytes;
-	uint64_t missing, missing_listed;
+	struct session_ask asks[SYNC_FETCH_WINDOW_BLOBS];
+	struct list asked, free_asks; /* in the order asked */
+	size_t asked_count;
+	struct pace pace;
+	uint64_t counted_bytes; /* of the daemon's budget */
+	uint64_t missing, missing_listed, overtook, late_blobs, late_bytes;
 	struct store_blob arrived[SYNC_FETCH_WINDOW_BLOBS];
 	struct fetch_want *arrived_wants[SYNC_FETCH_WINDOW_BLOBS];
 	size_t arrived_count;
@@ -71,9 +90,17 @@ struct session {
 	struct fetch_want *put_wants[SYNC_PUT_BATCH_BLOBS];
 	size_t put_count;
 	uint64_t put_bytes;
-	uint64_t activity_ms, activity_bytes; /* when, and at what count of received bytes, the idle
-						 window began */
-	uint64_t answers, activity_answers;   /* blobs and missings received */
+	uint64_t answers; /* blobs and missings received */
+
+	/* session_time.c */
+	uint64_t idle_ms, idle_bytes, idle_answers; /* when the idle window began, and at what
+						       counts */
+	uint64_t dialed_ms, connected_ms;
+	uint64_t first_bytes;	    /* the connection's, when the session began to use it */
+	uint64_t useful, useful_ms; /* blobs that were needed: how many; the last one, or when it
+				       was first waited for */
+	uint64_t looked_ms;
+	bool asked_once, doubted;
 
 	struct runner_timer timer;
 };
@@ -83,14 +110,16 @@ void session_start(struct session *s, const struct op_env *env, struct sync_wave
 void session_free(struct session *s);
 /** End it early; harmless when it is ending. */
 void session_cut(struct session *s, enum sync_cut why, int status);
-/** In state "wait": it could do with what others have in flight. */
-bool session_waits(const struct session *s);
+/** See sync_wave_is_hopeful. */
+bool session_is_hopeful(const struct session *s);
 
 /* Between the session's files. */
 /** Ends with a status found here. */
 void session_fail(struct session *s, int status);
-/** The same, and the peer is to blame. */
-void session_blame(struct session *s, int status);
+/** The same, and the peer is to blame: `why` says for what. */
+void session_blame(struct session *s, int status, const char *why);
+/** The reason of a failure that is about to be told, in words; the first one counts. */
+void session_why(struct session *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** Open a stream and send its request. *ret_open is set as soon as its on_close will come, also on
  * failure. */
 int session_open_stream(struct session *s, struct net_stream *stream,
@@ -104,9 +133,26 @@ int session_rounds_begin(struct session *s);
 void session_rounds_work(struct session *s);
 void session_rounds_end(struct session *s);
 
+void session_asks_init(struct session *s);
 int session_fetch_ask(struct session *s);
-/** Starts a put if there is something to put and none is running. */
+struct session_live session_fetch_live(const struct session *s);
+/** Keep the daemon's budget up to date with what this session holds. */
+void session_fetch_count(struct session *s);
+/** A want that is in flight no more: its claim is given up. */
+void session_claim_done(struct sync *s, struct fetch_want *w, bool stored);
+/** session_put.c: starts a put if there is something to put and none is running. */
 void session_fetch_put(struct session *s);
 /** What was asked and has not come goes back to the want set. */
 void session_fetch_release(struct session *s);
 size_t session_fetch_window(const struct session *s);
+
+/* ---- session_time.c ---- */
+/** Something is about to be asked; it was of use. */
+void session_time_asked(struct session *s);
+void session_time_useful(struct session *s);
+bool session_time_overtake_due(struct session *s);
+/** Ends a session that has waited long enough; doubts a peer that lists and does not send. */
+void session_time_check(struct session *s);
+void session_time_arm(struct session *s);
+/** Asked in vain for all that it was asked for, while others had it: then it failed. */
+bool session_time_was_useless(struct session *s);

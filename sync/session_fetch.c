@@ -1,13 +1,13 @@
-/* A session's fetching and storing: one stream, hashes out, blobs in, in the order asked.
+/* A session's fetching: one stream, hashes out, blobs in.
  *
  *   want set ─take─► claim ─► asked ─blob─► arrived ─batch─► put ─► stored | stashed | refused
  *
- * Asked, arrived and put together are the window, which bounds what a session holds. A put starts
- * whenever none is running, so that a lone small blob does not wait for company. What stored blobs
- * refer to becomes wanted before they themselves count as stored: the want set never looks settled
- * in between.
+ * How much is asked at once follows what the peer delivers (pace.h); asked, arrived and put
+ * together are bounded too. With room left and nothing new to ask, a session asks for what others
+ * have in flight and would take much longer to send (overtaking): a slow peer holds up nobody, and
+ * what it sends all the same is taken if it is first. Answers are taken in any order.
  *
- * What can go wrong: another blob than the one that is due (ERR_PROTOCOL), other bytes
+ * What can go wrong: a blob that is not asked, or a second time (ERR_PROTOCOL), other bytes
  * (ERR_VERIFY), more bytes than its kind may have (ERR_LIMIT), a bad signature or structure (the
  * store's verdict), commits listed and then missing in numbers (ERR_PROTOCOL). Each ends this
  * session alone; the wants go back, to be asked from somebody else. */
@@ -21,24 +21,83 @@ size_t session_fetch_window(const struct session *s)
 	return s->asked_count + s->arrived_count + s->put_count;
 }
 
-static bool is_commit(const struct fetch_want *w)
+void session_claim_done(struct sync *s, struct fetch_want *w, bool stored)
 {
-	return w->priority == STORE_WANT_COMMIT;
+	if (!w->claimed || w->state == FETCH_IN_FLIGHT)
+		return;
+	w->claimed = false;
+	claims_release(&s->claims, &w->hash, stored);
 }
 
-/* Out of `asked`. */
-static void unask(struct session *s, struct fetch_want *w)
+/* ---- What is asked ---- */
+
+void session_asks_init(struct session *s)
 {
-	list_remove(&w->node);
+	list_init(&s->asked);
+	list_init(&s->free_asks);
+	for (size_t i = 0; i < ARRAY_SIZE(s->asks); i++)
+		list_push_back(&s->free_asks, &s->asks[i].node);
+}
+
+static bool is_commit(const struct session_ask *a)
+{
+	return a->want->priority == STORE_WANT_COMMIT;
+}
+
+static void add_ask(struct session *s, struct fetch_want *w)
+{
+	struct list *node = list_pop_front(&s->free_asks);
+	struct session_ask *a;
+	uint64_t now_ms = runner_now_ms(s->op.env.runner);
+
+	REQUIRE(node != NULL);
+	a = list_entry(node, struct session_ask, node);
+	*a = (struct session_ask){ .want = w, .cost = fetch_want_cost(w) };
+	session_time_asked(s);
+	list_push_back(&s->asked, &a->node);
+	s->asked_count++;
+	pace_asked(&s->pace, now_ms, a->cost);
+	w->since_ms = now_ms;
+	w->behind = s->pace.asked;
+}
+
+static void remove_ask(struct session *s, struct session_ask *a)
+{
+	list_remove(&a->node);
+	list_push_back(&s->free_asks, &a->node);
 	s->asked_count--;
-	s->asked_commits -= is_commit(w) ? 1 : 0;
-	s->asked_bytes -= fetch_want_cost(w);
 }
 
-static void give_back(struct session *s, struct fetch_want *w, bool failed)
+/* Peers answer in the order asked, so the first one is it as a rule. */
+static struct session_ask *find_ask(struct session *s, const struct hash *h)
 {
-	fetch_set_release(s->wave->wants, w, failed);
-	claims_release(&s->sync->claims, &w->hash, false);
+	list_for_each(node, &s->asked) {
+		struct session_ask *a = list_entry(node, struct session_ask, node);
+
+		if (hash_eq(&a->want->hash, h))
+			return a;
+	}
+	return NULL;
+}
+
+static bool is_live(const struct session *s, const struct session_ask *a)
+{
+	return a->want->state == FETCH_IN_FLIGHT && a->want->holder == s->index && !a->want->here;
+}
+
+struct session_live session_fetch_live(const struct session *s)
+{
+	struct session_live live = { 0 };
+
+	list_for_each(node, &s->asked) {
+		const struct session_ask *a = list_entry(node, struct session_ask, node);
+
+		if (!is_live(s, a))
+			continue;
+		live.count++;
+		live.commits += is_commit(a) ? 1 : 0;
+	}
+	return live;
 }
 
 /* ---- Blobs in ---- */
@@ -54,52 +113,90 @@ static int take_missing(struct session *s, struct fetch_want *w)
 	s->missing++;
 	if (!w->known)
 		s->missing_listed++;
-	give_back(s, w, true);
+	fetch_set_unask(s->wave->wants, w, s->index, true);
+	session_claim_done(s->sync, w, false);
 	wave_kick(s->wave);
 	return s->missing_listed > SESSION_LISTED_MISSING_MAX ? ERR_PROTOCOL : 0;
 }
 
-static int take_blob(struct session *s, struct fetch_want *w, const struct wire_bytes *bytes)
+static int check_blob(const struct fetch_want *w, const struct wire_bytes *bytes)
 {
-	struct store_blob *blob;
 	struct hash hash;
 
 	if (bytes->len > size_max(w))
 		return ERR_LIMIT;
-	if (bytes->len <= SESSION_HASH_INLINE_MAX) {
-		hash = hash_of(bytes->data, bytes->len);
-		if (!hash_eq(&hash, &w->hash))
-			return ERR_VERIFY;
+	if (bytes->len > SESSION_HASH_INLINE_MAX)
+		return 0;
+	hash = hash_of(bytes->data, bytes->len);
+	return hash_eq(&hash, &w->hash) ? 0 : ERR_VERIFY;
+}
+
+/* Somebody else was faster. */
+static void drop_late(struct session *s, const struct wire_bytes *bytes)
+{
+	s->sync->stats.late_blobs++;
+	s->sync->stats.late_bytes += bytes->len;
+	s->late_blobs++;
+	s->late_bytes += bytes->len;
+}
+
+static int keep_blob(struct session *s, struct fetch_want *w, const struct wire_bytes *bytes)
+{
+	uint8_t *data = mem_dup(bytes->data, bytes->len);
+
+	if (data == NULL)
+		return UV_ENOMEM;
+	if (!fetch_set_here(s->wave->wants, w, s->index)) {
+		drop_late(s, bytes);
+		mem_free(data);
+		return 0;
 	}
 	REQUIRE(s->arrived_count < ARRAY_SIZE(s->arrived));
-	blob = &s->arrived[s->arrived_count];
-	*blob = (struct store_blob){ .hash = w->hash, .kind = w->kind, .len = bytes->len };
-	blob->data = mem_dup(bytes->data, bytes->len);
-	if (blob->data == NULL)
-		return UV_ENOMEM;
+	s->arrived[s->arrived_count] = (struct store_blob){
+		.hash = w->hash, .kind = w->kind, .data = data, .len = bytes->len
+	};
 	s->arrived_wants[s->arrived_count++] = w;
 	s->arrived_bytes += bytes->len;
+	session_time_useful(s);
 	return 0;
+}
+
+static int take_blob(struct session *s, struct fetch_want *w, const struct wire_bytes *bytes)
+{
+	int err = check_blob(w, bytes);
+
+	if (err == 0)
+		err = keep_blob(s, w, bytes);
+	if (err < 0) {
+		fetch_set_unask(s->wave->wants, w, s->index, err != UV_ENOMEM);
+		session_claim_done(s->sync, w, false);
+	}
+	return err;
 }
 
 static int take_reply(struct session *s, const struct wire_reply *reply)
 {
+	struct session_ask *a;
 	struct fetch_want *w;
-	int err;
 
-	if (reply->kind != WIRE_REPLY_BLOB || list_empty(&s->asked))
+	a = reply->kind == WIRE_REPLY_BLOB ? find_ask(s, &reply->hash) : NULL;
+	if (a == NULL)
 		return ERR_PROTOCOL;
-	w = list_entry(s->asked.next, struct fetch_want, node);
-	if (!hash_eq(&w->hash, &reply->hash))
-		return ERR_PROTOCOL;
+	w = a->want;
 	s->answers++;
-	unask(s, w);
-	if (reply->missing)
-		return take_missing(s, w);
-	err = take_blob(s, w, &reply->bytes);
-	if (err < 0)
-		give_back(s, w, err != UV_ENOMEM);
-	return err;
+	pace_came(&s->pace, runner_now_ms(s->op.env.runner), a->cost);
+	remove_ask(s, a);
+	return reply->missing ? take_missing(s, w) : take_blob(s, w, &reply->bytes);
+}
+
+static const char *reason(int err)
+{
+	switch (err) {
+	case ERR_VERIFY: return "sent other bytes than were asked for";
+	case ERR_LIMIT: return "sent a blob that is larger than its kind may be";
+	case ERR_MALFORMED: return "sent an answer that cannot be read";
+	default: return "sent what was not asked for, or lists commits that it does not have";
+	}
 }
 
 static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len)
@@ -114,8 +211,7 @@ static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len
 	wire_arena_init(&arena, len);
 	err = wire_reply_decode(msg, len, &arena, &reply);
 	if (err == 0 && reply.kind == WIRE_REPLY_REFUSAL) {
-		trace_errorf(s->op.env.span, "refused: %s %s", err_str(reply.refusal.code),
-			     reply.refusal.text);
+		session_why(s, "refused: %s %s", err_str(reply.refusal.code), reply.refusal.text);
 		session_fail(s, reply.refusal.code);
 	} else if (err == 0) {
 		err = take_reply(s, &reply);
@@ -123,7 +219,7 @@ static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len
 	if (err == UV_ENOMEM)
 		session_fail(s, err);
 	else if (err < 0)
-		session_blame(s, err);
+		session_blame(s, err, reason(err));
 	arena_fini(&arena);
 	op_defer(&s->op);
 }
@@ -158,6 +254,31 @@ static int open_stream(struct session *s)
 	return session_open_stream(s, &s->blobs, &events, &request, &s->blobs_open);
 }
 
+/* 0: this wave may ask for it, beside who else does; ERR_BUSY: another wave does. */
+static int claim_one(struct session *s, struct fetch_want *w)
+{
+	struct claims *c = &s->sync->claims;
+	int err;
+
+	if (w->claimed)
+		return 0;
+	w->waiter.on_release = wave_claim_released;
+	if (claim_waiter_waits(&w->waiter))
+		err = claims_join(c, &w->hash); /* it has waited long enough */
+	else
+		err = claims_take(c, &w->hash, &w->waiter);
+	w->claimed = err == 0;
+	return err;
+}
+
+static void unclaimed(struct session *s, struct fetch_want *w)
+{
+	if (claim_waiter_waits(&w->waiter))
+		fetch_set_elsewhere(s->wave->wants, w);
+	else
+		fetch_set_unask(s->wave->wants, w, s->index, false);
+}
+
 /* Those of `batch` that can be claimed; the others are with another wave and come back, or not,
  * through their waiters. */
 static int claim(struct session *s, struct fetch_want **batch, size_t count, struct wire_more *more)
@@ -168,21 +289,17 @@ static int claim(struct session *s, struct fetch_want **batch, size_t count, str
 		struct fetch_want *w = batch[i];
 		int rc = err;
 
-		w->waiter.on_release = wave_claim_released;
 		if (err == 0)
-			rc = claims_take(&s->sync->claims, &w->hash, &w->waiter);
-		if (rc == 0) {
-			list_push_back(&s->asked, &w->node);
-			s->asked_count++;
-			s->asked_commits += is_commit(w) ? 1 : 0;
-			s->asked_bytes += fetch_want_cost(w);
-			more->hashes[more->hash_count++] = w->hash;
-		} else if (rc == ERR_BUSY) {
-			fetch_set_elsewhere(s->wave->wants, w);
-		} else {
-			fetch_set_release(s->wave->wants, w, false);
-			err = rc;
+			rc = claim_one(s, w);
+		if (rc < 0) {
+			w->since_ms = runner_now_ms(s->op.env.runner);
+			unclaimed(s, w);
+			err = rc != ERR_BUSY ? rc : err;
+			continue;
 		}
+		claim_waiter_cancel(&w->waiter);
+		add_ask(s, w);
+		more->hashes[more->hash_count++] = w->hash;
 	}
 	return err;
 }
@@ -200,190 +317,148 @@ static int send_fetch(struct session *s, const struct wire_more *more)
 	return err;
 }
 
-int session_fetch_ask(struct session *s)
+/* How much more may be asked now: by what the peer delivers, by what this session holds, by what
+ * all of them hold. One blob always may. */
+static uint64_t room_bytes(const struct session *s)
+{
+	uint64_t out = pace_out(&s->pace), window = pace_window(&s->pace);
+	uint64_t held = out + s->arrived_bytes + s->put_bytes;
+	uint64_t all = s->sync->stats.fetch_bytes;
+
+	if (held == 0)
+		return 1;
+	if (all >= SYNC_FETCH_BUDGET_BYTES || out >= window || held >= SYNC_FETCH_WINDOW_BYTES)
+		return 0;
+	return MIN(MIN(window - out, SYNC_FETCH_WINDOW_BYTES - held),
+		   (uint64_t)SYNC_FETCH_BUDGET_BYTES - all);
+}
+
+static size_t room_blobs(const struct session *s)
+{
+	return MIN(SYNC_FETCH_WINDOW_BLOBS - session_fetch_window(s), (size_t)SYNC_FETCH_BATCH_MAX);
+}
+
+void session_fetch_count(struct session *s)
+{
+	uint64_t held = pace_out(&s->pace) + s->arrived_bytes + s->put_bytes;
+
+	if (s->closing && s->asked_count == 0)
+		held = s->arrived_bytes + s->put_bytes;
+	s->sync->stats.fetch_bytes += held - s->counted_bytes;
+	s->counted_bytes = held;
+}
+
+static int ask_new(struct session *s)
 {
 	struct fetch_want *batch[SYNC_FETCH_BATCH_MAX];
-	uint64_t held_bytes = s->asked_bytes + s->arrived_bytes + s->put_bytes;
 
-	/* Refill when half is gone: many hashes in one message, and always something under way. */
-	if (s->asked_count > SYNC_FETCH_WINDOW_BLOBS / 2)
-		return 0;
 	for (;;) {
-		size_t room = MIN(SYNC_FETCH_WINDOW_BLOBS - session_fetch_window(s),
-				  (size_t)SYNC_FETCH_BATCH_MAX);
 		struct wire_more more = { .kind = WIRE_MORE_FETCH };
-		uint64_t asked_before = s->asked_bytes;
-		size_t count;
+		uint64_t bytes = room_bytes(s);
+		size_t count = room_blobs(s);
 		int err;
 
-		if (room == 0 || held_bytes >= SYNC_FETCH_WINDOW_BYTES)
-			return 0;
-		count = fetch_set_take(s->wave->wants, s->index, batch, room,
-				       SYNC_FETCH_WINDOW_BYTES - held_bytes);
-		if (count == 0)
+		if (count > 0 && bytes > 0)
+			count = fetch_set_take(s->wave->wants, s->index, batch, count, bytes);
+		if (count == 0 || bytes == 0)
 			return 0;
 		err = claim(s, batch, count, &more);
 		if (err == 0 && more.hash_count > 0)
 			err = send_fetch(s, &more);
+		session_fetch_count(s);
 		if (err < 0)
 			return err;
-		held_bytes += s->asked_bytes - asked_before;
 	}
 }
 
-/* ---- Storing ---- */
+/* ---- Overtaking ---- */
 
-static void count_stored(struct session *s, const struct store_put *p)
+/* When the fastest of those that advertised it could have it here. */
+static uint64_t advertisers_ms(const struct session *s, const struct fetch_want *w, uint64_t now_ms)
 {
-	struct sync_stats *stats = &s->sync->stats;
+	uint64_t soonest_ms = UINT64_MAX;
 
-	s->outcome.blobs += p->stored;
-	s->outcome.bytes += p->stored_bytes;
-	stats->blobs_fetched += p->stored;
-	stats->bytes_fetched += p->stored_bytes;
-	stats->duplicates += p->existed;
-	stats->refused_blobs += p->refused;
-	trace_add(s->op.env.span, p->stored, p->stored_bytes);
-	trace_mark(s->op.env.span,
-		   "batch: %zu blobs, %llu B stored, %zu existed, %zu stashed, %zu too early, "
-		   "%zu refused",
-		   p->stored, (unsigned long long)p->stored_bytes, p->existed, p->stashed,
-		   p->let_go, p->refused);
+	list_for_each(node, &s->wave->sessions) {
+		const struct session *other = list_entry(node, struct session, node);
+		uint64_t behind = other->pace.asked + fetch_want_cost(w);
+
+		if (other != s && fetch_want_advertised_by(w, other->index))
+			soonest_ms = MIN(soonest_ms, pace_eta_ms(&other->pace, now_ms, behind));
+	}
+	return soonest_ms;
 }
 
-/* What the store newly wants inherits from the batch, whose blobs all have the same origin. */
-static int add_children(struct session *s, const struct store_put *p)
+/* Is it worth asking this peer for it? When it would send it in less than half the time. */
+static bool is_worth(void *data, const struct fetch_want *w)
 {
-	int err = 0;
+	struct session *s = data, *holder = wave_session(s->wave, w->holder);
+	uint64_t now_ms = runner_now_ms(s->op.env.runner);
+	uint64_t ours_ms = pace_eta_ms(&s->pace, now_ms, s->pace.asked + fetch_want_cost(w));
+	uint64_t theirs_ms;
 
-	for (size_t i = 0; i < p->want_count && err == 0; i++)
-		err = fetch_set_add(s->wave->wants, &p->wants[i], s->put_wants[0]);
-	if (p->wants_total > p->want_count)
-		s->wave->reload = true;
+	if (w->state == FETCH_WANTED)
+		theirs_ms = advertisers_ms(s, w, now_ms);
+	else if (holder != NULL)
+		theirs_ms = pace_eta_ms(&holder->pace, now_ms, w->behind);
+	else
+		theirs_ms = now_ms - w->since_ms;
+	return theirs_ms / 2 > ours_ms + SESSION_OVERTAKE_MS / 2;
+}
+
+/* The same for what everything else hangs on, before new content is asked. */
+static bool is_worth_first(void *data, const struct fetch_want *w)
+{
+	return w->priority <= STORE_WANT_TREE && is_worth(data, w);
+}
+
+static int overtake(struct session *s, bool (*worth)(void *data, const struct fetch_want *w))
+{
+	struct fetch_want *batch[SYNC_FETCH_BATCH_MAX];
+	struct wire_more more = { .kind = WIRE_MORE_FETCH };
+	uint64_t bytes = room_bytes(s);
+	size_t count = room_blobs(s);
+	int err;
+
+	if (count > 0 && bytes > 0)
+		count = fetch_set_overtake(s->wave->wants, s->index, worth, s, batch, count, bytes);
+	if (count == 0 || bytes == 0)
+		return 0;
+	s->sync->stats.overtaken += count;
+	s->overtook += count;
+	err = claim(s, batch, count, &more);
+	if (err == 0 && more.hash_count > 0)
+		err = send_fetch(s, &more);
+	session_fetch_count(s);
+	/* Who held them may have nothing left to wait for. */
+	wave_kick(s->wave);
 	return err;
 }
 
-/* Large blobs are first hashed by the store: then wrong bytes say nothing against the hash. */
-static bool is_mismatch(const struct store_blob *blob)
+int session_fetch_ask(struct session *s)
 {
-	return blob->status == ERR_VERIFY && blob->len > SESSION_HASH_INLINE_MAX;
-}
+	bool look = session_time_overtake_due(s);
+	int err = 0;
 
-static void settle_one(struct session *s, const struct store_blob *blob, struct fetch_want *w)
-{
-	struct fetch_set *wants = s->wave->wants;
-
-	if (blob->status == 0) {
-		fetch_set_settle(wants, w, FETCH_STORED);
-		claims_release(&s->sync->claims, &w->hash, true);
-		sync_blob_stored(s->sync, s->wave, &w->hash);
-	} else if (blob->status == ERR_MISSING && blob->let_go) {
-		fetch_set_defer(wants, w, blob->needs, blob->need_count);
-		claims_release(&s->sync->claims, &w->hash, false);
-	} else if (blob->status == ERR_MISSING) {
-		fetch_set_settle(wants, w, FETCH_STASHED);
-		claims_release(&s->sync->claims, &w->hash, false);
-	} else if (is_mismatch(blob) || blob->status == ERR_PROTOCOL) {
-		give_back(s, w, true);
-		session_blame(s, blob->status);
-	} else if (blob->status == ERR_VERIFY || blob->status == ERR_MALFORMED ||
-		   blob->status == ERR_LIMIT || blob->status == ERR_UNAUTHORIZED) {
-		fetch_set_settle(wants, w, FETCH_REFUSED);
-		claims_release(&s->sync->claims, &w->hash, false);
-		session_blame(s, blob->status);
-	} else {
-		give_back(s, w, false);
-	}
-}
-
-static void settle(struct session *s, const struct store_put *p)
-{
-	int err = add_children(s, p);
-
-	count_stored(s, p);
-	for (size_t i = 0; i < s->put_count; i++)
-		settle_one(s, &s->put_blobs[i], s->put_wants[i]);
-	for (size_t i = 0; i < p->commit_count; i++)
-		(void)fetch_set_arrived(s->wave->wants, &p->commits[i].hash);
-	if (err < 0)
-		session_fail(s, err);
-	wave_stored(s->wave, p->stored, p->stored_bytes);
-	if (p->stored > 0)
-		sync_know(s->sync, &s->outcome.target.peer);
-	if (p->commit_count > 0)
-		sync_received(s->sync, p->commits, p->commit_count, &s->outcome.target.peer);
-}
-
-/* Nothing of a failed put counts as stored, though some of it may be: it would be found to exist.
- */
-static void put_failed(struct session *s, int status)
-{
-	trace_errorf(s->op.env.span, "storing %zu blobs failed: %s", s->put_count, err_str(status));
-	for (size_t i = 0; i < s->put_count; i++)
-		give_back(s, s->put_wants[i], false);
-	session_fail(s, status);
-	if (session_is_store_error(status))
-		wave_store_failed(s->wave, status);
-}
-
-static void on_put(struct store_put *p, int status)
-{
-	struct session *s = container_of(p, struct session, put);
-
-	if (status == 0)
-		settle(s, p);
-	else
-		put_failed(s, status);
-	store_put_fini(p);
-	s->put_count = 0;
-	s->put_bytes = 0;
-	wave_kick(s->wave);
-	op_release(&s->op);
-	op_defer(&s->op);
-}
-
-/* The oldest arrivals of one origin, as many as one put takes. */
-static size_t fill_batch(struct session *s)
-{
-	size_t n = 0;
-
-	s->put_bytes = 0;
-	while (n < s->arrived_count && n < SYNC_PUT_BATCH_BLOBS &&
-	       s->put_bytes < SYNC_PUT_BATCH_BYTES &&
-	       fetch_want_same_origin(s->arrived_wants[0], s->arrived_wants[n])) {
-		s->put_blobs[n] = s->arrived[n];
-		s->put_wants[n] = s->arrived_wants[n];
-		s->put_bytes += s->arrived[n].len;
-		n++;
-	}
-	s->arrived_count -= n;
-	s->arrived_bytes -= s->put_bytes;
-	memmove(s->arrived, s->arrived + n, s->arrived_count * sizeof(s->arrived[0]));
-	memmove(s->arrived_wants, s->arrived_wants + n,
-		s->arrived_count * sizeof(s->arrived_wants[0]));
-	return n;
-}
-
-void session_fetch_put(struct session *s)
-{
-	struct op_env env = s->op.env;
-
-	if (s->put_count > 0 || s->arrived_count == 0)
-		return;
-	/* What has arrived is stored even when the session's own time is over. */
-	env.deadline_ms = runner_now_ms(env.runner) + SESSION_PUT_GRACE_MS;
-	s->put_count = fill_batch(s);
-	op_hold(&s->op);
-	store_put_start(&s->put, &env, s->sync->config.store, s->put_blobs, s->put_count,
-			&s->outcome.target.peer, &s->wave->scope, on_put);
+	/* Refill when half is gone: many hashes in one message, and always something under way. */
+	if (s->asked_count > SYNC_FETCH_WINDOW_BLOBS / 2)
+		return 0;
+	if (look)
+		err = overtake(s, is_worth_first);
+	if (err == 0)
+		err = ask_new(s);
+	if (err == 0 && look)
+		err = overtake(s, is_worth);
+	return err;
 }
 
 void session_fetch_release(struct session *s)
 {
 	list_for_each_safe(node, &s->asked) {
-		struct fetch_want *w = list_entry(node, struct fetch_want, node);
+		struct session_ask *a = list_entry(node, struct session_ask, node);
 
-		unask(s, w);
-		give_back(s, w, false);
+		fetch_set_unask(s->wave->wants, a->want, s->index, false);
+		session_claim_done(s->sync, a->want, false);
+		remove_ask(s, a);
 	}
+	session_fetch_count(s);
 }

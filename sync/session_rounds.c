@@ -140,6 +140,7 @@ static int take_round(struct session *s, const struct wire_bytes *reply)
 	int err;
 
 	s->round_waits = false;
+	pace_answered_in(&s->pace, runner_now_ms(s->op.env.runner) - s->round_ms);
 	s->round_needs = s->round_haves = 0;
 	buf_clear(&s->held);
 	err = reconcile_continue(&s->reconcile, reply->data, reply->len, &sink, &s->held, &done);
@@ -148,7 +149,7 @@ static int take_round(struct session *s, const struct wire_bytes *reply)
 		   (unsigned long long)s->round_haves);
 	s->needs += s->round_needs;
 	s->haves += s->round_haves;
-	if (s->round_needs > 0)
+	if (s->round_needs > 0 && !s->doubted)
 		s->wave->last_progress_ms = runner_now_ms(s->op.env.runner);
 	if (err == 0)
 		err = s->sink_error;
@@ -167,6 +168,16 @@ static bool is_lie(int err)
 	       err == ERR_LIMIT;
 }
 
+static const char *reason(int err)
+{
+	switch (err) {
+	case ERR_NO_PROGRESS: return "reconciles without end: round after round teaches nothing";
+	case ERR_LIMIT: return "lists more than it can have";
+	case ERR_PROTOCOL: return "answered a reconciliation with something else";
+	default: return "sent a reconciliation message that is not valid";
+	}
+}
+
 static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len)
 {
 	struct session *s = stream->data;
@@ -179,8 +190,7 @@ static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len
 	wire_arena_init(&arena, len);
 	err = wire_reply_decode(msg, len, &arena, &reply);
 	if (err == 0 && reply.kind == WIRE_REPLY_REFUSAL) {
-		trace_errorf(s->op.env.span, "refused: %s %s", err_str(reply.refusal.code),
-			     reply.refusal.text);
+		session_why(s, "refused: %s %s", err_str(reply.refusal.code), reply.refusal.text);
 		session_fail(s, reply.refusal.code);
 	} else if (err == 0 && (reply.kind != WIRE_REPLY_RECONCILE || !s->round_waits)) {
 		err = ERR_PROTOCOL;
@@ -188,7 +198,7 @@ static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len
 		err = take_round(s, &reply.bytes);
 	}
 	if (is_lie(err) && s->sink_error == 0)
-		session_blame(s, err);
+		session_blame(s, err, reason(err));
 	else if (err < 0)
 		session_fail(s, err);
 	arena_fini(&arena);

@@ -27,10 +27,11 @@ enum {
 	SYNC_ROUND_TIMEOUT_MS = 15000,	   /* one reconcile round */
 	SYNC_FETCH_BATCH_MAX = 64,	   /* hashes of one Fetch message */
 	SYNC_FETCH_WINDOW_BLOBS = 256,	   /* in flight per session */
-	SYNC_FETCH_WINDOW_BYTES = 8 << 20, /* in flight per session, by advertised size */
-	SYNC_FETCH_IDLE_MS = 10000,	   /* without one byte: the peer is cut */
-	SYNC_FETCH_FLOOR_BYTES_PER_S =
-		4096, /* slower than this over SYNC_FETCH_IDLE_MS with others waiting: cut */
+	SYNC_FETCH_WINDOW_BYTES = 8 << 20, /* asked, arrived and being stored, per session */
+	SYNC_FETCH_BUDGET_BYTES = 256 << 20, /* the same for all sessions: beyond, each gets by with
+						one blob at a time */
+	SYNC_FETCH_IDLE_MS = 10000,	     /* without an answer: the peer is given up */
+	SYNC_WHY_SIZE = 128,		     /* of a reason in words */
 	SYNC_PUT_BATCH_BLOBS = 128,
 	SYNC_PUT_BATCH_BYTES = 4 << 20,
 	SYNC_SERVE_MAX = 256,		/* streams served at once … */
@@ -86,6 +87,10 @@ struct sync_stats {
 	uint64_t sessions_again; /* the conn was lost, and the peer dialed anew */
 	uint64_t blobs_fetched, bytes_fetched, blobs_served, bytes_served, duplicates,
 		refused_blobs;
+	uint64_t overtaken; /* blobs asked from another peer while one that was asked had not sent
+			       them */
+	uint64_t late_blobs, late_bytes; /* of these: came twice, and were dropped */
+	uint64_t fetch_bytes;		 /* asked, arrived and being stored now, in all sessions */
 	uint64_t wants_over_limit; /* blobs that a wave had no room to want: a later one asks */
 	uint64_t rounds, serves, active_serves, refusals_busy, refusals_other, claims, claim_waits;
 	uint64_t gave_way;    /* streams ended because they did nothing and others waited */
@@ -128,7 +133,8 @@ enum sync_cut {
 struct sync_progress {
 	uint64_t peers_found, peers_synced_ok, peers_failed, peers_cut;
 	uint64_t blobs_discovered, blobs_downloaded, blobs_failed, bytes_downloaded, bytes_expected;
-	uint64_t outstanding; /* wants neither stored nor given up, now */
+	uint64_t outstanding; /* wants neither stored nor given up, now, but for the doubtful */
+	uint64_t doubtful; /* commits that are listed by nobody but peers that do not send them */
 	/* Commits that peers listed, or that listed ones descend from, and that are neither here
 	 * nor known to be bad: what the scope is behind by, as far as anybody asked has said. */
 	uint64_t commits_behind;
@@ -145,6 +151,11 @@ struct sync_peer_outcome {
 	uint64_t needs, blobs, bytes, duration_ms;
 	uint64_t commits_behind;    /* of those that this peer listed; 0 whenever the status is 0 */
 	struct multiaddr dial_addr; /* port 0 = unknown */
+	/* What it did wrong, when it is to blame: lied, broke the protocol, or held us up with what
+	 * it does not send. */
+	bool offended;
+	char why[SYNC_WHY_SIZE];	  /* of a failure; "" = see the status */
+	uint64_t wasted_ms, wasted_bytes; /* that it cost us, when it offended */
 };
 
 struct sync_wave;
@@ -199,6 +210,9 @@ void sync_wave_seal(struct sync_wave *w);
 /** Cancel the sessions still running (and drop queued targets) for this reason; the wave then ends
  * as usual, once it is sealed. Sessions that were ok stay so. */
 void sync_wave_cut(struct sync_wave *w, enum sync_cut why);
+/** One of its sessions may still bring something in good time: it is on its way, and answers within
+ * the round trips that it takes. */
+bool sync_wave_is_hopeful(const struct sync_wave *w);
 
 /* ---- Announcements ---- */
 

@@ -71,12 +71,22 @@ static void arrived_elsewhere(struct sync_wave *w)
 	wave_kick(w);
 }
 
+bool wave_arrived(struct sync_wave *w, const struct hash *h)
+{
+	struct fetch_want *want = fetch_set_find(w->wants, h);
+
+	if (!fetch_set_arrived(w->wants, h))
+		return false;
+	session_claim_done(w->sync, want, true);
+	return true;
+}
+
 void sync_blob_stored(struct sync *s, struct sync_wave *except, const struct hash *h)
 {
 	list_for_each(node, &s->waves) {
 		struct sync_wave *w = list_entry(node, struct sync_wave, node);
 
-		if (w != except && w->wants != NULL && fetch_set_arrived(w->wants, h))
+		if (w != except && w->wants != NULL && wave_arrived(w, h))
 			arrived_elsewhere(w);
 	}
 }
@@ -89,17 +99,35 @@ void wave_claim_released(struct claim_waiter *waiter, bool stored)
 	if (!stored) {
 		fetch_set_release(w->wants, want, false);
 		wave_kick(w);
-	} else if (fetch_set_arrived(w->wants, &want->hash)) {
+	} else if (wave_arrived(w, &want->hash)) {
 		arrived_elsewhere(w);
 	}
 }
 
-bool wave_others_wait(const struct sync_wave *w)
+bool wave_is_full(const struct sync_wave *w)
 {
-	list_for_each(node, &w->sessions)
-		if (session_waits(list_entry(node, struct session, node)))
-			return true;
 	return !list_empty(&w->queued);
+}
+
+struct session *wave_session(const struct sync_wave *w, unsigned index)
+{
+	list_for_each(node, &w->sessions) {
+		struct session *s = list_entry(node, struct session, node);
+
+		if (s->index == index)
+			return s;
+	}
+	return NULL;
+}
+
+bool sync_wave_is_hopeful(const struct sync_wave *w)
+{
+	if (wave_is_full(w) || w->loading)
+		return true;
+	list_for_each(node, &w->sessions)
+		if (session_is_hopeful(list_entry(node, struct session, node)))
+			return true;
+	return false;
 }
 
 bool wave_has_peer(const struct sync_wave *w, unsigned except, const struct public_key *peer)
@@ -280,7 +308,8 @@ static void update_progress(struct sync_wave *w)
 	w->progress.blobs_discovered = c->discovered;
 	w->progress.bytes_expected = c->expected_bytes;
 	w->progress.blobs_failed = c->state[FETCH_FAILED] + c->state[FETCH_REFUSED];
-	w->progress.outstanding = fetch_set_outstanding(w->wants);
+	w->progress.doubtful = fetch_set_doubtful(w->wants);
+	w->progress.outstanding = fetch_set_outstanding(w->wants) - w->progress.doubtful;
 	w->progress.commits_behind = c->commits_behind;
 }
 

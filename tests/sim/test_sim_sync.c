@@ -92,7 +92,8 @@ static void halves_from_two_peers_make_a_whole(void **state)
 	scene_fini(&s);
 }
 
-/* A carries half of a large object when its network goes black: B delivers the rest. */
+/* A carries half of a large object when its network goes black: B delivers the rest, and nobody
+ * waits for A. What A had said is true and here: it has not failed. */
 static void when_one_is_cut_another_finishes(void **state)
 {
 	struct scene s;
@@ -115,12 +116,14 @@ static void when_one_is_cut_another_finishes(void **state)
 		0);
 	run_wait(&s.r);
 	CHECK_STATUS(0, s.r.status);
-	CHECK_STATUS(UV_ETIMEDOUT, run_outcome(&s.r, s.a)->status);
+	CHECK_STATUS(0, run_outcome(&s.r, s.a)->status);
 	CHECK_STATUS(0, run_outcome(&s.r, s.b)->status);
 	assert_true(host_has_thing(s.c, &s.t));
-	assert_true(sync_world_stage_ms(&s.w, "sync.peer", "wait") >= 0);
+	assert_true(run_outcome(&s.r, s.b)->duration_ms < 6000);
 	sync_stats(s.c->sync, &stats);
 	assert_int_equal(stats.duplicates, 0);
+	assert_int_equal(stats.fetch_bytes, 0);
+	assert_true(stats.overtaken > 0);
 	scene_fini(&s);
 }
 
@@ -462,8 +465,9 @@ static void a_capability_follows_its_commit(void **state)
 	scene_fini(&s);
 }
 
-/* Slow, and others could deliver: cut, and the others do. */
-static void a_slow_peer_is_cut_when_others_wait(void **state)
+/* The one that is near becomes slow, the other is far: what the slow one was asked for, the far one
+ * sends, and the wave takes little longer than with that one alone. */
+static void a_slow_peer_holds_up_nobody(void **state)
 {
 	struct scene s;
 	struct host *peers[2];
@@ -485,9 +489,8 @@ static void a_slow_peer_is_cut_when_others_wait(void **state)
 		0);
 	run_wait(&s.r);
 	CHECK_STATUS(0, s.r.status);
-	CHECK_STATUS(UV_ETIMEDOUT, run_outcome(&s.r, s.a)->status);
-	assert_int_equal(run_outcome(&s.r, s.a)->cut, SYNC_CUT_SLOW);
 	CHECK_STATUS(0, run_outcome(&s.r, s.b)->status);
+	assert_true(run_outcome(&s.r, s.a)->duration_ms < 6000);
 	assert_true(host_has_thing(s.c, &s.t));
 	scene_fini(&s);
 }
@@ -609,7 +612,7 @@ int main(void)
 		cmocka_unit_test(an_unknown_scope_leaves_no_state),
 		cmocka_unit_test(a_chain_of_commits_arrives_whole),
 		cmocka_unit_test(a_capability_follows_its_commit),
-		cmocka_unit_test(a_slow_peer_is_cut_when_others_wait),
+		cmocka_unit_test(a_slow_peer_holds_up_nobody),
 		cmocka_unit_test(many_dead_peers_do_not_keep_the_living_out),
 		cmocka_unit_test(the_far_side_records_under_the_same_trace),
 		cmocka_unit_test(a_store_that_cannot_write_is_an_outcome),

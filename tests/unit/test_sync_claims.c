@@ -100,6 +100,31 @@ static void a_waiter_may_claim_at_once(void **state)
 	claims_fini(&c);
 }
 
+/* Two hold it: the first to store it frees those who wait, the first to give up does not. */
+static void a_claim_may_be_joined(void **state)
+{
+	struct hash h = hash_number(1);
+	struct waiter a = { 0 };
+	struct claims c;
+
+	(void)state;
+	claims_init(&c);
+	claim_waiter_init(&a.waiter, on_release);
+	CHECK_STATUS(0, claims_join(&c, &h));
+	CHECK_STATUS(0, claims_join(&c, &h));
+	CHECK_STATUS(ERR_BUSY, claims_take(&c, &h, &a.waiter));
+	claims_release(&c, &h, false);
+	assert_int_equal(a.told, 0);
+	CHECK_STATUS(0, claims_join(&c, &h));
+	claims_release(&c, &h, true);
+	assert_true(a.told == 1 && a.stored);
+	CHECK_STATUS(ERR_BUSY, claims_take(&c, &h, NULL));
+	claims_release(&c, &h, false);
+	assert_int_equal(claims_count(&c), 0);
+	assert_int_equal(c.joined, 2);
+	claims_fini(&c);
+}
+
 static void claims_survive_oom(void **state)
 {
 	struct hash h = hash_number(1);
@@ -126,6 +151,7 @@ int main(void)
 		cmocka_unit_test(waiters_hear_how_it_ended),
 		cmocka_unit_test(a_cancelled_waiter_hears_nothing),
 		cmocka_unit_test(a_waiter_may_claim_at_once),
+		cmocka_unit_test(a_claim_may_be_joined),
 		cmocka_unit_test(claims_survive_oom),
 	};
 

@@ -306,10 +306,152 @@ static void what_arrives_another_way_settles(void **state)
 	assert_false(fetch_set_arrived(s, &one));
 	assert_false(fetch_set_arrived(s, &three));
 	assert_int_equal(take(s, A), 2);
-	assert_false(fetch_set_arrived(s, &two));
 	fetch_set_elsewhere(s, get(s, 2));
 	assert_true(fetch_set_arrived(s, &two));
+	need(s, A, 3);
+	assert_int_equal(take(s, A), 3);
+	assert_true(fetch_set_here(s, get(s, 3), A));
+	assert_false(fetch_set_arrived(s, &three));
+	fetch_set_settle(s, get(s, 3), FETCH_STORED);
+	need(s, A, 4);
+	assert_int_equal(take(s, A), 4);
+	assert_true(fetch_set_arrived(s, &get(s, 4)->hash));
+	assert_false(fetch_set_here(s, get(s, 4), A));
 	assert_int_equal(fetch_set_outstanding(s), 0);
+	fetch_set_free(s);
+}
+
+static bool always(void *data, const struct fetch_want *w)
+{
+	(void)data;
+	(void)w;
+	return true;
+}
+
+static bool never(void *data, const struct fetch_want *w)
+{
+	(void)data;
+	(void)w;
+	return false;
+}
+
+static uint64_t overtake(struct fetch_set *s, unsigned peer)
+{
+	struct fetch_want *w;
+
+	return fetch_set_overtake(s, peer, always, NULL, &w, 1, UINT64_MAX);
+}
+
+static void what_one_holds_up_another_is_asked_for(void **state)
+{
+	struct fetch_set *s = set_new(3);
+	struct fetch_want *w;
+
+	(void)state;
+	need(s, A, 1);
+	need(s, B, 1);
+	assert_int_equal(take(s, A), 1);
+	w = get(s, 1);
+	assert_int_equal(fetch_set_overtake(s, B, never, NULL, &w, 1, UINT64_MAX), 0);
+	assert_int_equal(overtake(s, A), 0);
+	assert_int_equal(overtake(s, C), 0);
+	assert_int_equal(overtake(s, B), 1);
+	assert_int_equal(overtake(s, B), 0);
+	assert_int_equal(w->holder, B);
+	assert_true(fetch_want_asked_from(w, A) && fetch_want_asked_from(w, B));
+	assert_true(fetch_set_here(s, w, A));
+	assert_int_equal(w->holder, A);
+	assert_false(fetch_set_here(s, w, B));
+	fetch_set_settle(s, w, FETCH_STORED);
+	assert_int_equal(fetch_set_outstanding(s), 0);
+	fetch_set_free(s);
+}
+
+static void who_was_overtaken_is_not_asked_twice(void **state)
+{
+	struct fetch_set *s = set_new(2);
+	struct fetch_want *w;
+
+	(void)state;
+	need(s, A, 1);
+	need(s, B, 1);
+	assert_int_equal(take(s, A), 1);
+	assert_int_equal(overtake(s, B), 1);
+	w = get(s, 1);
+	fetch_set_unask(s, w, B, true);
+	assert_int_equal(w->state, FETCH_IN_FLIGHT);
+	assert_int_equal(w->holder, A);
+	assert_int_equal(take(s, A), 0);
+	assert_int_equal(overtake(s, B), 0);
+	fetch_set_unask(s, w, A, true);
+	assert_int_equal(w->state, FETCH_FAILED);
+	fetch_set_free(s);
+}
+
+static void who_says_missing_after_it_was_overtaken_changes_nothing(void **state)
+{
+	struct fetch_set *s = set_new(2);
+	struct fetch_want *w;
+
+	(void)state;
+	need(s, A, 1);
+	need(s, B, 1);
+	assert_int_equal(take(s, A), 1);
+	assert_int_equal(overtake(s, B), 1);
+	w = get(s, 1);
+	fetch_set_unask(s, w, A, true);
+	assert_int_equal(w->holder, B);
+	assert_int_equal(w->asker_count, 1);
+	fetch_set_release(s, w, false);
+	assert_int_equal(w->state, FETCH_WANTED);
+	assert_int_equal(take(s, A), 0);
+	assert_int_equal(take(s, B), 1);
+	fetch_set_free(s);
+}
+
+/* However late: a want is asked from so many at once and no more, the latest first. */
+static void overtaking_is_bounded(void **state)
+{
+	struct fetch_set *s = set_new(FETCH_ASKERS_MAX + 1);
+	struct fetch_want *w;
+
+	(void)state;
+	for (unsigned peer = 0; peer <= FETCH_ASKERS_MAX; peer++) {
+		need(s, peer, 1);
+		need(s, peer, 2);
+	}
+	assert_int_equal(take(s, A), 1);
+	assert_int_equal(take(s, A), 2);
+	assert_int_equal(fetch_set_overtake(s, B, always, NULL, &w, 1, UINT64_MAX), 1);
+	assert_ptr_equal(w, get(s, 2));
+	assert_int_equal(overtake(s, B), 1);
+	for (unsigned peer = C; peer < FETCH_ASKERS_MAX; peer++)
+		assert_int_equal(overtake(s, peer), 1);
+	for (unsigned peer = C; peer < FETCH_ASKERS_MAX; peer++)
+		assert_int_equal(overtake(s, peer), 1);
+	assert_int_equal(overtake(s, FETCH_ASKERS_MAX), 0);
+	fetch_set_free(s);
+}
+
+/* One who invents commits must not keep anybody waiting; what others list too is no invention. */
+static void what_only_doubted_peers_list_is_doubtful(void **state)
+{
+	struct fetch_set *s = set_new(2);
+
+	(void)state;
+	need(s, A, 1);
+	need(s, A, 2);
+	need(s, B, 2);
+	want(s, 10, STORE_WANT_TREE, 2);
+	assert_int_equal(fetch_set_doubtful(s), 0);
+	fetch_set_doubt(s, A, true);
+	assert_int_equal(fetch_set_doubtful(s), 1);
+	assert_int_equal(take(s, A), 1);
+	assert_int_equal(take(s, A), 2);
+	assert_int_equal(fetch_set_doubtful(s), 1);
+	assert_int_equal(fetch_set_outstanding(s), 3);
+	fetch_set_doubt(s, A, false);
+	assert_int_equal(fetch_set_doubtful(s), 0);
 	fetch_set_free(s);
 }
 
@@ -544,7 +686,7 @@ static void counts_stay_exact_over_random_calls(void **state)
 		struct hash hash = h(n);
 		struct fetch_want *w = fetch_set_find(s, &hash);
 
-		switch (runner_random_below(&l.runner, 6)) {
+		switch (runner_random_below(&l.runner, 9)) {
 		case 0: need(s, peer, n); break;
 		case 1: want(s, n, (uint8_t)(n % 5), 0); break;
 		case 2: (void)take(s, peer); break;
@@ -556,8 +698,19 @@ static void counts_stay_exact_over_random_calls(void **state)
 			if (w != NULL && w->state == FETCH_IN_FLIGHT && n % 3 == 0)
 				fetch_set_settle(s, w, n % 2 == 0 ? FETCH_STORED : FETCH_STASHED);
 			break;
+		case 5: (void)overtake(s, peer); break;
+		case 6:
+			if (w != NULL && fetch_want_asked_from(w, peer))
+				fetch_set_unask(s, w, peer, n % 2 == 0);
+			break;
+		case 7:
+			if (w != NULL && fetch_want_asked_from(w, peer))
+				(void)fetch_set_here(s, w, peer);
+			break;
 		default: fetch_set_possible(s, peer); break;
 		}
+		if (w != NULL && w->state == FETCH_WANTED)
+			assert_int_equal(w->asker_count, 0);
 		for (uint64_t k = 1; k <= 60; k++) {
 			struct hash each = h(k);
 
@@ -610,6 +763,11 @@ int main(void)
 		cmocka_unit_test(who_is_in_flight_elsewhere_is_waited_for),
 		cmocka_unit_test(who_could_help_waits_for_who_is_asked),
 		cmocka_unit_test(what_arrives_another_way_settles),
+		cmocka_unit_test(what_one_holds_up_another_is_asked_for),
+		cmocka_unit_test(who_was_overtaken_is_not_asked_twice),
+		cmocka_unit_test(who_says_missing_after_it_was_overtaken_changes_nothing),
+		cmocka_unit_test(overtaking_is_bounded),
+		cmocka_unit_test(what_only_doubted_peers_list_is_doubtful),
 		cmocka_unit_test(a_stashed_commit_is_outstanding_but_settles_the_level),
 		cmocka_unit_test(what_came_too_early_is_asked_again_behind_what_it_needs),
 		cmocka_unit_test(a_join_is_asked_again_when_both_its_branches_are),
