@@ -240,9 +240,9 @@ static const struct net_mux_events net_mux_events = {
 
 /* ---- Life ---- */
 
-/* One that was dialed since the other did not answer wins. Both sides dialed at once: both must come to the same answer, and the one dialed by the smaller
- * key stays. Dialed by the same side: it would not have dialed again had the first been of use to
- * it. */
+/* One that was dialed since the other did not answer wins. Both sides dialed at once: both must
+ * come to the same answer, and the one dialed by the smaller key stays. Dialed by the same side: it
+ * would not have dialed again had the first been of use to it. */
 static bool replaces(const struct net_conn *c, const struct net_conn *other)
 {
 	bool we_are_smaller = key_cmp(&c->net->self, &c->peer) < 0;
