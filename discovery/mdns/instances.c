@@ -113,12 +113,27 @@ static void peer_of(const struct mdns *m, const struct instance *i, struct mdns_
 	add_addresses(m, ret);
 }
 
+static void tell_addresses(const struct mdns *m, const struct instance *i)
+{
+	struct mdns_peer peer;
+
+	if (m->events == NULL || m->events->on_addresses == NULL)
+		return;
+	peer_of(m, i, &peer);
+	m->events->on_addresses(m->data, &peer);
+}
+
 static void set_reachable(struct instance *i, bool reachable)
 {
 	struct mdns *m = i->link->mdns;
 	bool only = find_peer(m, &i->peer, i) == NULL;
 	struct mdns_peer peer;
 
+	if (reachable && i->more && (i->reachable || !only)) {
+		i->reachable = true;
+		tell_addresses(m, i);
+	}
+	i->more = i->more && !reachable;
 	if (i->reachable == reachable)
 		return;
 	i->reachable = reachable;
@@ -376,6 +391,7 @@ static void put_address(struct instance *i, uint8_t family, const struct dns_ent
 	if (a == NULL && e->ttl_s != 0 && i->addr_count < MDNS_PEER_ADDRS_MAX) {
 		a = &i->addrs[i->addr_count++];
 		*a = (struct heard_address){ .family = family };
+		i->more = true;
 		memcpy(a->ip, e->data, e->len);
 	}
 	if (a != NULL)

@@ -86,6 +86,8 @@ struct mdns_events {
 	void (*on_peer)(void *data, const struct mdns_peer *peer);
 	/** It said goodbye, or has not been heard of for long. Optional. */
 	void (*on_gone)(void *data, const struct public_key *peer);
+	/** One that was there has one more address. Optional; borrowed. */
+	void (*on_addresses)(void *data, const struct mdns_peer *peer);
 };
 
 struct mdns_config {
@@ -143,6 +145,8 @@ struct mdns_source_config {
 	/** A peer that was not there before; from the loop. The source must not be closed inside.
 	 * May be NULL. */
 	void (*on_peer)(void *data, const struct mdns_peer *peer);
+	/** One that was there has one more address. As on_peer. */
+	void (*on_addresses)(void *data, const struct mdns_peer *peer);
 	void *data;
 };
 struct mdns_source;

@@ -3,21 +3,17 @@
  * The links are looked at again when the kernel tells of a change (gathered for CHANGE_MS, since
  * they come in bursts) and every RESCAN_MS, which also is when a port that was taken is tried
  * again. */
-#include <errno.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/loop.h"
 #include "base/mem.h"
+#include "base/netwatch.h"
 #include "discovery/discovery.h"
 #include "discovery/mdns/interfaces.h"
 #include "discovery/mdns/mdns.h"
 #include "discovery/mdns/socket.h"
 
-enum { CHANGE_MS = 200, RESCAN_MS = 30000, NEWS_MAX = 64, NEWS_SIZE = 8192, PEERS_MAX = 32 };
+enum { CHANGE_MS = 200, RESCAN_MS = 30000, PEERS_MAX = 32 };
 
 struct mdns_source {
 	struct discovery_source base;
@@ -27,8 +23,8 @@ struct mdns_source {
 	struct mdns_transport transport;
 	struct list sockets;
 	struct runner_timer scan;
-	int news_fd; /* netlink; -1 = none, then only RESCAN_MS counts */
-	uv_poll_t news;
+	struct netwatch news;
+	bool has_news;	  /* or else only RESCAN_MS counts */
 	unsigned handles; /* open or closing */
 	bool scanned, publishes, closing, closed;
 	void (*on_closed)(void *data);
@@ -83,14 +79,6 @@ static void handle_closed(void *data)
 		runner_defer(s->runner, &s->closed_task);
 }
 
-static void on_news_closed(uv_handle_t *handle)
-{
-	struct mdns_source *s = handle->data;
-
-	close(s->news_fd);
-	handle_closed(s);
-}
-
 static void drop_socket(struct mdns_socket *k)
 {
 	list_remove(&k->node);
@@ -108,10 +96,8 @@ void mdns_source_close(struct mdns_source *s, void (*closed)(void *data), void *
 	mdns_stop(s->core);
 	list_for_each_safe(node, &s->sockets)
 		drop_socket(list_entry(node, struct mdns_socket, node));
-	if (s->news_fd >= 0) {
-		uv_poll_stop(&s->news);
-		uv_close((uv_handle_t *)&s->news, on_news_closed);
-	}
+	if (s->has_news)
+		netwatch_close(&s->news, handle_closed);
 	if (s->handles == 0)
 		runner_defer(s->runner, &s->closed_task);
 }
@@ -194,36 +180,12 @@ static void on_scan(struct runner_timer *timer)
 	runner_timer_start(s->runner, timer, runner_now_ms(s->runner) + RESCAN_MS);
 }
 
-static void on_news(uv_poll_t *poll, int status, int events)
+static void on_news(void *data)
 {
-	struct mdns_source *s = poll->data;
-	uint8_t bytes[NEWS_SIZE];
+	struct mdns_source *s = data;
 
-	/* What changed does not matter, nor what did not fit. */
-	for (unsigned i = 0; i < NEWS_MAX && recv(s->news_fd, bytes, sizeof(bytes), 0) >= 0; i++)
-		;
 	if (!s->closing)
 		runner_timer_start(s->runner, &s->scan, runner_now_ms(s->runner) + CHANGE_MS);
-}
-
-static void open_news(struct mdns_source *s)
-{
-	struct sockaddr_nl a = { .nl_family = AF_NETLINK,
-				 .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR |
-					      RTMGRP_IPV6_IFADDR };
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
-
-	if (fd >= 0 && (bind(fd, (struct sockaddr *)&a, sizeof(a)) != 0 ||
-			uv_poll_init(&s->config.loop->uv, &s->news, fd) != 0)) {
-		close(fd);
-		fd = -1;
-	}
-	s->news_fd = fd;
-	if (fd < 0)
-		return;
-	s->handles++;
-	s->news.data = s;
-	uv_poll_start(&s->news, UV_READABLE, on_news);
 }
 
 /* ---- The source ---- */
@@ -291,7 +253,15 @@ static void on_peer(void *data, const struct mdns_peer *peer)
 		s->config.on_peer(s->config.data, peer);
 }
 
-static const struct mdns_events events = { .on_peer = on_peer };
+static void on_addresses(void *data, const struct mdns_peer *peer)
+{
+	struct mdns_source *s = data;
+
+	if (s->config.on_addresses != NULL && !s->closing)
+		s->config.on_addresses(s->config.data, peer);
+}
+
+static const struct mdns_events events = { .on_peer = on_peer, .on_addresses = on_addresses };
 
 struct mdns_source *mdns_source_new(const struct mdns_source_config *c)
 {
@@ -319,7 +289,8 @@ struct mdns_source *mdns_source_new(const struct mdns_source_config *c)
 	s->core = mdns_new(&core);
 	if (s->core == NULL)
 		return mem_free(s);
-	open_news(s);
+	s->has_news = netwatch_start(&s->news, c->loop, on_news, s);
+	s->handles += s->has_news;
 	s->scan.run = on_scan;
 	runner_timer_start(s->runner, &s->scan, runner_now_ms(s->runner));
 	return s;

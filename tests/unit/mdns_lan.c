@@ -123,7 +123,15 @@ static void on_gone(void *data, const struct public_key *peer)
 	h->gone++;
 }
 
-static const struct mdns_events events = { on_peer, on_gone };
+static void on_addresses(void *data, const struct mdns_peer *peer)
+{
+	struct lan_host *h = data;
+
+	h->moved++;
+	h->last = *peer;
+}
+
+static const struct mdns_events events = { on_peer, on_gone, on_addresses };
 
 void lan_init(struct lan *l, uint64_t seed)
 {

@@ -30,7 +30,7 @@ struct lan_host {
 	struct mdns_link_config links[LAN_LINKS_MAX]; /* ids 1, 2, … */
 	size_t link_count;
 	struct public_key key;
-	unsigned found, gone; /* events */
+	unsigned found, gone, moved; /* events */
 	struct mdns_peer last;
 	bool deaf, mute; /* its packets are lost */
 	int send_error;

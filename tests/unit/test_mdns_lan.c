@@ -267,6 +267,21 @@ static void a_new_address_replaces_the_old_one(void **state)
 	assert_int_equal(lan_stats(&lan.hosts[0]).conflicts, 0);
 }
 
+static void another_address_of_a_peer_is_told_once(void **state)
+{
+	add_up(2);
+	lan_run(&lan, 10000);
+	assert_int_equal(lan.hosts[1].moved, 0);
+	lan.hosts[0].links[0].addrs[0].ip[3] = 200;
+	CHECK_STATUS(0, lan_up(&lan.hosts[0]));
+	lan_run(&lan, 1000);
+	assert_int_equal(lan.hosts[1].moved, 1);
+	assert_int_equal(lan.hosts[1].last.addr_count, 2);
+	lan_run(&lan, SETTLE_MS);
+	assert_int_equal(lan.hosts[1].moved, 1);
+	assert_int_equal(lan.hosts[1].found, 1);
+}
+
 static void all_addresses_of_a_host_are_told(void **state)
 {
 	struct lan_host *h = lan_add(&lan, true, NULL);
@@ -400,6 +415,7 @@ int main(void)
 		LAN_TEST(a_storm_of_conflicts_is_sat_out),
 		LAN_TEST(a_host_on_one_network_twice_does_not_fight_itself),
 		LAN_TEST(a_new_address_replaces_the_old_one),
+		LAN_TEST(another_address_of_a_peer_is_told_once),
 		LAN_TEST(all_addresses_of_a_host_are_told),
 		LAN_TEST(a_link_that_goes_takes_its_peers_along),
 		LAN_TEST(links_beyond_the_limit_are_refused),
