@@ -299,6 +299,20 @@ static int listen_peers(struct daemon *d, struct multiaddr *addr)
 	return net_listen(d->net, addr);
 }
 
+/* Unless told otherwise, over both families; where IPv6 is switched off, over the other one. */
+static int listen_as_told(struct daemon *d, struct multiaddr *addr)
+{
+	static const struct multiaddr ipv4 = { .family = 4 };
+	int rc = listen_peers(d, addr);
+
+	if (rc == 0 || rc == UV_EADDRINUSE || rc == UV_EMFILE || rc == UV_ENOMEM ||
+	    options_origin(d->options, OPT_LISTEN) != ORIGIN_DEFAULT)
+		return rc;
+	log_info(LOG_DAEMON, "msg=\"no IPv6 here: listening on IPv4 alone\" err=%s", err_name(rc));
+	*addr = ipv4;
+	return listen_peers(d, addr);
+}
+
 static void keep_port(struct daemon *d)
 {
 	struct multiaddr addrs[NET_ADDRS_MAX];
@@ -329,7 +343,7 @@ static int start_net(struct daemon *d)
 		return daemon_fail(EXIT_FAILED, "out of memory");
 	}
 	d->step = STEP_NET;
-	rc = listen_peers(d, &addr);
+	rc = listen_as_told(d, &addr);
 	if (rc < 0)
 		return daemon_fail(EXIT_FAILED,
 				   "cannot listen for peers on %s: %s. Choose another address with "
@@ -338,6 +352,9 @@ static int start_net(struct daemon *d)
 	if (options_origin(d->options, OPT_LISTEN) == ORIGIN_DEFAULT ||
 	    strrchr(listen, ':')[1] == '0')
 		keep_port(d);
+	d->listen = addr;
+	if (addr.port == 0 && net_addrs(d->net, &addr, 1) > 0)
+		d->listen.port = addr.port;
 	return 0;
 }
 

@@ -60,6 +60,7 @@ struct daemon {
 	struct store *store;
 	struct net_transport *tcp;
 	struct net *net;
+	struct multiaddr listen; /* with the real port */
 	struct sync *sync;
 	struct discovery *discovery;
 	struct sources *sources;

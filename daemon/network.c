@@ -77,6 +77,16 @@ static json_t *mapping_figures(const struct portmap_state *s)
 	return o;
 }
 
+static json_t *moves_figures(const struct sources *s)
+{
+	struct moves_stats m = { 0 };
+
+	sources_moves(s, &m);
+	return json_pack("{s:I, s:I, s:I, s:I}", "changes", (json_int_t)m.changes, "dials",
+			 (json_int_t)m.dials, "replaced", (json_int_t)m.replaced, "dropped",
+			 (json_int_t)m.dropped);
+}
+
 json_t *network_figures(struct daemon *d)
 {
 	CLEANUP(buf_fini) struct buf sentence = { 0 };
@@ -102,5 +112,6 @@ json_t *network_figures(struct daemon *d)
 	json_object_set_new(o, "dialbacks_failed", json_integer((json_int_t)reach.failures));
 	json_object_set_new(o, "seen", reach.has_seen ? json_multiaddr(&reach.seen) : json_null());
 	json_object_set_new(o, "nat", mapping_figures(&map));
+	json_object_set_new(o, "moves", moves_figures(d->sources));
 	return o;
 }

@@ -49,9 +49,9 @@ static const struct option_def table[OPT_COUNT] = {
 		       .help = "data folder ($STATE_DIRECTORY, $XDG_STATE_HOME/peerscope, "
 			       "~/.local/state/peerscope)" },
 	[OPT_CONFIG] = FLAG("config", 0, OPTION_TEXT, "FILE", VERB_ALL, "configuration file"),
-	[OPT_LISTEN] =
-		SETTING("listen", OPTION_ADDRESS, "0.0.0.0:0", NULL, "ADDR:PORT", 0, 0,
-			"where peers connect; port 0: one is chosen and kept in the data folder"),
+	[OPT_LISTEN] = SETTING(
+		"listen", OPTION_ADDRESS, "[::]:0", NULL, "ADDR:PORT", 0, 0,
+		"where peers connect, over IPv4 too if [::]; port 0: one is chosen and kept"),
 	[OPT_DEBUG_LISTEN] = SETTING(
 		"debug-listen", OPTION_ADDRESS, "127.0.0.1:56001", "unix", "ADDR:PORT|unix:PATH", 0,
 		0, "debug pages; loopback or a unix socket only; port 0: any free one"),

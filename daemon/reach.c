@@ -244,6 +244,11 @@ void reach_set_port(struct reach *r, uint16_t port)
 	conclude(r);
 }
 
+void reach_forget(struct reach *r)
+{
+	reach_set_port(r, r->config.port);
+}
+
 void reach_close(struct reach *r, void (*closed)(void *data), void *data)
 {
 	r->closed = closed;

@@ -40,6 +40,8 @@ struct reach;
 struct reach *reach_new(const struct reach_config *config);
 /** The way in is another one now, if under the same port perhaps: everybody is asked anew. */
 void reach_set_port(struct reach *r, uint16_t port);
+/** The way in may be another one under the same port: everybody is asked anew. */
+void reach_forget(struct reach *r);
 /** `closed` comes from the loop, never inside this call. Frees it. Before sync_close. */
 void reach_close(struct reach *r, void (*closed)(void *data), void *data);
 

@@ -27,6 +27,7 @@ struct sources {
 	struct discovery_source *dht_source;
 	struct announcer *announcer;
 	struct reach *reach;
+	struct moves *moves;
 	struct portmap *portmap;
 	struct saver saver;
 	char dht_why[WHY_MAX];
@@ -94,6 +95,10 @@ void sources_close(struct sources *s, void (*closed)(void *data), void *data)
 		s->closing++;
 		mdns_source_close(s->lan, on_lan_closed, s);
 	}
+	if (s->moves != NULL) {
+		s->closing++;
+		moves_close(TAKE_PTR(s->moves), one_closed, s);
+	}
 	if (s->reach != NULL) {
 		s->closing++;
 		reach_close(TAKE_PTR(s->reach), one_closed, s);
@@ -148,9 +153,8 @@ static void save_state(void *data, const uint8_t *state, size_t len)
 }
 
 /* A neighbour may be a node. */
-static void on_lan_peer(void *data, const struct mdns_peer *peer)
+static void add_lan_node(struct sources *s, const struct mdns_peer *peer)
 {
-	struct sources *s = data;
 	bool node_there = s->dht != NULL && !s->dht_private && peer->dht_port > 0;
 
 	for (size_t i = 0; node_there && i < peer->addr_count; i++) {
@@ -162,6 +166,15 @@ static void on_lan_peer(void *data, const struct mdns_peer *peer)
 		memcpy(node.ip, peer->addrs[i].ip, sizeof(node.ip));
 		dht_add_node(dht_udp_core(s->dht), &node);
 	}
+}
+
+static void on_lan_peer(void *data, const struct mdns_peer *peer)
+{
+	struct sources *s = data;
+
+	add_lan_node(s, peer);
+	if (s->moves != NULL)
+		moves_neighbour(s->moves, &peer->peer, peer->addrs, peer->addr_count);
 }
 
 /* The nodes of a private DHT are those it begins with, while public routers must not be burdened
@@ -179,7 +192,7 @@ static void add_lan_nodes(struct sources *s)
 	size_t n = s->lan != NULL ? mdns_peers(mdns_source_core(s->lan), peers, LAN_NODES_MAX) : 0;
 
 	for (size_t i = 0; i < n; i++)
-		on_lan_peer(s, &peers[i]);
+		add_lan_node(s, &peers[i]);
 }
 
 static void on_nodes_timer(struct runner_timer *timer)
@@ -301,6 +314,7 @@ static int start_lan(struct sources *s)
 					     .listen = s->listen,
 					     .dht_port = s->dht_private ? 0 : sources_dht_port(s),
 					     .on_peer = on_lan_peer,
+					     .on_addresses = on_lan_peer,
 					     .data = s };
 
 	s->lan = mdns_source_new(&config);
@@ -394,24 +408,38 @@ static int start_portmap(struct sources *s)
 	return s->portmap != NULL ? 0 : UV_ENOMEM;
 }
 
+/* What peers said about the old addresses holds no longer. */
+static void on_moved(void *data)
+{
+	struct sources *s = data;
+
+	log_info(LOG_DAEMON, "msg=\"the addresses of this machine have changed\"");
+	if (s->reach != NULL)
+		reach_forget(s->reach);
+}
+
+static int start_moves(struct sources *s)
+{
+	s->moves = moves_new(&s->daemon->loop, s->daemon->net, on_moved, s);
+	return s->moves != NULL ? 0 : UV_ENOMEM;
+}
+
 /* ---- All of it ---- */
 
 int sources_start(struct sources *s)
 {
 	struct daemon *d = s->daemon;
-	struct multiaddr addrs[NET_ADDRS_MAX];
-	const char *listen = options_text(d->options, OPT_LISTEN);
-	int rc;
+	int rc = 0;
 
-	rc = multiaddr_parse_hostport(listen, strlen(listen), &s->listen);
-	if (rc == 0 && s->listen.port == 0 && net_addrs(d->net, addrs, ARRAY_SIZE(addrs)) > 0)
-		s->listen.port = addrs[0].port;
-	if (rc == 0 && wanted(d, OPT_DHT))
+	s->listen = d->listen;
+	if (wanted(d, OPT_DHT))
 		rc = start_dht(s);
 	if (rc == 0 && wanted(d, OPT_LAN))
 		rc = start_lan(s);
 	if (rc == 0)
 		rc = start_reach(s);
+	if (rc == 0)
+		rc = start_moves(s);
 	if (rc == 0 && wants_portmap(s))
 		rc = start_portmap(s);
 	return rc;
@@ -477,6 +505,12 @@ void sources_reach(const struct sources *s, struct reach_state *ret_reach,
 		reach_state(s->reach, ret_reach);
 	if (s->portmap != NULL)
 		*ret_map = *portmap_state(s->portmap);
+}
+
+void sources_moves(const struct sources *s, struct moves_stats *ret)
+{
+	if (s->moves != NULL)
+		moves_stats(s->moves, ret);
 }
 
 uint64_t sources_left_out(const struct sources *s)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "daemon/daemon.h"
+#include "daemon/moves.h"
 #include "daemon/portmap.h"
 #include "daemon/reach.h"
 #include "discovery/dht/dht.h"
@@ -36,5 +37,7 @@ struct multiaddr sources_listen(const struct sources *s);
 /** What peers and the router said. */
 void sources_reach(const struct sources *s, struct reach_state *ret_reach,
 		   struct portmap_state *ret_map);
+/** What was done about addresses that changed. */
+void sources_moves(const struct sources *s, struct moves_stats *ret);
 /** Keys that would be announced, were there room. */
 uint64_t sources_left_out(const struct sources *s);

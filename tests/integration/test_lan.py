@@ -19,73 +19,12 @@ import time
 import unittest
 
 import harness
+from namespaces import LanCase, NamespaceDaemon, run
 
 NODE = os.environ.get("LAN_NODE", str(harness.ROOT / "build" / "discovery" / "mdns" / "lan_node"))
 AVAHI = os.environ.get("AVAHI_ROOT", "")
 WAIT_SECONDS = 20
 SERVICE = "_peerscope._tcp"
-
-
-def run(*command, **options):
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, **options).stdout
-
-
-def may_make_namespaces():
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        return False
-    name = f"pslan-{os.getpid()}-try"
-    if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode != 0:
-        return False
-    # Where the root folder is no mount of its own they can be made, but not entered.
-    entered = subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], capture_output=True).returncode == 0
-    subprocess.run(["ip", "netns", "del", name], capture_output=True)
-    return entered
-
-
-class Lan:
-    """Hosts a and b, each with an interface "lan"."""
-
-    def __init__(self):
-        self.names = {h: f"pslan-{os.getpid()}-{h}" for h in "ab"}
-        self.processes = []
-
-    def __enter__(self):
-        for name in self.names.values():
-            run("ip", "netns", "add", name)
-            run("ip", "-n", name, "link", "set", "lo", "up")
-        run("ip", "link", "add", "lan", "netns", self.names["a"], "type", "veth", "peer", "name", "lan", "netns",
-            self.names["b"])
-        return self
-
-    def __exit__(self, *_):
-        for process in reversed(self.processes):
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
-        for name in self.names.values():
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
-
-    def ip(self, host, *args):
-        return run("ip", "-n", self.names[host], *args)
-
-    def up(self, addresses):
-        for host, address in addresses.items():
-            self.ip(host, "addr", "add", address, "dev", "lan", *(["nodad"] if ":" in address else []))
-            self.ip(host, "link", "set", "lan", "up")
-        return self
-
-    def up4(self):
-        return self.up({"a": "192.0.2.1/24", "b": "192.0.2.2/24"})
-
-    def inside(self, host, *command):
-        return ["ip", "netns", "exec", self.names[host], *map(str, command)]
-
-    def spawn(self, host, *command, **options):
-        process = subprocess.Popen(self.inside(host, *command), stdin=subprocess.DEVNULL, **options)
-        self.processes.append(process)
-        return process
 
 
 class Node:
@@ -124,14 +63,6 @@ class Node:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(10)
         return self.wait(lambda line: "closed" in line, "it did not close")
-
-
-@unittest.skipUnless(may_make_namespaces(), "needs root and network namespaces")
-class LanCase(unittest.TestCase):
-    def setUp(self):
-        self.lan = Lan()
-        self.addCleanup(self.lan.__exit__)
-        self.lan.__enter__()
 
 
 class TwoHosts(LanCase):
@@ -361,42 +292,30 @@ class Avahi(LanCase):
 
 # ---- The daemon ----
 
-class NamespaceDaemon(harness.Daemon):
-    """A daemon in a namespace; the command line reaches it through the data folder."""
-
-    def __init__(self, folder, lan, host, listen="0.0.0.0:0"):
-        super().__init__(folder)
-        self.lan, self.host, self.listen = lan, host, listen
-
-    def start(self, *_, **__):
-        self.log = open(f"{self.data}.log", "a+b")
-        self.process = self.lan.spawn(
-            self.host, harness.PROGRAM, "daemon", "--data", self.data, "--listen", self.listen, "--debug-listen",
-            "127.0.0.1:0", "--dht", "off", "--lan", "on", stdout=self.log, stderr=self.log)
-        self.wait_ready()
-        return self
-
-
 class Daemons(LanCase):
     wait = harness.Case.wait
 
     def test_a_folder_travels_without_any_configuration(self):
         self.lan.up4()
-        self.travel("0.0.0.0:0")
+        self.travel()
 
     def test_a_folder_travels_over_link_local_addresses(self):
         for host in "ab":
             self.lan.ip(host, "link", "set", "lan", "up")
-        self.travel("[::]:0")
+        self.travel()
 
-    def travel(self, listen):
+    def test_a_folder_travels_where_ipv6_is_switched_off(self):
+        self.lan.without_ipv6().up4()
+        self.travel()
+
+    def travel(self):
         folder = pathlib.Path(tempfile.mkdtemp(prefix="pslan-"))
         self.addCleanup(shutil.rmtree, folder)
         source = folder / "source"
         source.mkdir()
         (source / "a file").write_text("over the LAN\n")
-        a = NamespaceDaemon(folder / "a", self.lan, "a", listen).start()
-        b = NamespaceDaemon(folder / "b", self.lan, "b", listen).start()
+        a = NamespaceDaemon(folder / "a", self.lan, "a").start()
+        b = NamespaceDaemon(folder / "b", self.lan, "b").start()
         iri, _ = a.publish(source)
         for daemon in (a, b):
             self.wait(lambda: daemon.json("status")["lan"]["peers"] == 1)

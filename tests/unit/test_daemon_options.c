@@ -129,7 +129,7 @@ static void a_bad_value_names_where_it_stands(void **state)
 		     options_parse_file(o, write_file("# x\n\nlan = maybe\n"), why, WHY));
 	assert_non_null(strstr(why, "x.conf:3"));
 	assert_non_null(strstr(why, "on|off"));
-	assert_string_equal(options_text(o, OPT_LISTEN), "0.0.0.0:0");
+	assert_string_equal(options_text(o, OPT_LISTEN), "[::]:0");
 }
 
 static void a_bad_value_is_refused_even_where_a_stronger_one_wins(void **state)
