@@ -9,8 +9,9 @@
  * one when it leads to none of the addresses, since then the peer has probably moved.
  *
  * Addresses are tried in order; the next one starts when one fails, or has not led to a conn within
- * STAGGER_MS. The first handshake that completes wins, the other attempts are dropped. A conn that comes up by other means, the peer's own dial for one, is as
- * good. Attempts are conns: they outlive the dial by the time their link takes to close.
+ * STAGGER_MS. The first handshake that completes wins, the other attempts are dropped. A conn that
+ * comes up by other means, the peer's own dial for one, is as good. Attempts are conns:
+ * they outlive the dial by the time their link takes to close.
  *
  * A probe shares nothing with other dials, and its attempts never become conns that are up. */
 #include "net/conn.h"
