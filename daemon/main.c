@@ -280,6 +280,7 @@ int main(int argc, char **argv)
 	bool is_spoilt = false;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
 	if (base_init() < 0)
 		return cli_fail(EXIT_FAILED, "no source of randomness");
 	json_setup();

@@ -17,18 +17,42 @@
 static const char *const sql_texts[SQL_COUNT] = { SQL_MAP(X) };
 #undef X
 
-static int map_ioerr(struct db *db)
+/* What the last failed call on a file of the database set errno to. */
+static int last_errno(sqlite3 *sqlite, int which_file)
 {
-	int e = sqlite3_system_errno(db->sqlite);
+	sqlite3_file *f = NULL;
+	int e = 0;
 
-	return e == ENOSPC || e == EDQUOT || e == EFBIG ? ERR_DISK_FULL : ERR_STORE;
+	if (sqlite3_file_control(sqlite, "main", which_file, &f) != SQLITE_OK || f == NULL ||
+	    f->pMethods == NULL || f->pMethods->xFileControl(f, SQLITE_FCNTL_LAST_ERRNO, &e) != 0)
+		return 0;
+	return e;
+}
+
+/* SQLite calls only ENOSPC a full disk. Of the others its own sqlite3_system_errno knows no more
+ * than errno by the time the statement has been undone; the files remember. */
+static int map_ioerr(struct db *db, int rc)
+{
+	const int errnos[] = { last_errno(db->sqlite, SQLITE_FCNTL_JOURNAL_POINTER),
+			       last_errno(db->sqlite, SQLITE_FCNTL_FILE_POINTER),
+			       sqlite3_system_errno(db->sqlite) };
+
+	if (rc == SQLITE_IOERR_READ || rc == SQLITE_IOERR_SHORT_READ)
+		return ERR_STORE; /* what a write failed with before is another matter */
+	for (size_t i = 0; i < ARRAY_SIZE(errnos); i++) {
+		if (errnos[i] == ENOSPC || errnos[i] == EDQUOT || errnos[i] == EFBIG)
+			return ERR_DISK_FULL;
+		if (errnos[i] == EROFS)
+			return ERR_READ_ONLY;
+	}
+	return ERR_STORE;
 }
 
 static int map_code(struct db *db, int rc)
 {
 	switch (rc & 0xff) {
 	case SQLITE_FULL: return ERR_DISK_FULL;
-	case SQLITE_IOERR: return (rc == SQLITE_IOERR_NOMEM) ? UV_ENOMEM : map_ioerr(db);
+	case SQLITE_IOERR: return (rc == SQLITE_IOERR_NOMEM) ? UV_ENOMEM : map_ioerr(db, rc);
 	case SQLITE_NOMEM: return UV_ENOMEM;
 	case SQLITE_READONLY:
 	case SQLITE_PERM: return ERR_READ_ONLY;
