@@ -376,13 +376,18 @@ void scheduler_done(struct scheduler *s, struct scheduler_task *t,
 	flow_charge(t->flow, t->lane, (int64_t)took_ms - (int64_t)t->cost_ms);
 	t->cost_ms = took_ms;
 	t->evicted = false;
-	s->stats.failed += result->status < 0 && !evicted;
+	s->stats.failed += result->status < 0 && !evicted && result->retry_in_ms == 0;
 	if (evicted && t->lane == SCHEDULER_HOT)
 		t->news = true; /* it lost its turn, not its claim */
-	if (result->partial)
+	if (result->partial && !result->no_news && result->retry_in_ms == 0)
 		judge_news(s, t, result->brought, now_ms);
-	if (!evicted && !result->partial) {
+	if (result->retry_in_ms > 0) {
+		t->due_ms = now_ms + MIN(doubled(result->retry_in_ms, t->busy, s->interval_ms),
+					 s->interval_ms);
+		t->busy += t->busy < UINT32_MAX;
+	} else if (!evicted && !result->partial) {
 		t->failures = result->status == 0 ? 0 : t->failures + (t->failures < UINT32_MAX);
+		t->busy = 0;
 		t->due_ms = now_ms + next_delay(s, t);
 	}
 	sleep_until(s, t, t->due_ms);

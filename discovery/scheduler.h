@@ -12,7 +12,8 @@
  *
  * A run that failed is due again after the interval times 2^(failures-1), at most
  * SCHEDULER_BACKOFF_MAX_MS or the interval; every delay varies by a tenth. News overrides that,
- * but news that proves empty is heard ever more rarely. */
+ * but news that proves empty is heard ever more rarely. A run that met busy peers alone comes again
+ * when they wanted, later each time, but not later than the interval. */
 #pragma once
 
 #include "base/list.h"
@@ -48,6 +49,7 @@ struct scheduler_task {
 	uint64_t queued_ms, started_ms;
 	uint32_t failures; /* in a row */
 	uint32_t vain;	   /* news in a row that proved empty */
+	uint32_t busy;	   /* runs in a row that met busy peers alone */
 	bool evicted;	   /* told to end early, to make room */
 	/* private */
 	struct list node; /* in the sleeping, running or a flow's list */
@@ -106,6 +108,9 @@ struct scheduler_result {
 	int status;
 	bool brought; /* it made a difference here */
 	bool partial; /* only whoever had the news was asked: the look at everybody is still due */
+	bool no_news; /* partial, but nobody had told of news: it says nothing about who tells */
+	uint64_t retry_in_ms; /* who could have answered was busy: to be run again then; no failure.
+				 0 = nobody was */
 };
 /** Its run ended. A run that was evicted is due again at once and counts as no failure; what a
  * partial one says bears on news alone. */

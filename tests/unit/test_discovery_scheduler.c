@@ -102,6 +102,30 @@ static void a_task_runs_when_it_is_due_and_again_after_the_interval(void **state
 	setup_free(u);
 }
 
+/* Busy is neither a failure nor news that proved empty. */
+static void busy_peers_are_asked_again_when_they_wanted(void **state)
+{
+	struct scheduler_result busy = { .status = ERR_NOT_FOUND, .retry_in_ms = 700 };
+	struct setup *u = setup_new(31);
+	struct scheduler_task *t = add(u, 1, u->now_ms);
+	uint64_t wait_ms = busy.retry_in_ms;
+
+	for (int i = 0; i < 12; i++, wait_ms = MIN(2 * wait_ms, (uint64_t)INTERVAL_MS)) {
+		assert_ptr_equal(next(u), t);
+		scheduler_done(&u->s, t, &busy, u->now_ms);
+		assert_int_equal(t->due_ms - u->now_ms, wait_ms);
+		assert_int_equal(t->failures, 0);
+		u->now_ms = t->due_ms;
+	}
+	assert_ptr_equal(next(u), t);
+	done(u, t, 0);
+	u->now_ms = t->due_ms;
+	assert_ptr_equal(next(u), t);
+	scheduler_done(&u->s, t, &busy, u->now_ms);
+	assert_int_equal(t->due_ms - u->now_ms, busy.retry_in_ms);
+	setup_free(u);
+}
+
 static void the_cold_lane_leaves_room_for_hot(void **state)
 {
 	struct setup *u = setup_new(2);
@@ -548,6 +572,7 @@ int main(void)
 		cmocka_unit_test(news_does_not_stand_for_the_look_at_everybody),
 		cmocka_unit_test(the_table_is_bounded_and_refusals_are_counted),
 		cmocka_unit_test(a_task_without_memory_for_it_is_not_taken_in),
+		cmocka_unit_test(busy_peers_are_asked_again_when_they_wanted),
 		cmocka_unit_test(nothing_gets_lost_in_a_random_walk),
 	};
 
