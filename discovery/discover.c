@@ -37,6 +37,8 @@ static bool is_missed(struct discover *d, const struct discovery_trigger *trigge
 		return false;
 	d->remembered = misses_hit(&s->misses, &question, service_peers_near(s), now, &answer);
 	if (d->remembered) {
+		d->answer = answer.answer;
+		d->peers = answer.peers;
 		d->last_error = answer.last_error;
 		d->asked_ago_ms = now - answer.asked_ms;
 		d->again_in_ms = answer.until_ms - now;

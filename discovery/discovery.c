@@ -15,6 +15,9 @@ struct discovery *discovery_new(const struct discovery_config *c)
 	d->store = c->store;
 	d->sync = c->sync;
 	d->trace = c->trace;
+	d->has_own_space = c->own_space != NULL;
+	if (d->has_own_space)
+		d->own_space = *c->own_space;
 	d->timeout_ms = c->timeout_ms != 0 ? c->timeout_ms : DISCOVERY_TIMEOUT_MS;
 	d->local_timeout_ms = c->local_timeout_ms != 0 ? c->local_timeout_ms :
 							 DISCOVERY_LOCAL_TIMEOUT_MS;
@@ -51,6 +54,7 @@ void discovery_stats(const struct discovery *d, struct discovery_stats *ret)
 	misses_stats(&d->misses, &misses);
 	*ret = d->stats;
 	ret->benched = bench_count(&d->bench);
+	subscriptions_count_overdue(d, ret);
 	ret->sub_sleeping = s.sleeping;
 	ret->sub_backing_off = s.backing_off;
 	ret->sub_hot_queued = s.hot_queued;
@@ -166,11 +170,19 @@ void service_note_peer(struct discovery *d, enum store_peer_change change,
 	store_peer_set_start(&note->set, &env, d->store, change, peer, space, on_note);
 }
 
+/* What we failed at, that it is busy, or that it is asked already says nothing against a peer. */
+static bool is_peers_fault(const struct sync_peer_outcome *o)
+{
+	enum answer_peer a = answer_of_session(o);
+
+	return a != ANSWER_HEARD && a != ANSWER_OURS && a != ANSWER_BUSY && a != ANSWER_NOBODY &&
+	       (o->cut == SYNC_CUT_NONE || o->cut == SYNC_CUT_SLOW);
+}
+
 void service_note_outcome(struct discovery *d, const struct sync_peer_outcome *o,
 			  const struct public_key *space)
 {
 	struct store_peer peer = { .key = o->target.peer };
-	bool failed = o->status != 0 && (o->cut == SYNC_CUT_NONE || o->cut == SYNC_CUT_SLOW);
 
 	if (o->target.any_peer && !o->proven)
 		return; /* an address, not a peer */
@@ -179,7 +191,7 @@ void service_note_outcome(struct discovery *d, const struct sync_peer_outcome *o
 		if (o->dial_addr.port != 0)
 			peer.addrs[peer.addr_count++] = o->dial_addr;
 		service_note_peer(d, STORE_PEER_OK, &peer, o->blobs > 0 ? space : NULL);
-	} else if (failed && o->status != ERR_SELF) {
+	} else if (is_peers_fault(o)) {
 		bench_failed(&d->bench, &peer.key, d->runner);
 		service_note_peer(d, STORE_PEER_FAILED, &peer, NULL);
 	}

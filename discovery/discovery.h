@@ -38,7 +38,8 @@ enum {
 		2000, /* after a success: peers that brought nothing for so long are cut */
 	DISCOVERY_GRACE_MS = 200, /* unpinned: how long others may still bring a newer version */
 	DISCOVERY_SUBSCRIPTION_INTERVAL_MS = 60000,
-	DISCOVERY_BENCH_MAX = 4096 /* peers whose failures are remembered */
+	DISCOVERY_OVERDUE_INTERVALS = 3, /* without a peer's word: worth a finding */
+	DISCOVERY_BENCH_MAX = 4096	 /* peers whose failures are remembered */
 };
 
 /* How a discovery ended. Closed; also the outcome shown in its trace. */
@@ -53,6 +54,48 @@ enum discovery_outcome {
 };
 const char *discovery_outcome_name(
 	enum discovery_outcome o); /* "cached", "local", "dht", "notfound", "timeout", … */
+
+/* What the answer is worth, beside how the discovery ended. Closed; the same words everywhere. */
+enum discovery_answer {
+	DISCOVERY_ANSWER_NONE, /* it ended before there was one: the outcome says why */
+	DISCOVERY_CONFIRMED,   /* here, and peers answered that have nothing newer */
+	DISCOVERY_EXACT,       /* here, and the very version that was asked for */
+	DISCOVERY_OWN,	       /* here, of this daemon's own space, and no peer answered */
+	DISCOVERY_UNCONFIRMED, /* here, and no peer answered: there may be something newer */
+	DISCOVERY_BEHIND,      /* a peer has something newer that is not all here: see the status */
+	DISCOVERY_ABSENT,      /* not here; peers answered, and lack it */
+	DISCOVERY_UNANSWERED,  /* not here, and no peer answered */
+	DISCOVERY_FAULT	       /* this daemon failed: see the status */
+};
+/** "confirmed", "unconfirmed", "behind", … */
+const char *discovery_answer_name(enum discovery_answer a);
+
+/* What became of the peers of one discovery. Those asked are in exactly one of the others, once all
+ * have ended. */
+struct discovery_peers {
+	uint64_t asked;
+	uint64_t answered;    /* whatever they have of it is here, or they have nothing */
+	uint64_t unreachable; /* no connection, or no handshake */
+	uint64_t busy;	      /* said so */
+	uint64_t bad;	      /* wrong bytes, a broken protocol, versions listed and not given */
+	uint64_t unheard;     /* reached, but fell silent, were cut off, or were not waited for */
+	uint64_t commits_behind; /* commits that they listed and that are not here */
+};
+/* How it ended, as far as it is told to people. */
+struct discovery_report {
+	enum discovery_answer answer;
+	int status;	/* of the discovery */
+	int last_error; /* why the last peer failed; 0 = none did */
+	struct discovery_peers peers;
+};
+/** "asked 3 peers: 1 answered, 1 could not be reached, 1 was busy". */
+void discovery_peers_write(struct buf *out, const struct discovery_peers *p);
+/** The one sentence about it that every surface shows; no capital, no full stop, no name. */
+void discovery_explain(struct buf *out, const struct discovery_report *r);
+/** Is this status our own failure, whoever was asked: the store's, or memory? */
+bool discovery_is_ours(int status);
+/** Is what is here the newest that any peer had that was asked and could be reached? */
+bool discovery_is_sure(enum discovery_answer a, const struct discovery_peers *p);
 
 /* ---- Sources of peers ---- */
 
@@ -99,6 +142,7 @@ struct discovery_config {
 	struct store *store;
 	struct sync *sync;
 	struct trace *trace;
+	const struct public_key *own_space; /* copied; NULL = none */
 	/* ms; 0 = the defaults above */
 	uint64_t timeout_ms, local_timeout_ms, dht_timeout_ms, subscription_interval_ms;
 };
@@ -116,10 +160,15 @@ struct discovery_subscription_status {
 			      "retry"; NULL = none yet */
 	uint64_t next_in_ms;
 	uint32_t failures; /* in a row */
-	bool ran;	   /* the rest is of the last run that ended */
+	bool confirmed;	   /* by a peer, since the daemon started */
+	uint64_t confirmed_ago_ms;
+	bool overdue; /* not confirmed for DISCOVERY_OVERDUE_INTERVALS, though it should be */
+	bool ran;     /* the rest is of the last run that ended */
 	enum discovery_outcome outcome;
 	int status;
 	uint64_t ended_ago_ms;
+	struct discovery_report report;
+	uint64_t commits_here, blobs_missing; /* of the scope, at its end */
 };
 /** False: it is not subscribed to, or not loaded yet. Strings are static. */
 bool discovery_subscription_status(const struct discovery *d, const struct scope *scope,
@@ -133,7 +182,9 @@ struct discovery *discovery_free(struct discovery *d);
 struct discovery_stats {
 	uint64_t started, joined, by_outcome[DISCOVERY_ERROR + 1], active, background_active,
 		background_dropped;
+	uint64_t by_answer[DISCOVERY_FAULT + 1];
 	uint64_t subscriptions, benched;
+	uint64_t sub_overdue, sub_overdue_ms; /* not confirmed for so long; for how long at most */
 	/* The scheduler of subscriptions: now, and since the start */
 	uint64_t sub_sleeping, sub_backing_off, sub_hot_queued, sub_cold_queued, sub_hot_running,
 		sub_cold_running;
@@ -162,11 +213,15 @@ struct discover {
 	/* Results */
 	enum discovery_outcome outcome;
 	const char *timeout_stage; /* with DISCOVERY_TIMEOUT */
-	int last_error; /* why the last peer failed, with DISCOVERY_NOT_FOUND; 0 = no peer failed */
-	uint64_t peers_known; /* how many peers could be asked at all */
-	bool remembered;      /* with DISCOVERY_NOT_FOUND: nobody was asked now, but lately */
+	enum discovery_answer answer;
+	struct discovery_peers peers; /* of the run; all zero when it was remembered */
+	int last_error;		      /* why the last peer failed; 0 = no peer failed */
+	uint64_t peers_known;	      /* how many peers could be asked at all */
+	bool remembered; /* with DISCOVERY_NOT_FOUND: nobody was asked now, but lately */
 	uint64_t asked_ago_ms;
 	uint64_t again_in_ms; /* when it would be searched anew; also with ERR_BUSY, 0 = unknown */
+	uint64_t retry_in_ms; /* peers were busy and said when to ask again; 0 = none was */
+	uint64_t commits_here, blobs_missing; /* of the scope, as the store knew at the end */
 	struct hash heads[STORE_HEADS_MAX];
 	size_t head_count;
 	bool tombstone;
@@ -184,7 +239,9 @@ struct discover {
 	struct span queued;
 };
 /** Find the object (and with kind SCOPE_RECURSIVE all below it). Copies the IRI. Status 0 with
- * outcome cached, local or dht; ERR_NOT_FOUND; UV_ETIMEDOUT; UV_ECANCELED; ERR_BUSY
+ * outcome cached, local or dht, where the answer says whether anybody confirmed it; ERR_NOT_FOUND;
+ * with the answer "behind" what kept the newer version from coming: ERR_MISSING, ERR_BUSY,
+ * ERR_VERIFY, ERR_CLOSED, …, or the store's error; UV_ETIMEDOUT; UV_ECANCELED; ERR_BUSY
  * (DISCOVERY_RUNS_MAX, or too many searches for unknown objects lately); UV_ENOMEM; the store's
  * errors. Cancelling one asker of several only detaches it. What was not found lately is not
  * searched again for a minute, unless there is somebody new to ask. The struct's data, on_progress
@@ -219,9 +276,10 @@ bool discovery_dht_due(bool user, bool have_locally, uint64_t now_ms, uint64_t l
 bool discovery_hedge(bool answered, uint64_t peers_ok, uint64_t since_ms);
 /** After a tier: is the next one needed? */
 bool discovery_escalate(uint64_t peers_ok, uint64_t outstanding, bool resolved, bool exhaustive);
-/** May the running sessions of a tier be cut? */
+/** May the running sessions of a tier be cut? `talking`: some of them are connected and have not
+ * yet said what they have. */
 bool discovery_cut_stragglers(uint64_t peers_ok, uint64_t outstanding, bool resolved, bool pinned,
-			      uint64_t idle_ms);
+			      bool talking, uint64_t idle_ms);
 /** Draw up to `width` of `count` candidates without replacement; picks are written to ret_picks
  * (indices). */
 size_t discovery_draw(struct runner *r, size_t count, size_t width, size_t *ret_picks);

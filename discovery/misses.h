@@ -5,7 +5,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
-#include "object/object.h"
+#include "discovery/discovery.h"
 
 enum {
 	MISSES_MAX = 4096,
@@ -34,7 +34,9 @@ void misses_fini(struct misses *m);
 /* How a question was answered, and for how long that stands. */
 struct miss_answer {
 	uint64_t sources; /* how many peers were near */
-	int last_error;	  /* why nobody was heard; 0 = somebody was */
+	enum discovery_answer answer;
+	struct discovery_peers peers;
+	int last_error; /* why the last peer failed; 0 = none did */
 	uint64_t asked_ms, until_ms;
 };
 /** The question was answered with "not found". Copies. Out of memory forgets it. */

@@ -69,13 +69,14 @@ bool discovery_escalate(uint64_t peers_ok, uint64_t outstanding, bool resolved, 
 }
 
 bool discovery_cut_stragglers(uint64_t peers_ok, uint64_t outstanding, bool resolved, bool pinned,
-			      uint64_t idle_ms)
+			      bool talking, uint64_t idle_ms)
 {
 	if (resolved && pinned)
 		return true;
 	if (peers_ok == 0 || outstanding > 0)
 		return false;
-	return idle_ms >= (resolved ? DISCOVERY_GRACE_MS : DISCOVERY_STRAGGLER_MS);
+	/* Who is there and has not said what it has may have something newer. */
+	return idle_ms >= (resolved && !talking ? DISCOVERY_GRACE_MS : DISCOVERY_STRAGGLER_MS);
 }
 
 size_t discovery_draw(struct runner *r, size_t count, size_t width, size_t *ret_picks)

@@ -1,15 +1,18 @@
 /* The state machine of a discovery (trace "sync.discover").
  *
  *   entry ──► local ──► peers ──► local_sync ──► dht ──► confirm ──► exit ──► done
- *               │ cached  │ nobody    │  ▲ next tier │        │        ▲
- *               └─────────┴───────────┴──┴───────────┴────────┴────────┘
+ *               │ cached  │ nobody    │  ▲ next tier │        │ ▲      ▲
+ *               │         │           │  └── retry ◄─┼────────┘ │      │
+ *               └─────────┴───────────┴──────────────┴──────────┴──────┘
  *
  * States that wait: local and confirm for the store, peers for the peer table, local_sync for a
- * wave over one tier, dht for the lookup and the wave over the providers it finds, exit for
- * children that were told to stop. The DHT may start while local_sync still runs (hedge).
+ * wave over one tier, dht for the lookup and the wave over the providers it finds, retry for the
+ * time that busy peers asked for, exit for children that were told to stop. The DHT may start while local_sync still runs (hedge).
  *
  * Success is decided by one predicate alone: the store resolves the asked version. It is asked
- * again whenever a session ended well or nothing more is wanted, never on a timer. */
+ * again whenever a session ended well or nothing more is wanted, never on a timer. What that success
+ * is worth, and what the lack of it means, is answer_judge's to say: who was asked, who answered,
+ * and whether we ourselves failed. */
 #include "discovery/run.h"
 
 #include <sodium.h>
@@ -23,7 +26,8 @@ static const struct op_state states[] = {
 	[RUN_PEERS] = { "peers", TO(RUN_LOCAL_SYNC) | TO(RUN_DHT) | TO(RUN_EXIT) },
 	[RUN_LOCAL_SYNC] = { "local_sync", TO(RUN_DHT) | TO(RUN_EXIT) },
 	[RUN_DHT] = { "dht", TO(RUN_CONFIRM) | TO(RUN_EXIT) },
-	[RUN_CONFIRM] = { "confirm", TO(RUN_EXIT) },
+	[RUN_CONFIRM] = { "confirm", TO(RUN_RETRY) | TO(RUN_EXIT) },
+	[RUN_RETRY] = { "retry", TO(RUN_LOCAL_SYNC) | TO(RUN_EXIT) },
 	[RUN_EXIT] = { "exit", TO(RUN_DONE) },
 	[RUN_DONE] = { "done", 0 },
 };
@@ -66,13 +70,47 @@ static enum op_step leave(struct discovery_run *run, enum discovery_outcome outc
 	return OP_NEXT;
 }
 
-/* It resolves, and somebody was heard: thanks to whom? Whom a wide wave did not come to is heard in
- * the background: the asker need not wait for them. */
-static enum op_step leave_found(struct discovery_run *run)
+static bool is_known_of(const struct discovery_run *run)
 {
-	if (run->exhaustive && run->op.state == RUN_LOCAL_SYNC)
+	return run->resolve.head_count > 0 || run->resolve.objects > 0;
+}
+
+static struct answer_facts facts_of(const struct discovery_run *run)
+{
+	return (struct answer_facts){
+		.resolved = run->resolved,
+		.pinned = run_is_pinned(run),
+		.own_space = run->own_space,
+		.known = is_known_of(run) || run->heard.commits_behind > 0,
+		.own_error = run->own_error,
+		.peer_error = run->last_error,
+		.peers = run->heard,
+	};
+}
+
+/* Thanks to whom is it here? */
+static enum discovery_outcome outcome_of(const struct discovery_run *run,
+					 const struct answer_verdict *v)
+{
+	if (v->status == ERR_NOT_FOUND)
+		return DISCOVERY_NOT_FOUND;
+	if (v->status < 0)
+		return DISCOVERY_ERROR;
+	if (v->answer != DISCOVERY_CONFIRMED && run->have_locally)
+		return DISCOVERY_CACHED;
+	return run->dht_used && !run->local_ok ? DISCOVERY_DHT : DISCOVERY_LOCAL;
+}
+
+/* Whom a wide wave did not come to is heard in the background: the asker need not wait for them. */
+static enum op_step leave_judged(struct discovery_run *run)
+{
+	struct answer_facts facts = facts_of(run);
+	struct answer_verdict v = answer_judge(&facts);
+
+	if (run->exhaustive && run->op.state == RUN_LOCAL_SYNC && v.status == 0)
 		run_keep_rest(run);
-	return leave(run, run->dht_used && !run->local_ok ? DISCOVERY_DHT : DISCOVERY_LOCAL, 0);
+	run->answer = v.answer;
+	return leave(run, outcome_of(run, &v), v.status);
 }
 
 /* A failed child or a cancel or the deadline: out, whatever the state. */
@@ -89,6 +127,8 @@ static bool must_leave(struct discovery_run *run)
 		run->outcome = DISCOVERY_CANCELLED;
 	else
 		run->outcome = DISCOVERY_ERROR;
+	if (discovery_is_ours(status))
+		run->answer = DISCOVERY_FAULT;
 	op_move(&run->op, RUN_EXIT);
 	return true;
 }
@@ -124,11 +164,6 @@ static enum op_step do_entry(struct discovery_run *run)
 	return OP_WAIT;
 }
 
-static bool is_known_of(const struct discovery_run *run)
-{
-	return run->resolve.head_count > 0 || run->resolve.objects > 0;
-}
-
 /* Searching for what nothing is known of is what a flood of questions would cost: it has a budget.
  */
 static bool may_search(struct discovery_run *run)
@@ -146,15 +181,18 @@ static bool may_search(struct discovery_run *run)
 static void remember_miss(struct discovery_run *run)
 {
 	struct discovery *d = run->service;
-	bool heard = run->progress.peers_synced_ok > 0 || run->dht_ok;
+	bool heard = run->heard.answered > 0 || (run->dht_ok && run->heard.asked == 0);
 	struct miss_answer answer = { .sources = service_peers_near(d),
-				      .last_error = heard ? 0 : run->last_error,
+				      .answer = run->answer,
+				      .peers = run->heard,
+				      .last_error = run->last_error,
 				      .asked_ms = runner_now_ms(d->runner) };
 
 	if (run->paid && run->resolved)
 		misses_found(&d->misses);
+	/* Whoever was busy may have it: it said when to ask again. */
 	if (run->outcome != DISCOVERY_NOT_FOUND || is_known_of(run) || run->has_announcer ||
-	    run->last_error == UV_ENOMEM)
+	    run->heard.busy > 0)
 		return;
 	answer.until_ms = answer.asked_ms + (heard ? MISSES_HOLD_MS : MISSES_HOLD_UNHEARD_MS);
 	misses_note(&d->misses, &run->key, &run->iri.space, &answer);
@@ -171,7 +209,7 @@ static enum op_step do_local(struct discovery_run *run)
 	run->have_locally = run->resolved;
 	if (run->resolved && run_is_pinned(run)) {
 		trace_mark(run->op.env.span, "local cache hit");
-		return leave(run, DISCOVERY_CACHED, 0);
+		return leave_judged(run);
 	}
 	if (!may_search(run)) {
 		trace_mark(run->op.env.span, "too many searches for unknown objects");
@@ -242,7 +280,7 @@ static enum op_step do_local_sync(struct discovery_run *run)
 			 * tiers. */
 			if (run_is_answered(run) && (run->user || !run->exhaustive)) {
 				leave_local(run);
-				return leave_found(run);
+				return leave_judged(run);
 			}
 			sync_wave_cut(&run->wave, SYNC_CUT_STRAGGLER);
 		}
@@ -250,11 +288,11 @@ static enum op_step do_local_sync(struct discovery_run *run)
 	}
 	if (run->resolving)
 		return OP_WAIT;
-	if (next_tier(run))
+	if (run->own_error == 0 && next_tier(run))
 		return OP_WAIT;
 	leave_local(run);
-	if (run_is_answered(run))
-		return leave_found(run);
+	if (run_is_answered(run) || run->own_error < 0)
+		return leave_judged(run);
 	op_move(&run->op, RUN_DHT);
 	run_start_dht(run);
 	return OP_NEXT;
@@ -266,7 +304,7 @@ static enum op_step do_dht(struct discovery_run *run)
 		return OP_NEXT;
 	if (run_is_answered(run) && !run->resolving &&
 	    (!run->dht_waving || run_may_cut(run, &run->dht_wave)))
-		return leave_found(run);
+		return leave_judged(run);
 	if (run->looking || run->dht_waving || run->resolving)
 		return OP_WAIT;
 	run_ask_resolved(run);
@@ -274,21 +312,41 @@ static enum op_step do_dht(struct discovery_run *run)
 	return OP_WAIT;
 }
 
-/* Everybody was asked. What is here decides; without an answer from anybody it is what was here
- * before. */
+/* A user waits, nobody gave an answer, and somebody said when to ask again. */
+static bool may_retry(const struct discovery_run *run)
+{
+	return run->user && run->busy_count > 0 && run->own_error == 0 && !run_is_answered(run) &&
+	       run->retries < RUN_RETRIES_MAX && run->retry_in_ms <= RUN_RETRY_WAIT_MS &&
+	       runner_now_ms(run->op.env.runner) < run->local_until_ms;
+}
+
+/* Everybody was asked. What is here, and who said something, decides. */
 static enum op_step do_confirm(struct discovery_run *run)
 {
 	if (must_leave(run))
 		return OP_NEXT;
 	if (run->resolving)
 		return OP_WAIT;
-	if (!run->resolved)
-		return leave(run, DISCOVERY_NOT_FOUND, ERR_NOT_FOUND);
-	if (run->have_locally && run->progress.peers_synced_ok == 0) {
-		trace_mark(run->op.env.span, "no peer answered: what is held locally stands");
-		return leave(run, DISCOVERY_CACHED, 0);
-	}
-	return leave_found(run);
+	if (!may_retry(run))
+		return leave_judged(run);
+	run->retry_at_ms = runner_now_ms(run->op.env.runner) + run->retry_in_ms;
+	trace_mark(run->op.env.span, "%zu busy: asked again in %llu ms", run->busy_count,
+		   (unsigned long long)run->retry_in_ms);
+	op_move(&run->op, RUN_RETRY);
+	return OP_NEXT;
+}
+
+/* The watch ticks. */
+static enum op_step do_retry(struct discovery_run *run)
+{
+	if (must_leave(run))
+		return OP_NEXT;
+	if (runner_now_ms(run->op.env.runner) < run->retry_at_ms)
+		return OP_WAIT;
+	run->tier = DISCOVERY_COLD;
+	op_move(&run->op, RUN_LOCAL_SYNC);
+	run_start_retry(run);
+	return OP_WAIT;
 }
 
 static enum op_step do_exit(struct discovery_run *run)
@@ -309,6 +367,11 @@ static void tell_waiter(struct discovery_run *run, struct discover *w)
 	list_remove(&w->waiter);
 	w->run = NULL;
 	w->outcome = run->outcome;
+	w->answer = run->answer;
+	w->peers = run->heard;
+	w->commits_here = run->resolve.commits;
+	w->blobs_missing = run->resolve.missing;
+	w->retry_in_ms = run->heard.busy > 0 ? run->retry_in_ms : 0;
 	w->timeout_stage = run->timeout_stage;
 	w->last_error = run->last_error;
 	w->peers_known = run->peers_known;
@@ -324,6 +387,27 @@ static void tell_waiter(struct discovery_run *run, struct discover *w)
 	op_defer(&w->op);
 }
 
+static void mark_answer(struct discovery_run *run)
+{
+	const struct discovery_report report = { .answer = run->answer,
+						 .status = op_status(&run->op),
+						 .last_error = run->last_error,
+						 .peers = run->heard };
+	const char *answer = discovery_answer_name(run->answer);
+	CLEANUP(buf_fini) struct buf text = { 0 };
+
+	buf_init(&text, 512);
+	discovery_explain(&text, &report);
+	trace_attr_str(run->op.env.span, "answer", answer, strlen(answer));
+	trace_mark(run->op.env.span, "exit: %s, %s: %.*s", discovery_outcome_name(run->outcome),
+		   answer, (int)text.len, (const char *)text.data);
+	if (run->heard.commits_behind > 0)
+		trace_mark(run->op.env.span, "%llu commits that peers have are not here",
+			   (unsigned long long)run->heard.commits_behind);
+	if (run->own_error < 0)
+		trace_errorf(run->op.env.span, "this daemon failed: %s", err_str(run->own_error));
+}
+
 static void finish(struct discovery_run *run)
 {
 	struct discovery *d = run->service;
@@ -331,7 +415,7 @@ static void finish(struct discovery_run *run)
 	bool user = run->user;
 
 	run_sum_progress(run);
-	trace_mark(run->op.env.span, "exit: %s", discovery_outcome_name(run->outcome));
+	mark_answer(run);
 	if (run->outcome == DISCOVERY_TIMEOUT)
 		trace_attr_str(run->op.env.span, "timeout_stage", run->timeout_stage,
 			       strlen(run->timeout_stage));
@@ -340,12 +424,14 @@ static void finish(struct discovery_run *run)
 		background_start(run, run->leftovers, run->leftover_count);
 	trace_finish(run->op.env.span, status, discovery_outcome_name(run->outcome));
 	d->stats.by_outcome[run->outcome]++;
+	d->stats.by_answer[run->answer]++;
 	remember_miss(run);
 	list_for_each_safe(node, &run->waiters)
 		tell_waiter(run, list_entry(node, struct discover, waiter));
 	list_remove(&run->node);
 	store_resolve_fini(&run->resolve);
 	store_peers_fini(&run->peers);
+	map_fini(&run->met);
 	mem_free(run);
 	d->stats.active--;
 	if (user) {
@@ -367,6 +453,7 @@ static void run_tick(struct op *op)
 		case RUN_LOCAL_SYNC: step = do_local_sync(run); break;
 		case RUN_DHT: step = do_dht(run); break;
 		case RUN_CONFIRM: step = do_confirm(run); break;
+		case RUN_RETRY: step = do_retry(run); break;
 		case RUN_EXIT: step = do_exit(run); break;
 		case RUN_DONE:
 			if (op_finish(op))
@@ -445,6 +532,8 @@ struct discovery_run *run_start(struct discovery *d, const struct iri *iri, enum
 	if (run->has_announcer)
 		run->announcer = *trigger->announcer;
 	scope_of_iri(iri, kind, &run->scope);
+	run->own_space = d->has_own_space && key_eq(&d->own_space, &iri->space);
+	map_init(&run->met, RUN_MET_MAX);
 	list_init(&run->waiters);
 	list_push_back(&d->runs, &run->node);
 	d->stats.started++;

@@ -2,8 +2,16 @@
  * time. */
 #pragma once
 
+#include "discovery/answer.h"
 #include "discovery/candidates.h"
 #include "discovery/service.h"
+
+enum {
+	RUN_RETRIES_MAX = 4,	   /* times that busy peers are asked again while a user waits */
+	RUN_RETRY_WAIT_MS = 10000, /* the longest that they may ask us to wait for that */
+	RUN_MET_MAX = 4 * SYNC_WAVE_PEERS_MAX,
+	RUN_BUSY_MAX = 8 /* busy peers that are remembered for it */
+};
 
 enum run_state {
 	RUN_ENTRY,
@@ -12,6 +20,7 @@ enum run_state {
 	RUN_LOCAL_SYNC,
 	RUN_DHT,
 	RUN_CONFIRM,
+	RUN_RETRY,
 	RUN_EXIT,
 	RUN_DONE
 };
@@ -30,8 +39,11 @@ struct discovery_run {
 	struct public_key announcer;
 	/* results */
 	enum discovery_outcome outcome;
+	enum discovery_answer answer;
+	struct discovery_peers heard;
 	const char *timeout_stage;
-	int last_error;
+	int last_error; /* why the last peer failed */
+	int own_error;	/* why we could not take in, or look up, what there is */
 	uint64_t peers_known;
 	uint64_t again_in_ms;	       /* with ERR_BUSY */
 	struct sync_progress progress; /* of the waves that ended, plus the one that runs */
@@ -41,7 +53,7 @@ struct discovery_run {
 	/* private to run.c */
 	struct candidates candidates;
 	enum discovery_tier tier;
-	bool have_locally, resolved, settled, exhaustive, resolve_again;
+	bool have_locally, resolved, exhaustive, resolve_again, own_space;
 	bool dht_started, dht_used, dht_ok, local_ok;
 	bool paid;	/* for a search of the unknown */
 	bool cut_peers; /* some were cut because it resolved: they may have news */
@@ -52,6 +64,12 @@ struct discovery_run {
 	struct discovery_lookup lookup;
 	struct runner_timer watch;
 	uint64_t local_since_ms, local_until_ms, dht_until_ms;
+	struct map met; /* peers that a session is with or was with, unless it failed */
+	struct sync_target busy[RUN_BUSY_MAX];
+	size_t busy_count;
+	unsigned retries;
+	uint64_t retry_in_ms; /* when the last busy peer is to be asked again, from its answer */
+	uint64_t retry_at_ms;
 	struct sync_target leftovers[DISCOVERY_WIDTH_FULL]; /* for the background: peers that were
 							       fine, or cut because resolved */
 	size_t leftover_count;
@@ -90,6 +108,8 @@ void run_ask_resolved(struct discovery_run *run);
 void run_sum_progress(struct discovery_run *run);
 /** Start the wave over run->tier; false when it has nobody. */
 bool run_start_tier(struct discovery_run *run);
+/** Start a wave over the peers that were busy; what they said before is forgotten. */
+void run_start_retry(struct discovery_run *run);
 /** Leave the tiers after the present one to the background. */
 void run_keep_rest(struct discovery_run *run);
 /** Once; says so when the DHT is off. */

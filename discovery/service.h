@@ -21,6 +21,8 @@ struct discovery {
 	struct store *store;
 	struct sync *sync;
 	struct trace *trace;
+	bool has_own_space;
+	struct public_key own_space;
 	uint64_t timeout_ms, local_timeout_ms, dht_timeout_ms, subscription_interval_ms;
 	struct discovery_source *sources[DISCOVERY_SOURCES_MAX];
 	size_t source_count;
@@ -93,6 +95,8 @@ void subscription_announced(struct discovery *d, const struct scope *scope,
 void subscriptions_close(struct discovery *d);
 bool subscriptions_closed(const struct discovery *d);
 
+/** Fills sub_overdue and sub_overdue_ms. */
+void subscriptions_count_overdue(const struct discovery *d, struct discovery_stats *ret);
 /** A run that a user waits for began or ended. */
 void subscriptions_users_changed(struct discovery *d);
 /** The scheduler's on_queued. */

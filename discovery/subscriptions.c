@@ -30,8 +30,10 @@ struct discovery_subscription {
 	const char *why;
 	bool ran;
 	enum discovery_outcome outcome;
-	int status;
+	struct discovery_report report;
+	uint64_t commits_here, blobs_missing;
 	uint64_t ended_ms;
+	uint64_t since_ms, confirmed_ms; /* known here; told by a peer, 0 = not yet */
 };
 
 static void start_due(struct discovery *d);
@@ -113,6 +115,25 @@ static void on_noted(struct store_subscription_set *set, int status)
 	ended(s);
 }
 
+static void take_result(struct discovery_subscription *s, int status)
+{
+	const struct discover *found = &s->discover;
+
+	s->result.status = status;
+	s->result.brought = found->progress.blobs_downloaded > 0;
+	if (found->answer != DISCOVERY_CONFIRMED)
+		s->result.retry_in_ms = found->retry_in_ms;
+	s->ran = true;
+	s->outcome = found->outcome;
+	s->report = (struct discovery_report){ .answer = found->answer,
+					       .status = status,
+					       .last_error = found->last_error,
+					       .peers = found->peers };
+	s->commits_here = found->commits_here;
+	s->blobs_missing = found->blobs_missing;
+	s->ended_ms = now_ms(s->service);
+}
+
 static void on_discovered(struct discover *found, int status)
 {
 	struct discovery_subscription *s =
@@ -121,13 +142,10 @@ static void on_discovered(struct discover *found, int status)
 	struct op_env env = service_env(d, LOAD_TIMEOUT_MS);
 
 	s->running = false;
-	s->result.status = status;
-	s->result.brought = found->progress.blobs_downloaded > 0;
-	s->ran = true;
-	s->outcome = found->outcome;
-	s->status = status;
-	s->ended_ms = now_ms(d);
-	if (status == 0 && !s->gone && !d->closing) {
+	take_result(s, status);
+	if (found->answer == DISCOVERY_CONFIRMED)
+		s->confirmed_ms = s->ended_ms;
+	if (found->answer == DISCOVERY_CONFIRMED && !s->gone && !d->closing) {
 		s->noting = true;
 		store_subscription_set_start(&s->ok, &env, d->store, STORE_SUBSCRIPTION_OK,
 					     &s->scope, on_noted);
@@ -266,6 +284,18 @@ void subscription_announced(struct discovery *d, const struct scope *scope,
 	start_due(d);
 }
 
+/* For how long no peer has confirmed it, when that is too long; what this daemon's user alone writes
+ * needs no confirmation. */
+static uint64_t silence_ms(const struct discovery_subscription *s)
+{
+	const struct discovery *d = s->service;
+	uint64_t ms = now_ms(d) - MAX(s->since_ms, s->confirmed_ms);
+
+	if (s->gone || (s->ran && s->report.answer == DISCOVERY_OWN))
+		return 0;
+	return ms >= DISCOVERY_OVERDUE_INTERVALS * d->subscription_interval_ms ? ms : 0;
+}
+
 bool discovery_subscription_status(const struct discovery *d, const struct scope *scope,
 				   struct discovery_subscription_status *ret)
 {
@@ -287,10 +317,26 @@ bool discovery_subscription_status(const struct discovery *d, const struct scope
 		ret->state = "backing off";
 	if (s->ran) {
 		ret->outcome = s->outcome;
-		ret->status = s->status;
+		ret->status = s->report.status;
+		ret->report = s->report;
+		ret->commits_here = s->commits_here;
+		ret->blobs_missing = s->blobs_missing;
 		ret->ended_ago_ms = now - s->ended_ms;
 	}
+	ret->confirmed = s->confirmed_ms > 0;
+	ret->confirmed_ago_ms = ret->confirmed ? now - s->confirmed_ms : 0;
+	ret->overdue = silence_ms(s) > 0;
 	return true;
+}
+
+void subscriptions_count_overdue(const struct discovery *d, struct discovery_stats *ret)
+{
+	list_for_each(node, &d->subscriptions) {
+		uint64_t ms = silence_ms(list_entry(node, struct discovery_subscription, node));
+
+		ret->sub_overdue += ms > 0;
+		ret->sub_overdue_ms = MAX(ret->sub_overdue_ms, ms);
+	}
 }
 
 /* ---- The table ---- */
@@ -311,6 +357,7 @@ static int insert(struct discovery *d, const struct scope *scope, const struct h
 	s->scope = *scope;
 	s->key = *key;
 	s->seen = true;
+	s->since_ms = now_ms(d);
 	rc = map_put(&d->subscribed, s->key.bytes, sizeof(s->key.bytes), s);
 	if (rc == 0)
 		rc = scheduler_add(&d->scheduler, &s->task, &scope->space, now_ms(d));

@@ -53,8 +53,7 @@ bool run_is_pinned(const struct discovery_run *run)
  * our own store. */
 bool run_is_answered(const struct discovery_run *run)
 {
-	return run->resolved &&
-	       (run_is_pinned(run) || run->progress.peers_synced_ok > 0 || run->settled);
+	return run->resolved && (run_is_pinned(run) || run->progress.peers_synced_ok > 0);
 }
 
 /* ---- Waves ---- */
@@ -102,15 +101,54 @@ static void keep_for_background(struct discovery_run *run, const struct sync_tar
 		run->leftovers[run->leftover_count++] = *target;
 }
 
+/* One session per peer, whatever it was named by: that shows when it has proven who it is. */
+static bool on_wave_proven(struct sync_wave *w, const struct public_key *peer)
+{
+	struct discovery_run *run = w->data;
+
+	return map_get(&run->met, peer->bytes, KEY_SIZE) == NULL &&
+	       map_put(&run->met, peer->bytes, KEY_SIZE, run) == 0;
+}
+
+static void keep_busy(struct discovery_run *run, const struct sync_peer_outcome *o)
+{
+	uint64_t after_ms = o->retry_after_ms > 0 ? o->retry_after_ms : SYNC_RETRY_AFTER_MS;
+
+	run->retry_in_ms = after_ms + runner_random_below(run->op.env.runner, after_ms / 2 + 1);
+	if (run->busy_count < RUN_BUSY_MAX)
+		run->busy[run->busy_count++] = o->target;
+}
+
+/* What the session was worth to the question. */
+static void hear(struct discovery_run *run, const struct sync_peer_outcome *o)
+{
+	enum answer_peer a = answer_of_session(o);
+
+	answer_count(&run->heard, o);
+	if (a != ANSWER_HEARD && a != ANSWER_NOBODY && o->proven)
+		(void)map_del(&run->met, o->target.peer.bytes, KEY_SIZE);
+	if (a == ANSWER_OURS)
+		run->own_error = o->status;
+	else if (a == ANSWER_BUSY)
+		keep_busy(run, o);
+	if (a == ANSWER_HEARD || a == ANSWER_NOBODY || a == ANSWER_OURS)
+		return;
+	if (o->cut == SYNC_CUT_NONE)
+		run->last_error = o->status;
+	else if (o->cut == SYNC_CUT_DEADLINE || o->cut == SYNC_CUT_SLOW)
+		run->last_error = UV_ETIMEDOUT;
+	if (a != ANSWER_BAD)
+		run->heard.commits_behind = MAX(run->heard.commits_behind, o->commits_behind);
+}
+
 static void on_wave_peer(struct sync_wave *w, const struct sync_peer_outcome *o)
 {
 	struct discovery_run *run = w->data;
 
 	service_note_outcome(run->service, o, &run->scope.space);
+	hear(run, o);
 	if (o->status == 0 || o->cut == SYNC_CUT_RESOLVED)
 		keep_for_background(run, &o->target);
-	else if (o->cut == SYNC_CUT_NONE)
-		run->last_error = o->status;
 	if (o->cut == SYNC_CUT_RESOLVED)
 		run->cut_peers = true;
 	if (o->status == 0) {
@@ -127,7 +165,6 @@ static void on_wave_settled(struct sync_wave *w, uint8_t priority)
 {
 	struct discovery_run *run = w->data;
 
-	run->settled = true;
 	ask_again(run);
 }
 
@@ -152,7 +189,7 @@ static void on_wave_progress(struct sync_wave *w)
 }
 
 static const struct sync_wave_events wave_events = { on_wave_peer, on_wave_settled,
-						     on_wave_progress };
+						     on_wave_progress, on_wave_proven };
 
 /* Fold a wave that ended into the totals. What it left owing is kept apart: a later tier may pay
  * it. */
@@ -196,24 +233,45 @@ static uint8_t wanted_priority(const struct discovery_run *run)
 	return run_is_pinned(run) ? STORE_WANT_HISTORY : STORE_WANT_BULK;
 }
 
-/* Start the wave over the present tier; false when it has nobody. */
-bool run_start_tier(struct discovery_run *run)
+static void start_wave(struct discovery_run *run)
 {
 	struct op_env env = wave_env(run);
 
-	if (candidates_count(&run->candidates, run->tier) == 0)
-		return false;
 	run->waving = true;
 	op_hold(&run->op);
 	sync_wave_start(&run->wave, &env, run->service->sync, &run->scope, wanted_priority(run),
 			&wave_events, on_wave);
 	run->wave.data = run;
+}
+
+/* Start the wave over the present tier; false when it has nobody. */
+bool run_start_tier(struct discovery_run *run)
+{
+	if (candidates_count(&run->candidates, run->tier) == 0)
+		return false;
+	start_wave(run);
 	for (size_t i = 0; i < run->candidates.count; i++) {
 		if (run->candidates.tiers[i] == run->tier)
 			(void)sync_wave_add(&run->wave, &run->candidates.targets[i]);
 	}
 	sync_wave_seal(&run->wave);
 	return true;
+}
+
+void run_start_retry(struct discovery_run *run)
+{
+	uint64_t count = run->busy_count;
+
+	run->retries++;
+	run->busy_count = 0;
+	run->heard.asked -= count;
+	run->heard.busy -= count;
+	run->ended.peers_found -= count;
+	run->ended.peers_failed -= count;
+	start_wave(run);
+	for (size_t i = 0; i < count; i++)
+		(void)sync_wave_add(&run->wave, &run->busy[i]);
+	sync_wave_seal(&run->wave);
 }
 
 void run_keep_rest(struct discovery_run *run)
@@ -256,6 +314,8 @@ static void on_provider(struct discovery_lookup *l, const struct sync_target *ta
 	if (op_stopping(&run->op) || run->op.state >= RUN_EXIT)
 		return;
 	if (!target->any_peer && key_eq(&target->peer, net_self(run->service->net)))
+		return;
+	if (!target->any_peer && map_get(&run->met, target->peer.bytes, KEY_SIZE) != NULL)
 		return;
 	if (!target->any_peer &&
 	    !bench_eligible(&run->service->bench, &target->peer, runner_now_ms(run->op.env.runner)))
@@ -359,10 +419,8 @@ void run_watch(struct discovery_run *run)
 
 bool run_may_cut(const struct discovery_run *run, const struct sync_wave *w)
 {
-	uint64_t ok = run->progress.peers_synced_ok + (run->settled ? 1 : 0);
-
-	return discovery_cut_stragglers(ok, w->progress.outstanding, run->resolved,
-					run_is_pinned(run),
+	return discovery_cut_stragglers(run->progress.peers_synced_ok, w->progress.outstanding,
+					run->resolved, run_is_pinned(run), sync_wave_talks(w),
 					runner_now_ms(run->op.env.runner) - w->last_progress_ms);
 }
 

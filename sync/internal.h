@@ -12,8 +12,7 @@
 enum {
 	SYNC_PEER_TABLE_MAX = 4096, /* peers whose use of us is remembered */
 	SYNC_SERVE_BURST = 200,
-	SYNC_CHARGE = 50,	   /* requests' worth that a liar pays */
-	SYNC_RETRY_AFTER_MS = 1000 /* told with busy when nothing better is known */
+	SYNC_CHARGE = 50 /* requests' worth that a liar pays */
 };
 
 /* What a peer uses of us. Kept while it is in use or has something to pay back. */
@@ -109,8 +108,8 @@ struct session;
 struct session *wave_session(const struct sync_wave *w, unsigned index);
 /** The store cannot take anything: asking on is pointless. */
 void wave_store_failed(struct sync_wave *w, int status);
-/** Is another session of the wave with this peer already? */
-bool wave_has_peer(const struct sync_wave *w, unsigned except, const struct public_key *peer);
+/** Is another session with this peer already, in this wave or elsewhere in what it is part of? */
+bool wave_has_peer(struct sync_wave *w, unsigned except, const struct public_key *peer);
 /** on_release of wants that another wave has in flight. */
 void wave_claim_released(struct claim_waiter *waiter, bool stored);
 

@@ -110,6 +110,12 @@ bool session_is_hopeful(const struct session *s)
 	}
 }
 
+bool session_talks(const struct session *s)
+{
+	return (s->connected || s->outcome.proven) && !s->rounds_done && !s->closing &&
+	       session_is_hopeful(s);
+}
+
 bool session_is_store_error(int status)
 {
 	return status == ERR_STORE || status == ERR_DISK_FULL || status == ERR_READ_ONLY ||
@@ -206,11 +212,17 @@ static enum op_step do_dial(struct session *s)
 		return OP_WAIT;
 	if (s->dial_status == 0 && wave_has_peer(s->wave, s->index, &s->outcome.target.peer))
 		s->dial_status = UV_EALREADY;
+	if (s->dial_status == UV_EALREADY) {
+		trace_mark(s->op.env.span, "this peer is asked already");
+		session_fail(s, UV_EALREADY);
+		return close_now(s);
+	}
 	if (s->dial_status < 0) {
 		trace_errorf(s->op.env.span, "dial failed: %s", err_str(s->dial_status));
 		session_fail(s, s->dial_status);
 		return close_now(s);
 	}
+	s->admitted = true;
 	tell_peer(s);
 	op_move(&s->op, LOAD);
 	return OP_NEXT;
@@ -396,6 +408,8 @@ static const char *outcome_name(const struct session *s)
 
 	if (s->outcome.cut != SYNC_CUT_NONE)
 		return cuts[s->outcome.cut];
+	if (op_status(&s->op) == UV_EALREADY)
+		return "duplicate";
 	return op_status(&s->op) == ERR_MISSING ? "partial" : NULL;
 }
 
@@ -439,7 +453,7 @@ static void conclude(struct session *s)
 		   s->round, (unsigned long long)s->needs, (unsigned long long)s->haves,
 		   (unsigned long long)o->blobs, (unsigned long long)o->bytes,
 		   (unsigned long long)s->missing);
-	trace_finish(span, o->status, outcome_name(s));
+	trace_finish(span, o->status == UV_EALREADY ? 0 : o->status, outcome_name(s));
 }
 
 static void session_tick(struct op *op)

@@ -51,6 +51,7 @@ struct session {
 
 	struct net_dial dial;
 	bool started, dialing, connected;
+	bool admitted; /* the only session with this peer */
 	int dial_status;
 	struct snapshot_load load;
 	bool loading;
@@ -112,6 +113,8 @@ void session_free(struct session *s);
 void session_cut(struct session *s, enum sync_cut why, int status);
 /** See sync_wave_is_hopeful. */
 bool session_is_hopeful(const struct session *s);
+/** Connected, and telling what the peer has, in good time. */
+bool session_talks(const struct session *s);
 
 /* Between the session's files. */
 /** Ends with a status found here. */

@@ -191,6 +191,7 @@ static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len
 	err = wire_reply_decode(msg, len, &arena, &reply);
 	if (err == 0 && reply.kind == WIRE_REPLY_REFUSAL) {
 		session_why(s, "refused: %s %s", err_str(reply.refusal.code), reply.refusal.text);
+		s->outcome.retry_after_ms = reply.refusal.retry_after_ms;
 		session_fail(s, reply.refusal.code);
 	} else if (err == 0 && (reply.kind != WIRE_REPLY_RECONCILE || !s->round_waits)) {
 		err = ERR_PROTOCOL;

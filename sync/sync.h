@@ -45,7 +45,8 @@ enum {
 	SYNC_SERVE_REQUESTS_PER_S = 50, /* per peer token bucket, burst 200 */
 	SYNC_SUBSCRIBERS_MAX = 16384,	/* scopes of which peers want announcements */
 	SYNC_FOLLOWS_MAX = 8192,	/* scopes of which we get them */
-	SYNC_TARGET_ADDRS_MAX = 8
+	SYNC_TARGET_ADDRS_MAX = 8,
+	SYNC_RETRY_AFTER_MS = 1000 /* told with busy when nothing better is known */
 };
 
 struct sync;
@@ -147,7 +148,8 @@ struct sync_peer_outcome {
 	bool proven;
 	int status; /* 0 = everything it advertised is stored */
 	enum sync_cut cut;
-	bool reused; /* the conn existed already */
+	bool reused;		 /* the conn existed already */
+	uint32_t retry_after_ms; /* with ERR_BUSY: when it wants to be asked again; 0 = unknown */
 	uint64_t needs, blobs, bytes, duration_ms;
 	uint64_t commits_behind;    /* of those that this peer listed; 0 whenever the status is 0 */
 	struct multiaddr dial_addr; /* port 0 = unknown */
@@ -168,6 +170,9 @@ struct sync_wave_events {
 	void (*on_settled)(struct sync_wave *w, uint8_t priority);
 	/** Counters moved; at most once per loop turn. May be NULL. */
 	void (*on_progress)(struct sync_wave *w);
+	/** A peer has proven who it is. False: it is or was asked elsewhere; its session ends with
+	 * UV_EALREADY and counts as nobody. May be NULL. */
+	bool (*on_proven)(struct sync_wave *w, const struct public_key *peer);
 };
 struct sync_wave {
 	struct op op;
@@ -207,6 +212,8 @@ void sync_wave_start(struct sync_wave *w, const struct op_env *env, struct sync 
 int sync_wave_add(struct sync_wave *w, const struct sync_target *target);
 /** No more targets will come. */
 void sync_wave_seal(struct sync_wave *w);
+/** Is any of its sessions connected and has not yet heard all that the peer has? */
+bool sync_wave_talks(const struct sync_wave *w);
 /** Cancel the sessions still running (and drop queued targets) for this reason; the wave then ends
  * as usual, once it is sealed. Sessions that were ok stay so. */
 void sync_wave_cut(struct sync_wave *w, enum sync_cut why);

@@ -130,15 +130,23 @@ bool sync_wave_is_hopeful(const struct sync_wave *w)
 	return false;
 }
 
-bool wave_has_peer(const struct sync_wave *w, unsigned except, const struct public_key *peer)
+bool wave_has_peer(struct sync_wave *w, unsigned except, const struct public_key *peer)
 {
 	list_for_each(node, &w->sessions) {
 		const struct session *s = list_entry(node, struct session, node);
 
-		if (s->index != except && !s->outcome.target.any_peer &&
+		if (s->index != except && !s->outcome.target.any_peer && s->admitted &&
 		    key_eq(&s->outcome.target.peer, peer))
 			return true;
 	}
+	return w->events != NULL && w->events->on_proven != NULL && !w->events->on_proven(w, peer);
+}
+
+bool sync_wave_talks(const struct sync_wave *w)
+{
+	list_for_each(node, &w->sessions)
+		if (session_talks(list_entry(node, struct session, node)))
+			return true;
 	return false;
 }
 
@@ -197,7 +205,9 @@ static void tell_outcome(struct sync_wave *w, const struct sync_peer_outcome *o)
 {
 	struct sync_stats *stats = &w->sync->stats;
 
-	if (o->status == 0) {
+	if (o->status == UV_EALREADY) {
+		w->progress.peers_found--;
+	} else if (o->status == 0) {
 		w->any_ok = true;
 		w->progress.peers_synced_ok++;
 		stats->sessions_ok++;

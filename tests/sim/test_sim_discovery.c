@@ -64,6 +64,9 @@ static void nobody_has_it_is_not_found(void **state)
 	iri = world_iri(a, "/nothing", true);
 	CHECK_STATUS(ERR_NOT_FOUND, world_discover(b, &iri, SCOPE_EXACT, &d));
 	assert_int_equal(d.outcome, DISCOVERY_NOT_FOUND);
+	assert_int_equal(d.answer, DISCOVERY_ABSENT);
+	assert_int_equal(d.peers.asked, 1);
+	assert_int_equal(d.peers.answered, 1);
 	assert_int_equal(d.peers_known, 1);
 	assert_int_equal(d.last_error, 0);
 	assert_true(world_marked(b, "DHT: off"));
@@ -85,6 +88,8 @@ static void a_dead_hint_is_not_found_and_says_why(void **state)
 	iri = world_iri(a, "/notes", true);
 	CHECK_STATUS(ERR_NOT_FOUND, world_discover(b, &iri, SCOPE_EXACT, &d));
 	CHECK_STATUS(UV_ETIMEDOUT, d.last_error);
+	assert_int_equal(d.answer, DISCOVERY_UNANSWERED);
+	assert_int_equal(d.peers.unreachable, 1);
 	world_fini(&w);
 }
 
@@ -101,6 +106,7 @@ static void what_is_held_stands_when_no_peer_answers(void **state)
 	iri = world_iri(a, "/notes", false);
 	CHECK_STATUS(0, world_discover(a, &iri, SCOPE_EXACT, &d));
 	assert_int_equal(d.outcome, DISCOVERY_CACHED);
+	assert_int_equal(d.answer, DISCOVERY_UNCONFIRMED);
 	assert_int_equal(d.head_count, 1);
 	world_fini(&w);
 }

@@ -98,23 +98,25 @@ static void stragglers_are_cut_by_success_and_idleness(void **state)
 {
 	static const struct {
 		uint64_t ok, outstanding, idle_ms;
-		bool resolved, pinned, cut;
+		bool resolved, pinned, talking, cut;
 	} rows[] = {
-		{ 0, 9, 0, true, true, true },	       /* the asked version is here */
-		{ 0, 0, 600000, false, false, false }, /* nobody was heard: wait */
-		{ 0, 0, 600000, true, false, false },  /* our own copy is no news */
-		{ 1, 0, DISCOVERY_GRACE_MS - 1, true, false, false }, /* others may have newer */
-		{ 1, 0, DISCOVERY_GRACE_MS, true, false, true },
-		{ 1, 3, 600000, true, false, false }, /* still owed */
-		{ 1, 0, DISCOVERY_STRAGGLER_MS - 1, false, false, false },
-		{ 1, 0, DISCOVERY_STRAGGLER_MS, false, false, true },
+		{ 0, 9, 0, true, true, true, true },	      /* it is here */
+		{ 0, 0, 600000, false, false, false, false }, /* nobody was heard: wait */
+		{ 0, 0, 600000, true, false, false, false },  /* our own copy is no news */
+		{ 1, 0, DISCOVERY_GRACE_MS - 1, true, false, false, false },
+		{ 1, 0, DISCOVERY_GRACE_MS, true, false, false, true },
+		{ 1, 0, DISCOVERY_GRACE_MS, true, false, true, false }, /* may have newer */
+		{ 1, 0, DISCOVERY_STRAGGLER_MS, true, false, true, true },
+		{ 1, 3, 600000, true, false, false, false }, /* still owed */
+		{ 1, 0, DISCOVERY_STRAGGLER_MS - 1, false, false, false, false },
+		{ 1, 0, DISCOVERY_STRAGGLER_MS, false, false, false, true },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		assert_int_equal(rows[i].cut,
 				 discovery_cut_stragglers(rows[i].ok, rows[i].outstanding,
 							  rows[i].resolved, rows[i].pinned,
-							  rows[i].idle_ms));
+							  rows[i].talking, rows[i].idle_ms));
 	}
 }
 
