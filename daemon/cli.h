@@ -64,5 +64,11 @@ int cli_run_discovery(struct cli *c, const char *iri, const char *kind,
 		      struct discover_answer *ret) MUST_USE;
 /** Why a discovery did not bring the object, on stderr. Returns the exit code. */
 int cli_explain_discovery(const char *iri, const struct discover_answer *a);
+/** It ended well; is it sure, too? EXIT_PARTIAL, unsaid, when no peer confirmed it; an error, said,
+ * when --require-fresh demands more than there is; EXIT_DONE otherwise, with a warning where it may
+ * be old. */
+int cli_explain_unsure(struct cli *c, const char *iri, const struct discover_answer *a) MUST_USE;
+/** Says that what is here may be old. EXIT_PARTIAL. */
+int cli_warn_unconfirmed(const char *iri, const json_t *result);
 /** The waterfall of the discovery's trace, and where to see it in a browser. */
 void cli_print_trace(struct cli *c, const json_t *result);

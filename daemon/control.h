@@ -63,6 +63,9 @@ json_t *control_body(struct http_request *r);
 bool control_iri(struct http_request *r, const char *text, struct iri *ret);
 /** exact (also for NULL), children, recursive; false after having refused it. */
 bool control_kind(struct http_request *r, const char *text, enum scope_kind *ret);
+/** What the answer of a discovery is worth: "answer", "sure", "fault", "explanation", and what
+ * became of the peers. */
+void control_add_answer(json_t *o, const struct discovery_report *report);
 /** Query parameter `limit`, within bounds. */
 size_t control_limit(struct http_request *r);
 

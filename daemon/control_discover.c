@@ -94,9 +94,51 @@ static void on_progress(struct discover *d)
 	write_line(q, o);
 }
 
+static const char *fault_of(const struct discovery_report *r)
+{
+	if (r->status == 0 || r->status == UV_ECANCELED)
+		return "";
+	return discovery_is_ours(r->status) ? "here" : "peers";
+}
+
+void control_add_answer(json_t *o, const struct discovery_report *r)
+{
+	const struct {
+		const char *name;
+		uint64_t count;
+	} counts[] = {
+		{ "peers_asked", r->peers.asked },
+		{ "peers_answered", r->peers.answered },
+		{ "peers_unreachable", r->peers.unreachable },
+		{ "peers_busy", r->peers.busy },
+		{ "peers_bad", r->peers.bad },
+		{ "peers_unheard", r->peers.unheard },
+		{ "commits_behind", r->peers.commits_behind },
+	};
+	CLEANUP(buf_fini) struct buf text = { 0 };
+
+	buf_init(&text, 1024);
+	discovery_explain(&text, r);
+	json_object_set_new(o, "answer", json_string(discovery_answer_name(r->answer)));
+	json_object_set_new(o, "sure", json_boolean(discovery_is_sure(r->answer, &r->peers)));
+	json_object_set_new(o, "fault", json_string(fault_of(r)));
+	json_object_set_new(o, "explanation", json_stringn((const char *)text.data, text.len));
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		json_object_set_new(o, counts[i].name, json_integer((json_int_t)counts[i].count));
+}
+
+static struct discovery_report report_of(const struct discover *d, int status)
+{
+	return (struct discovery_report){ .answer = d->answer,
+					  .status = status,
+					  .last_error = d->last_error,
+					  .peers = d->peers };
+}
+
 static void write_result(struct discover_call *q, int status)
 {
 	const struct discover *d = &q->op;
+	const struct discovery_report report = report_of(d, status);
 	json_t *o = json_pack("{s:s, s:i, s:s, s:s, s:s}", "event", "result", "status", status,
 			      "name", status < 0 ? err_name(status) : "OK", "error",
 			      status < 0 ? err_str(status) : "", "outcome",
@@ -115,7 +157,11 @@ static void write_result(struct discover_call *q, int status)
 	json_object_set_new(o, "remembered", json_boolean(d->remembered));
 	json_object_set_new(o, "asked_ago_ms", json_integer((json_int_t)d->asked_ago_ms));
 	json_object_set_new(o, "again_in_ms", json_integer((json_int_t)d->again_in_ms));
+	json_object_set_new(o, "retry_in_ms", json_integer((json_int_t)d->retry_in_ms));
+	json_object_set_new(o, "commits_here", json_integer((json_int_t)d->commits_here));
+	json_object_set_new(o, "blobs_missing", json_integer((json_int_t)d->blobs_missing));
 	json_object_set_new(o, "elapsed_ms", json_integer((json_int_t)(now_ms(q) - q->start_ms)));
+	control_add_answer(o, &report);
 	add_progress(o, &d->progress);
 	add_trace(q, o);
 	write_line(q, o);
@@ -127,9 +173,12 @@ static void log_end(const struct discover_call *q, int status)
 
 	buf_init(&iri, IRI_TEXT_MAX);
 	iri_format(&q->iri, &iri);
-	log_info(LOG_DAEMON, "msg=\"discovery ended\" iri=%s outcome=%s status=%s",
+	log_info(LOG_DAEMON,
+		 "msg=\"discovery ended\" iri=%s outcome=%s answer=%s asked=%llu answered=%llu "
+		 "status=%s",
 		 iri.data != NULL ? (char *)iri.data : "", discovery_outcome_name(q->op.outcome),
-		 status < 0 ? err_name(status) : "ok");
+		 discovery_answer_name(q->op.answer), (unsigned long long)q->op.peers.asked,
+		 (unsigned long long)q->op.peers.answered, status < 0 ? err_name(status) : "ok");
 	buf_fini(&iri);
 }
 

@@ -1,4 +1,6 @@
 /* GET, POST, DELETE /v1/subscriptions: scopes to be kept in sync. */
+#include <time.h>
+
 #include "base/err.h"
 #include "base/mem.h"
 #include "daemon/control.h"
@@ -15,6 +17,28 @@ struct change_call {
 	struct store_subscription_set op;
 };
 
+/* Why the last run did not confirm it. */
+static const char *error_of(const struct discovery_subscription_status *s)
+{
+	const struct discovery_report *r = &s->report;
+	bool silent = r->answer == DISCOVERY_UNCONFIRMED || r->answer == DISCOVERY_UNANSWERED;
+
+	if (silent && r->last_error < 0)
+		return err_str(r->last_error);
+	if (r->status < 0)
+		return err_str(r->status);
+	if (!silent)
+		return "";
+	return r->peers.asked > 0 ? "no peer answered" : "no peer is known that could be asked";
+}
+
+static uint64_t time_ago_s(uint64_t ago_ms)
+{
+	uint64_t now_s = (uint64_t)time(NULL);
+
+	return now_s - MIN(now_s, ago_ms / 1000);
+}
+
 /* What the scheduler knows of it; the store has the rest. */
 static void add_status(json_t *o, const struct discovery *d, const struct scope *scope)
 {
@@ -28,12 +52,20 @@ static void add_status(json_t *o, const struct discovery *d, const struct scope 
 	json_object_set_new(o, "why", json_string(s.why != NULL ? s.why : ""));
 	json_object_set_new(o, "next_in_ms", json_integer((json_int_t)s.next_in_ms));
 	json_object_set_new(o, "failures", json_integer(s.failures));
+	json_object_set_new(o, "overdue", json_boolean(s.overdue));
 	json_object_set_new(o, "ran", json_boolean(s.ran));
 	if (!s.ran)
 		return;
 	json_object_set_new(o, "last_outcome", json_string(discovery_outcome_name(s.outcome)));
-	json_object_set_new(o, "last_error", json_string(s.status < 0 ? err_str(s.status) : ""));
+	json_object_set_new(o, "last_error", json_string(error_of(&s)));
 	json_object_set_new(o, "last_ago_ms", json_integer((json_int_t)s.ended_ago_ms));
+	json_object_set_new(o, "last_try", json_time(time_ago_s(s.ended_ago_ms)));
+	control_add_answer(o, &s.report);
+	json_object_set_new(o, "behind",
+			    json_pack("{s:I, s:I, s:I}", "known",
+				      (json_int_t)(s.commits_here + s.report.peers.commits_behind),
+				      "missing", (json_int_t)s.report.peers.commits_behind,
+				      "missing_blobs", (json_int_t)s.blobs_missing));
 }
 
 static void on_list(struct store_subscriptions *op, int status)

@@ -380,7 +380,8 @@ static int start_discovery(struct daemon *d)
 					   .net = d->net,
 					   .store = d->store,
 					   .sync = d->sync,
-					   .trace = d->trace };
+					   .trace = d->trace,
+					   .own_space = &d->space.public };
 
 	config.timeout_ms = options_number(d->options, OPT_DISCOVERY_TIMEOUT);
 	config.local_timeout_ms = options_number(d->options, OPT_LOCAL_TIMEOUT);

@@ -8,6 +8,7 @@
 #include "daemon/cli.h"
 #include "daemon/progress.h"
 #include "daemon/trace_cli.h"
+#include "discovery/discovery.h"
 
 enum { TRACE_TEXT_MAX = 16 << 20 };
 
@@ -74,49 +75,99 @@ int cli_run_discovery(struct cli *c, const char *iri, const char *kind, struct d
 	return 0;
 }
 
-static const char *last_error(const json_t *result)
-{
-	const char *text = json_get_text(result, "last_error");
-
-	return text[0] != '\0' ? text : "it did not have it";
-}
-
 static double seconds(const json_t *result, const char *key)
 {
 	return (double)json_get_count(result, key) / 1000;
 }
 
+/* Nobody answered: whose fault is it? What can be done about it comes first. */
+static enum exit_code code_of_silence(const json_t *result)
+{
+	if (json_get_count(result, "peers_asked") == 0)
+		return EXIT_NOT_FOUND;
+	if (json_get_count(result, "peers_busy") > 0)
+		return EXIT_BUSY;
+	if (json_get_count(result, "peers_unreachable") + json_get_count(result, "peers_unheard") >
+	    0)
+		return EXIT_PEER;
+	return json_get_count(result, "peers_bad") > 0 ? EXIT_DAMAGED : EXIT_NOT_FOUND;
+}
+
+static bool answer_is(const json_t *result, enum discovery_answer answer)
+{
+	return strcmp(json_get_text(result, "answer"), discovery_answer_name(answer)) == 0;
+}
+
 static int explain_not_found(const char *iri, const json_t *result)
 {
-	int last = (int)json_integer_value(json_object_get(result, "last_error_status"));
-	uint64_t known = json_get_count(result, "peers_known"),
-		 ok = json_get_count(result, "peers_ok");
+	enum exit_code code = answer_is(result, DISCOVERY_UNANSWERED) ? code_of_silence(result) :
+									EXIT_NOT_FOUND;
 
 	if (json_is_true(json_object_get(result, "remembered")))
 		return cli_fail(
-			exit_of(last) == EXIT_PEER ? EXIT_PEER : EXIT_NOT_FOUND,
-			"%s: asked %.0f s ago: not found%s%s; again in %.0f s. --fresh asks "
-			"now",
-			iri, seconds(result, "asked_ago_ms"), last < 0 ? ", " : "",
-			last < 0 ? last_error(result) : "", seconds(result, "again_in_ms"));
-	if (known == 0)
+			code,
+			"%s: asked %.0f s ago: not found, %s; again in %.0f s. --fresh asks now",
+			iri, seconds(result, "asked_ago_ms"), json_get_text(result, "explanation"),
+			seconds(result, "again_in_ms"));
+	if (json_get_count(result, "peers_known") == 0)
 		return cli_fail(EXIT_NOT_FOUND,
 				"%s was not found: no peer is known that could be asked. Add one "
 				"with `peerscope peers add "
 				"/ip4/ADDRESS/tcp/PORT/p2p/PEER`, or give its address in the IRI: "
 				"\"%s?peer=/ip4/…\"",
 				iri, iri);
-	if (ok == 0 && exit_of(last) == EXIT_PEER)
-		return cli_fail(EXIT_PEER,
-				"%s was not found: none of %" PRIu64
-				" known peers can be reached (%s). Are they running, and is "
-				"their address right? `peerscope peers` lists them",
-				iri, known, last_error(result));
-	return cli_fail(EXIT_NOT_FOUND,
-			"%s was not found: %" PRIu64 " peers were asked, %" PRIu64
-			" answered, nobody has it (%s). "
-			"--trace shows who said what",
-			iri, known, ok, last_error(result));
+	if (code == EXIT_PEER)
+		return cli_fail(
+			code,
+			"%s was not found: %s. Are they running, and is their address right? "
+			"`peerscope peers` lists them",
+			iri, json_get_text(result, "explanation"));
+	if (code == EXIT_BUSY)
+		return cli_fail(code, "%s was not found: %s. Try again in %.0f s", iri,
+				json_get_text(result, "explanation"),
+				MAX(seconds(result, "retry_in_ms"), 1.0));
+	return cli_fail(
+		code,
+		"%s was not found: %s, of %" PRIu64 " that are known. --trace shows who said what",
+		iri, json_get_text(result, "explanation"), json_get_count(result, "peers_known"));
+}
+
+/* What peers sent that is no use to anybody is damage, whatever exactly was wrong with it. */
+static enum exit_code code_of_behind(const struct discover_answer *a)
+{
+	enum exit_code code = (enum exit_code)exit_of(a->status);
+	bool ours = strcmp(json_get_text(a->result, "fault"), "here") == 0;
+
+	return code == EXIT_FAILED && !ours && json_get_count(a->result, "peers_bad") > 0 ?
+		       EXIT_DAMAGED :
+		       code;
+}
+
+int cli_explain_unsure(struct cli *c, const char *iri, const struct discover_answer *a)
+{
+	bool sure = json_is_true(json_object_get(a->result, "sure"));
+	bool required = options_on(c->options, OPT_REQUIRE_FRESH);
+	const char *why = json_get_text(a->result, "explanation");
+
+	if (required && !sure) {
+		enum exit_code code = code_of_silence(a->result);
+
+		return cli_fail(code == EXIT_NOT_FOUND ? EXIT_PEER : code,
+				"%s: it is not sure that the version here is the newest, as "
+				"--require-fresh demands: %s",
+				iri, why);
+	}
+	if (answer_is(a->result, DISCOVERY_UNCONFIRMED))
+		return EXIT_PARTIAL;
+	if (answer_is(a->result, DISCOVERY_CONFIRMED) && !sure && !c->quiet)
+		cli_warn("%s: %s", iri, why);
+	return EXIT_DONE;
+}
+
+int cli_warn_unconfirmed(const char *iri, const json_t *result)
+{
+	cli_warn("%s: %s. What is here may be old", iri, json_get_text(result, "explanation"));
+	return EXIT_PARTIAL;
 }
 
 int cli_explain_discovery(const char *iri, const struct discover_answer *a)
@@ -127,6 +178,9 @@ int cli_explain_discovery(const char *iri, const struct discover_answer *a)
 		return EXIT_DONE;
 	if (a->status == ERR_NOT_FOUND)
 		return explain_not_found(iri, a->result);
+	if (answer_is(a->result, DISCOVERY_BEHIND) || answer_is(a->result, DISCOVERY_FAULT))
+		return cli_fail(code_of_behind(a), "%s: %s", iri,
+				json_get_text(a->result, "explanation"));
 	if (a->status == UV_ETIMEDOUT)
 		return cli_fail(EXIT_TIMEOUT,
 				"%s: time ran out in stage %s after %.1f s. --trace shows where it "
@@ -180,6 +234,8 @@ static void print_outcome(const json_t *r)
 	if (json_is_true(json_object_get(r, "tombstone")))
 		buf_write_str(&text, " (deleted by its author)");
 	buf_write_u8(&text, '\n');
+	buf_printf(&text, "answer   %s: %s\n", json_get_text(r, "answer"),
+		   json_get_text(r, "explanation"));
 	if (json_get_text(r, "version")[0] != '\0')
 		buf_printf(&text, "version  %s\n", json_get_text(r, "version"));
 	if (json_array_size(json_object_get(r, "heads")) > 1)
@@ -222,6 +278,10 @@ int cli_discover(struct cli *c)
 	else
 		print_outcome(answer.result);
 	code = cli_explain_discovery(c->argv[0], &answer);
+	if (code == EXIT_DONE)
+		code = cli_explain_unsure(c, c->argv[0], &answer);
+	if (code == EXIT_PARTIAL)
+		code = cli_warn_unconfirmed(c->argv[0], answer.result);
 	if (options_on(c->options, OPT_TRACE) && !c->json)
 		cli_print_trace(c, answer.result);
 	json_decref(answer.result);

@@ -240,6 +240,16 @@ static void look_at_work(struct report *r, const struct doctor_facts *f)
 			    f->subscriptions_backing_off, f->subscriptions);
 		advise(found, "See whether anybody who has them can be reached.");
 	}
+	if (f->subscriptions_overdue > 0) {
+		found = add(r, DOCTOR_WARNING, "unconfirmed", "/debug/peers",
+			    "%" PRIu64 " of %" PRIu64
+			    " subscriptions: no peer has said for %" PRIu64
+			    " s whether there is news. What is here may be old.",
+			    f->subscriptions_overdue, f->subscriptions,
+			    f->subscriptions_overdue_ms / 1000);
+		advise(found, "`peerscope subscriptions` says which, and who was asked with what "
+			      "result.");
+	}
 	if (f->refused_limit + f->refused_connections > 0)
 		add(r, DOCTOR_NOTE, "limits", "/debug/vars",
 		    "%" PRIu64 " requests or connections were refused because a limit was reached.",

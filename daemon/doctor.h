@@ -60,6 +60,7 @@ struct doctor_facts {
 	const char *failing;		 /* the kind of operation that fails most; NULL = none */
 	uint64_t failing_errors, failing_total;
 	uint64_t subscriptions, subscriptions_failed, subscriptions_backing_off;
+	uint64_t subscriptions_overdue, subscriptions_overdue_ms; /* no peer confirmed them */
 	uint64_t log_suppressed, log_errors;
 	bool debugging; /* a part logs at debug */
 };

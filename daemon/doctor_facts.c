@@ -80,6 +80,8 @@ void doctor_facts_inside(struct daemon *d, struct doctor_facts *ret, json_t **re
 	f.network_sentence = text_of(all, "network", "sentence");
 	f.subscriptions = count_of(all, "discovery", "subscriptions");
 	f.subscriptions_backing_off = count_of(all, "discovery", "sub_backing_off");
+	f.subscriptions_overdue = count_of(all, "discovery", "sub_overdue");
+	f.subscriptions_overdue_ms = count_of(all, "discovery", "sub_overdue_ms");
 	f.traces_evicted_dropped = count_of(all, "trace", "dropped_spans");
 	find_failing(d, &f);
 	take_log(&f);

@@ -51,7 +51,7 @@ const char *exit_text(int code)
 	case EXIT_USAGE: return "wrong arguments, environment or configuration file";
 	case EXIT_UNREACHABLE:
 		return "no daemon answers (for `daemon`: another one holds the data folder)";
-	case EXIT_PARTIAL: return "done in part: something was skipped";
+	case EXIT_PARTIAL: return "done in part: something was skipped, or not confirmed by peers";
 	case EXIT_NOT_FOUND: return "not found, deleted, or not all here";
 	case EXIT_TIMEOUT: return "time ran out";
 	case EXIT_BUSY: return "busy, try again later";
@@ -61,7 +61,7 @@ const char *exit_text(int code)
 		       "not seen what is there";
 	case EXIT_DISK_FULL: return "the disk is full";
 	case EXIT_DENIED: return "read-only folder or missing permission";
-	case EXIT_PEER: return "a peer cannot be reached";
+	case EXIT_PEER: return "no peer can be reached, or heard to the end";
 	case EXIT_DAMAGED: return "bytes do not match their hash or their format";
 	case EXIT_CANCELLED: return "cancelled";
 	default: return NULL;

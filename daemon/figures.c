@@ -106,6 +106,8 @@ static const struct figure discovery_table[] = {
 	F(discovery_stats, background_dropped),
 	F(discovery_stats, subscriptions),
 	F(discovery_stats, benched),
+	F(discovery_stats, sub_overdue),
+	F(discovery_stats, sub_overdue_ms),
 	F(discovery_stats, sub_sleeping),
 	F(discovery_stats, sub_backing_off),
 	F(discovery_stats, sub_hot_queued),
@@ -301,7 +303,7 @@ static json_t *sync_figures(struct daemon *d)
 static json_t *discovery_figures(struct daemon *d)
 {
 	struct discovery_stats s;
-	json_t *o, *outcomes = json_object();
+	json_t *o, *outcomes = json_object(), *answers = json_object();
 
 	discovery_stats(d->discovery, &s);
 	o = FIGURES(s, discovery_table);
@@ -309,6 +311,10 @@ static json_t *discovery_figures(struct daemon *d)
 		json_object_set_new(outcomes, discovery_outcome_name((enum discovery_outcome)i),
 				    json_integer((json_int_t)s.by_outcome[i]));
 	json_object_set_new(o, "outcomes", outcomes);
+	for (int i = 0; i <= DISCOVERY_FAULT; i++)
+		json_object_set_new(answers, discovery_answer_name((enum discovery_answer)i),
+				    json_integer((json_int_t)s.by_answer[i]));
+	json_object_set_new(o, "answers", answers);
 	return o;
 }
 

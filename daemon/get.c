@@ -19,6 +19,8 @@ struct getting {
 	struct progress progress;
 	struct hash head;
 	struct commit *commit;
+	struct discover_answer found; /* result NULL: nobody was asked (--offline) */
+	bool unconfirmed;
 };
 
 static int on_blob(void *data, const struct hash *hash, uint8_t **ret, size_t *ret_len)
@@ -135,17 +137,30 @@ static int resolve(struct getting *g, const char *given)
 	return code;
 }
 
-static int discover(struct cli *c, const char *given)
+static int discover(struct getting *g, const char *given)
 {
-	struct discover_answer answer = { 0 };
-	int code = cli_run_discovery(c, given, "exact", &answer);
+	struct cli *c = g->cli;
+	int code = cli_run_discovery(c, given, "exact", &g->found);
 
-	if (code == 0 && answer.status < 0)
-		code = cli_explain_discovery(given, &answer);
-	if (answer.result != NULL && options_on(c->options, OPT_TRACE))
-		cli_print_trace(c, answer.result);
-	json_decref(answer.result);
-	return code;
+	if (code == 0)
+		code = cli_explain_discovery(given, &g->found);
+	if (code == 0)
+		code = cli_explain_unsure(c, given, &g->found);
+	if (g->found.result != NULL && options_on(c->options, OPT_TRACE))
+		cli_print_trace(c, g->found.result);
+	g->unconfirmed = code == EXIT_PARTIAL;
+	return g->unconfirmed ? EXIT_DONE : code;
+}
+
+/* What the answer was worth, beside what was written. */
+static void add_answer(const struct getting *g, json_t *o)
+{
+	static const char *const names[] = { "answer", "sure", "explanation" };
+
+	if (g->found.result == NULL)
+		json_object_set_new(o, "answer", json_string("offline"));
+	for (size_t i = 0; i < ARRAY_SIZE(names) && g->found.result != NULL; i++)
+		json_object_set(o, names[i], json_object_get(g->found.result, names[i]));
 }
 
 /* ---- Writing ---- */
@@ -193,11 +208,14 @@ static int report(struct getting *g, const char *target, const struct extract *x
 	struct buf text;
 
 	if (g->cli->json) {
-		cli_print_json(json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I}", "path", target,
-					 "iri", json_iri(&g->iri.space, g->iri.path), "version",
-					 json_cid(&g->head), "files", (json_int_t)x->files,
-					 "directories", (json_int_t)x->directories, "symlinks",
-					 (json_int_t)x->symlinks, "bytes", (json_int_t)x->bytes));
+		json_t *o = json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I}", "path", target, "iri",
+				      json_iri(&g->iri.space, g->iri.path), "version",
+				      json_cid(&g->head), "files", (json_int_t)x->files,
+				      "directories", (json_int_t)x->directories, "symlinks",
+				      (json_int_t)x->symlinks, "bytes", (json_int_t)x->bytes);
+
+		add_answer(g, o);
+		cli_print_json(o);
 		return EXIT_DONE;
 	}
 	printf("%s\n", target);
@@ -283,7 +301,7 @@ int cli_get(struct cli *c)
 	fetcher_init(&g->fetcher, c->client);
 	code = cli_iri(c, c->argv[0], &g->iri);
 	if (code == 0 && !options_on(c->options, OPT_OFFLINE))
-		code = discover(c, c->argv[0]);
+		code = discover(g, c->argv[0]);
 	if (code == 0)
 		code = resolve(g, c->argv[0]);
 	if (code == 0)
@@ -293,6 +311,9 @@ int cli_get(struct cli *c)
 		code = write_object(g, options_text(c->options, OPT_OUTPUT) != NULL ?
 					       options_text(c->options, OPT_OUTPUT) :
 					       target);
+	if (code == 0 && g->unconfirmed)
+		code = cli_warn_unconfirmed(c->argv[0], g->found.result);
+	json_decref(g->found.result);
 	fetcher_fini(&g->fetcher);
 	mem_free(g->commit);
 	mem_free(g);

@@ -141,6 +141,8 @@ static const struct option_def table[OPT_COUNT] = {
 		FLAG("offline", 0, OPTION_SWITCH, NULL, B(GET), "only what is here: ask no peer"),
 	[OPT_FRESH] = FLAG("fresh", 0, OPTION_SWITCH, NULL, B(DISCOVER) | B(GET),
 			   "search even if nobody had it a minute ago"),
+	[OPT_REQUIRE_FRESH] = FLAG("require-fresh", 0, OPTION_SWITCH, NULL, B(DISCOVER) | B(GET),
+				   "fail unless peers confirm that nothing newer is to be had"),
 	[OPT_RECURSIVE] = FLAG("recursive", 'r', OPTION_SWITCH, NULL,
 			       B(DISCOVER) | B(SUBSCRIBE) | B(UNSUBSCRIBE) | B(OBJECTS),
 			       "the object and everything below it"),

@@ -291,7 +291,7 @@ int cli_unsubscribe(struct cli *c)
 /* "sleeping, again in 42 s; last run (announced) 18 s ago: local" */
 static void print_subscription(struct buf *text, const json_t *s)
 {
-	const char *state = json_get_text(s, "state"), *error = json_get_text(s, "last_error");
+	const char *state = json_get_text(s, "state");
 	bool waits = strcmp(state, "sleeping") == 0 || strcmp(state, "backing off") == 0;
 
 	buf_printf(text, "%s  %s  last synced %s\n", json_get_text(s, "iri"),
@@ -302,12 +302,17 @@ static void print_subscription(struct buf *text, const json_t *s)
 		buf_printf(text, ", again in %.0f s",
 			   (double)json_get_count(s, "next_in_ms") / 1000);
 	if (json_is_true(json_object_get(s, "ran")))
-		buf_printf(text, "; last run (%s) %.0f s ago: %s%s%s", json_get_text(s, "why"),
+		buf_printf(text, "; last run (%s) %.0f s ago: %s, %s: %s", json_get_text(s, "why"),
 			   (double)json_get_count(s, "last_ago_ms") / 1000,
-			   json_get_text(s, "last_outcome"), error[0] != '\0' ? ", " : "", error);
+			   json_get_text(s, "last_outcome"), json_get_text(s, "answer"),
+			   json_get_text(s, "explanation"));
 	if (json_get_count(s, "failures") > 1)
 		buf_printf(text, ", %llu times in a row",
 			   (unsigned long long)json_get_count(s, "failures"));
+	if (json_get_count(json_object_get(s, "behind"), "missing") > 0)
+		buf_printf(text, "; behind by %" PRIu64 " of %" PRIu64 " known commits",
+			   json_get_count(json_object_get(s, "behind"), "missing"),
+			   json_get_count(json_object_get(s, "behind"), "known"));
 	buf_write_u8(text, '\n');
 }
 

@@ -41,8 +41,8 @@ class Idle(Case):
         self.assertEqual((found["state"], found["why"], found["last_outcome"]), ("sleeping", "added", "local"))
         self.assertEqual((missing["state"], missing["last_outcome"], missing["failures"]), ("backing off", "notfound", 1))
         text = b.cli("subscriptions").stdout
-        self.assertRegex(text, r"sleeping, again in \d+ s; last run \(added\) \d+ s ago: local")
-        self.assertRegex(text, r"backing off, again in \d+ s; last run \(added\) \d+ s ago: notfound")
+        self.assertRegex(text, r"sleeping, again in \d+ s; last run \(added\) \d+ s ago: local, confirmed: up to date")
+        self.assertRegex(text, r"backing off, again in \d+ s; last run \(added\) \d+ s ago: notfound, absent: nobody who answered has it")
 
 
 class Unknown(Case):
@@ -56,7 +56,7 @@ class Unknown(Case):
         a.publish(note)
         for _ in range(10):
             run = b.cli("discover", iri, expect=NOT_FOUND)
-            self.assertRegex(run.stderr, r"asked \d+ s ago: not found; again in \d+ s. --fresh asks now")
+            self.assertRegex(run.stderr, r"asked \d+ s ago: not found, .*; again in \d+ s. --fresh asks now")
         figures = b.json("status")["discovery"]
         self.assertEqual(figures["started"], started)
         self.assertEqual(figures["miss_hits"], 10)

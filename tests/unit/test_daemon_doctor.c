@@ -36,7 +36,8 @@ struct change {
 	uint64_t disk_free_bytes, fds, memory_bytes, memory_limit_bytes, stalls, lag_max_us,
 		over_50ms, queue_depth, tx_p99_us, dials, dial_failures, refused_limit, log_errors,
 		failing_errors, failing_total, subscriptions, subscriptions_backing_off,
-		disk_inodes_free, memory_available_bytes, traces_evicted_dropped;
+		subscriptions_overdue, subscriptions_overdue_ms, disk_inodes_free,
+		memory_available_bytes, traces_evicted_dropped;
 };
 static const struct row {
 	const char *name;
@@ -76,6 +77,10 @@ static const struct row {
 	     .failing = "sync.peer", .failing_errors = 8, .failing_total = 10),
 	CASE("subscriptions", DOCTOR_WARNING, "3 of 4 subscriptions", "reached", .subscriptions = 4,
 	     .subscriptions_backing_off = 3),
+	CASE("unconfirmed", DOCTOR_WARNING,
+	     "2 of 4 subscriptions: no peer has said for 190 s whether there is news",
+	     "peerscope subscriptions", .subscriptions = 4, .subscriptions_overdue = 2,
+	     .subscriptions_overdue_ms = 190000),
 	CASE("limits", DOCTOR_NOTE, "12 requests", "", .refused_limit = 12),
 	CASE("traces", DOCTOR_NOTE, "7 pieces", "--trace-budget", .traces_evicted_dropped = 7),
 	CASE("errors", DOCTOR_WARNING, "2 lines", "--level error", .log_errors = 2),
@@ -95,7 +100,8 @@ static struct doctor_facts spoilt(const struct change *c)
 	APPLY(dials), APPLY(dial_failures), APPLY(refused_limit), APPLY(log_errors);
 	APPLY(failing_errors), APPLY(failing_total), APPLY(subscriptions);
 	APPLY(subscriptions_backing_off), APPLY(disk_inodes_free), APPLY(memory_available_bytes);
-	APPLY(traces_evicted_dropped);
+	APPLY(traces_evicted_dropped), APPLY(subscriptions_overdue);
+	APPLY(subscriptions_overdue_ms);
 	return f;
 }
 
@@ -154,7 +160,8 @@ static void everything_at_once_is_sorted(void **state)
 		APPLY(dial_failures), APPLY(refused_limit), APPLY(log_errors);
 		APPLY(failing_errors), APPLY(failing_total), APPLY(subscriptions);
 		APPLY(subscriptions_backing_off), APPLY(traces_evicted_dropped);
-		APPLY(memory_available_bytes);
+		APPLY(memory_available_bytes), APPLY(subscriptions_overdue);
+		APPLY(subscriptions_overdue_ms);
 	}
 	f.state = DOCTOR_STOPPING;
 	count = doctor_examine(&f, got);
