@@ -21,7 +21,7 @@ struct client_reply {
 struct client *client_new(const char *where);
 struct client *client_free(struct client *c);
 
-/** Ctrl-C from now on ends the request under way with UV_ECANCELED. */
+/** Ctrl-C, SIGTERM and a closed terminal from now on end the request under way with UV_ECANCELED. */
 void client_catch_interrupt(void);
 bool client_interrupted(void);
 

@@ -2,15 +2,18 @@
  * and O_NOFOLLOW no order would be unsafe; this one keeps links out of the way while anything is
  * still opened by name.
  *
+ * Nothing is wider than it will be, at any moment: files are created with the owner's bits of their
+ * mode (a descriptor may write whatever the mode says), folders with 0700 until they are full.
+ *
  * What can go wrong, and what stops it: "..", "a/b" (entry_name_ok), a name twice, also over parts
  * (ascending order), a link and then something through it (descriptors, O_NOFOLLOW), a tree that
  * contains itself (impossible by hash) or fans out without end (EXTRACT_ENTRIES_MAX,
  * OBJECT_DEPTH_MAX), sizes that lie (checked against the chunks). */
 #include "daemon/extract.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,7 +22,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-enum { TREE_ARENA_MAX = 16 << 20, REMOVE_DEPTH_MAX = 512 };
+enum { TREE_ARENA_MAX = 16 << 20 };
 
 /* The parts of a tree or file blob in order, without recursion deeper than OBJECT_DEPTH_MAX. */
 struct directory {
@@ -60,11 +63,15 @@ static int get(struct extract *x, const struct hash *hash, const char *path, uin
 
 static int write_all(int fd, const uint8_t *p, size_t len)
 {
+	struct pollfd ready = { .fd = fd, .events = POLLOUT };
+
 	while (len > 0) {
 		ssize_t n = write(fd, p, len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN && poll(&ready, 1, -1) >= 0)
+			continue; /* a pipe that somebody else made so */
 		if (n < 0)
 			return -errno;
 		p += n;
@@ -115,7 +122,7 @@ static int write_chunks(struct extract *x, int fd, const char *path, const struc
 }
 
 static int write_file_blob(struct extract *x, int fd, const char *path, const struct hash *hash,
-			   unsigned depth, uint64_t *written, struct file *ret_top)
+			   unsigned depth, uint64_t *written)
 {
 	struct arena arena;
 	struct file f = { 0 };
@@ -136,24 +143,44 @@ static int write_file_blob(struct extract *x, int fd, const char *path, const st
 	else
 		rc = write_chunks(x, fd, path, f.chunks, f.chunk_count, written);
 	for (size_t i = 0; i < f.part_count && rc == 0; i++)
-		rc = write_file_blob(x, fd, path, &f.parts[i].hash, depth + 1, written, NULL);
-	if (rc == 0 && ret_top != NULL)
-		*ret_top = (struct file){ .size = f.size, .mode = f.mode };
+		rc = write_file_blob(x, fd, path, &f.parts[i].hash, depth + 1, written);
 	arena_fini(&arena);
 	return rc;
 }
 
-static int create(int parent, const char *name)
+static mode_t final_mode(const struct extract *x, uint32_t mode)
 {
-	int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return mode & 0777 & ~x->mask;
+}
+
+static int create(int parent, const char *name, uint32_t mode)
+{
+	int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			mode & 0700);
 
 	return fd < 0 ? -errno : fd;
 }
 
+/* One by one as long as they are few; a flush of the whole file system is cheaper for many. */
+static int flush(struct extract *x, int fd)
+{
+	if (x->flushed >= EXTRACT_FLUSH_MAX) {
+		x->unflushed++;
+		return 0;
+	}
+	x->flushed++;
+	/* Some file systems know no fsync, of folders above all. */
+	return fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP ? -errno : 0;
+}
+
 static int finish_file(struct extract *x, int fd, const char *path, uint32_t mode, int rc)
 {
-	if (rc == 0 && fchmod(fd, mode & 0777) < 0)
+	int flushed;
+
+	if (rc == 0 && fchmod(fd, final_mode(x, mode)) < 0)
 		rc = fail(x, path, "cannot set its mode", -errno);
+	if (rc == 0 && (flushed = flush(x, fd)) < 0)
+		rc = fail(x, path, "cannot write", flushed);
 	if (close(fd) < 0 && rc == 0)
 		rc = fail(x, path, "cannot write", -errno);
 	if (rc == 0)
@@ -161,65 +188,85 @@ static int finish_file(struct extract *x, int fd, const char *path, uint32_t mod
 	return rc;
 }
 
-int extract_file(struct extract *x, int parent, const char *name, const struct hash *file)
+int extract_top(struct extract *x, const struct hash *file, struct entry *ret)
 {
-	struct file top = { 0 };
-	uint64_t written = 0;
-	int fd = create(parent, name), rc;
+	CLEANUP(arena_fini) struct arena arena = { 0 };
+	struct file f = { 0 };
+	uint8_t *blob = NULL;
+	size_t len = 0;
+	int rc = get(x, file, "", &blob, &len);
 
-	if (fd < 0)
-		return fail(x, name, "cannot create", fd);
-	rc = write_file_blob(x, fd, "", file, 1, &written, &top);
-	if (rc == 0 && written != top.size)
-		rc = fail(x, "", "has another size than it says", ERR_MALFORMED);
-	return finish_file(x, fd, "", top.mode, rc);
+	if (rc < 0)
+		return rc;
+	arena_init(&arena, TREE_ARENA_MAX);
+	rc = file_decode(blob, len, &arena, &f);
+	mem_free(blob);
+	if (rc < 0)
+		return fail(x, "", "its list of chunks is malformed", rc);
+	*ret = (struct entry){ .kind = ENTRY_FILE,
+			       .size = f.size,
+			       .mode = f.mode,
+			       .has_target = true,
+			       .target = { *file, (uint32_t)len } };
+	return 0;
 }
 
-static int write_entry_file(struct directory *d, const struct entry *e, const char *name,
-			    const char *path)
+int extract_content(struct extract *x, int fd, const char *path, const struct entry *e)
 {
-	struct extract *x = d->x;
 	uint64_t written = 0;
-	int fd = create(d->fd, name), rc;
+	int rc = e->has_target ? write_file_blob(x, fd, path, &e->target.hash, 1, &written) :
+				 write_chunks(x, fd, path, e->chunks, e->chunk_count, &written);
+
+	if (rc == 0 && written != e->size)
+		rc = fail(x, path, "has another size than the tree says", ERR_MALFORMED);
+	return rc;
+}
+
+static int make_file(struct extract *x, int parent, const char *name, const char *path,
+		     const struct entry *e)
+{
+	int fd = create(parent, name, e->mode);
 
 	if (fd < 0)
 		return fail(x, path, "cannot create", fd);
-	rc = e->has_target ? write_file_blob(x, fd, path, &e->target.hash, 1, &written, NULL) :
-			     write_chunks(x, fd, path, e->chunks, e->chunk_count, &written);
-	if (rc == 0 && written != e->size)
-		rc = fail(x, path, "has another size than the tree says", ERR_MALFORMED);
-	return finish_file(x, fd, path, e->mode, rc);
+	return finish_file(x, fd, path, e->mode, extract_content(x, fd, path, e));
 }
 
 /* ---- Folders ---- */
 
 static int fill_directory(struct extract *x, int parent, const char *name, const char *path,
-			  const struct hash *tree, uint32_t mode, unsigned depth);
+			  const struct entry *e, mode_t mode, unsigned depth);
+
+static int make_link(struct extract *x, int parent, const char *name, const char *path,
+		     const struct entry *e)
+{
+	CLEANUP(mem_freep) char *text = mem_strndup(e->symlink, e->symlink_len);
+
+	if (text == NULL)
+		return UV_ENOMEM;
+	if (symlinkat(text, parent, name) < 0)
+		return fail(x, path, "cannot make the link", -errno);
+	x->symlinks++;
+	return 0;
+}
 
 static int make_entry(struct directory *d, const struct entry *e)
 {
 	char name[OBJECT_NAME_MAX + 1];
 	CLEANUP(mem_freep) char *path = mem_printf("%s/%.*s", d->path, (int)e->name_len, e->name);
-	CLEANUP(mem_freep) char *text = NULL;
 
 	if (path == NULL)
 		return UV_ENOMEM;
 	memcpy(name, e->name, e->name_len);
 	name[e->name_len] = '\0';
 	switch (e->kind) {
-	case ENTRY_FILE: return write_entry_file(d, e, name, path);
+	case ENTRY_FILE: return make_file(d->x, d->fd, name, path, e);
 	case ENTRY_DIRECTORY:
-		return fill_directory(d->x, d->fd, name, path, &e->target.hash, e->mode,
+		return fill_directory(d->x, d->fd, name, path, e, final_mode(d->x, e->mode),
 				      d->depth + 1);
 	case ENTRY_SYMLINK: break;
 	}
-	text = mem_strndup(e->symlink, e->symlink_len);
-	if (text == NULL)
-		return UV_ENOMEM;
-	if (symlinkat(text, d->fd, name) < 0)
-		return fail(d->x, path, "cannot make the link", -errno);
-	d->x->symlinks++;
-	return 0;
+	return make_link(d->x, d->fd, name, path, e);
 }
 
 static int check_entry(struct directory *d, const struct entry *e)
@@ -308,10 +355,10 @@ static int make_parts(struct directory *d, const struct hash *tree, unsigned par
 }
 
 static int fill_directory(struct extract *x, int parent, const char *name, const char *path,
-			  const struct hash *tree, uint32_t mode, unsigned depth)
+			  const struct entry *e, mode_t mode, unsigned depth)
 {
 	struct directory d = { .x = x, .path = path, .depth = depth };
-	int rc;
+	int rc, flushed;
 
 	if (depth > OBJECT_DEPTH_MAX)
 		return fail(x, path, "is nested too deeply", ERR_LIMIT);
@@ -320,55 +367,43 @@ static int fill_directory(struct extract *x, int parent, const char *name, const
 	d.fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (d.fd < 0)
 		return fail(x, path, "cannot open the folder", -errno);
-	rc = make_parts(&d, tree, 1);
-	if (rc == 0 && fchmod(d.fd, mode & 0777) < 0)
+	rc = make_parts(&d, &e->target.hash, 1);
+	if (rc == 0 && fchmod(d.fd, mode) < 0)
 		rc = fail(x, path, "cannot set its mode", -errno);
+	if (rc == 0 && (flushed = flush(x, d.fd)) < 0)
+		rc = fail(x, path, "cannot write", flushed);
 	close(d.fd);
 	x->directories++;
 	return rc;
 }
 
-int extract_tree(struct extract *x, int parent, const char *name, const struct hash *tree,
-		 uint32_t mode)
+int extract_entry(struct extract *x, int parent, const char *name, const char *path,
+		  const struct entry *e, unsigned depth)
 {
-	return fill_directory(x, parent, name, "", tree, mode, 1);
-}
-
-/* ---- Removing ---- */
-
-static int remove_below(int parent, const char *name, unsigned depth)
-{
-	struct dirent *e;
-	int fd, rc = 0;
-	DIR *dir;
-
-	if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
-		return 0;
-	if (errno != EISDIR && errno != EPERM)
-		return -errno;
-	if (depth > REMOVE_DEPTH_MAX)
-		return ERR_LIMIT;
-	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 && errno == EACCES && fchmodat(parent, name, 0700, 0) == 0)
-		fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	(void)fchmod(fd, 0700);
-	dir = fdopendir(fd);
-	if (dir == NULL) {
-		close(fd);
-		return UV_ENOMEM;
+	if (++x->entries > EXTRACT_ENTRIES_MAX)
+		return fail(x, path, "the object has too many entries", ERR_LIMIT);
+	switch (e->kind) {
+	case ENTRY_FILE: return make_file(x, parent, name, path, e);
+	case ENTRY_DIRECTORY:
+		return fill_directory(x, parent, name, path, e, final_mode(x, e->mode) | 0700,
+				      depth);
+	case ENTRY_SYMLINK: return make_link(x, parent, name, path, e);
 	}
-	while (rc == 0 && (e = readdir(dir)) != NULL)
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			rc = remove_below(fd, e->d_name, depth + 1);
-	closedir(dir);
-	if (rc == 0 && unlinkat(parent, name, AT_REMOVEDIR) < 0)
-		rc = -errno;
-	return rc;
+	return ERR_MALFORMED;
 }
 
-int extract_remove(int parent, const char *name)
+int extract_blob(struct extract *x, const struct hash *hash, const char *path, uint8_t **ret,
+		 size_t *ret_len)
 {
-	return remove_below(parent, name, 0);
+	return get(x, hash, path, ret, ret_len);
+}
+
+int extract_fail(struct extract *x, const char *path, const char *what, int rc)
+{
+	return fail(x, path, what, rc);
+}
+
+void extract_prefetch(struct extract *x, const struct entry *entries, size_t count)
+{
+	prefetch(x, entries, count);
 }

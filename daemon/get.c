@@ -1,15 +1,15 @@
 /* get: brings an object up to date, then writes it to disk. */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "daemon/cli.h"
-#include "daemon/extract.h"
+#include "daemon/delivery.h"
 #include "daemon/fetcher.h"
 #include "daemon/origin.h"
-#include "daemon/place.h"
 #include "daemon/progress.h"
 
 struct getting {
@@ -45,6 +45,13 @@ static bool on_progress(void *data, uint64_t bytes, uint64_t files)
 	g->progress.view.items = files;
 	progress_tick(&g->progress);
 	return !client_interrupted();
+}
+
+static void on_text(void *data)
+{
+	struct getting *g = data;
+
+	progress_end(&g->progress);
 }
 
 /* ---- Which version ---- */
@@ -190,44 +197,16 @@ static int load_commit(struct getting *g, const char *given)
 	return 0;
 }
 
-static int extract_failed(const struct extract *x, struct cli *c, int rc)
+static void on_json(void *data, json_t *answer)
 {
-	if (rc == UV_ECANCELED)
-		return cli_fail(EXIT_CANCELLED, "cancelled, nothing was written");
-	if (client_unreachable(c->client))
-		return cli_client_failed(c, rc);
-	if (rc == ERR_MALFORMED || rc == ERR_LIMIT || rc == ERR_TRUNCATED || rc == ERR_TOO_BIG)
-		return cli_fail(EXIT_DAMAGED, "the object is malformed; nothing was written. %s",
-				x->why);
-	return cli_fail((enum exit_code)exit_of(rc), "%s. Nothing was written",
-			x->why[0] != '\0' ? x->why : err_str(rc));
+	add_answer(data, answer);
 }
 
-static int report(struct getting *g, const char *target, const struct extract *x)
+static bool is_stdout(const struct cli *c)
 {
-	struct buf text;
+	const char *output = options_text(c->options, OPT_OUTPUT);
 
-	if (g->cli->json) {
-		json_t *o = json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I}", "path", target, "iri",
-				      json_iri(&g->iri.space, g->iri.path), "version",
-				      json_cid(&g->head), "files", (json_int_t)x->files,
-				      "directories", (json_int_t)x->directories, "symlinks",
-				      (json_int_t)x->symlinks, "bytes", (json_int_t)x->bytes);
-
-		add_answer(g, o);
-		cli_print_json(o);
-		return EXIT_DONE;
-	}
-	printf("%s\n", target);
-	fflush(stdout);
-	if (g->cli->quiet)
-		return EXIT_DONE;
-	buf_init(&text, 256);
-	buf_printf(&text, "%" PRIu64 " files, ", x->files);
-	progress_write_bytes(&text, x->bytes);
-	fprintf(stderr, "%s\n", (char *)text.data);
-	buf_fini(&text);
-	return EXIT_DONE;
+	return output != NULL && strcmp(output, "-") == 0;
 }
 
 /* So that publishing from there knows what it follows. */
@@ -242,35 +221,30 @@ static void note_seen(struct getting *g, const char *target)
 	buf_fini(&iri);
 }
 
-static int write_object(struct getting *g, const char *target)
+static int write_object(struct getting *g, const char *given, const char *target)
 {
 	static const struct extract_source source = { on_blob, on_prefetch, on_progress };
-	struct extract x = { .source = &source, .data = g };
-	bool force = options_on(g->cli->options, OPT_FORCE);
-	struct place place;
-	char why[1024];
-	int rc = place_begin(&place, target, force, why, sizeof(why));
+	struct delivery d = { .cli = g->cli,
+			      .source = &source,
+			      .data = g,
+			      .commit = g->commit,
+			      .head = &g->head,
+			      .given = given,
+			      .target = target,
+			      .on_text = on_text,
+			      .on_json = on_json };
 
-	if (rc < 0) {
-		place_end(&place);
-		return cli_fail(rc == UV_EINVAL ? EXIT_USAGE : (enum exit_code)exit_of(rc), "%s",
-				why);
-	}
+	bool is_whole = false;
+	int code;
+
 	progress_start(&g->progress, "get", "files", g->cli->quiet || g->cli->json);
 	g->progress.view.bytes_total = g->commit->content_bytes;
-	rc = g->commit->root_kind == OBJECT_TREE ?
-		     extract_tree(&x, place.parent, place.temporary, &g->commit->root,
-				  commit_root_mode(g->commit)) :
-		     extract_file(&x, place.parent, place.temporary, &g->commit->root);
-	progress_end(&g->progress);
-	if (rc == 0 && (rc = place_commit(&place, force)) < 0)
-		snprintf(x.why, sizeof(x.why), "cannot move the result to %.800s: %s", target,
-			 err_str(rc));
-	place_end(&place);
-	if (rc < 0)
-		return extract_failed(&x, g->cli, rc);
-	note_seen(g, target);
-	return report(g, target, &x);
+	if (is_stdout(g->cli))
+		return delivery_to_stdout(&d);
+	code = delivery_run(&d, &is_whole);
+	if (is_whole)
+		note_seen(g, target);
+	return code;
 }
 
 /* The last segment of the path, or the space. */
@@ -283,10 +257,28 @@ static void default_target(const struct iri *iri, char *ret, size_t size)
 	snprintf(ret, size, "%s", slash != NULL ? slash + 1 : space);
 }
 
+/* What cannot be written to is told before anybody searches for minutes. */
+static int choose_target(struct getting *g, char *ret, size_t size)
+{
+	const char *output = options_text(g->cli->options, OPT_OUTPUT);
+
+	if (is_stdout(g->cli) && g->cli->json)
+		return cli_usage("get", "-o - and --json both want stdout");
+	if (is_stdout(g->cli))
+		return 0;
+	if (output != NULL && strlen(output) >= size)
+		return cli_usage("get", "the path after -o is too long");
+	if (output != NULL)
+		snprintf(ret, size, "%s", output);
+	else
+		default_target(&g->iri, ret, size);
+	return delivery_check(ret);
+}
+
 int cli_get(struct cli *c)
 {
 	struct getting *g;
-	char target[OBJECT_PATH_MAX + 1];
+	char target[PATH_MAX] = "";
 	int code;
 
 	if (c->argc != 1)
@@ -300,18 +292,17 @@ int cli_get(struct cli *c)
 	g->cli = c;
 	fetcher_init(&g->fetcher, c->client);
 	code = cli_iri(c, c->argv[0], &g->iri);
+	if (code == 0)
+		code = choose_target(g, target, sizeof(target));
 	if (code == 0 && !options_on(c->options, OPT_OFFLINE))
 		code = discover(g, c->argv[0]);
 	if (code == 0)
 		code = resolve(g, c->argv[0]);
 	if (code == 0)
 		code = load_commit(g, c->argv[0]);
-	default_target(&g->iri, target, sizeof(target));
 	if (code == 0)
-		code = write_object(g, options_text(c->options, OPT_OUTPUT) != NULL ?
-					       options_text(c->options, OPT_OUTPUT) :
-					       target);
-	if (code == 0 && g->unconfirmed)
+		code = write_object(g, c->argv[0], target);
+	if ((code == 0 || code == EXIT_PARTIAL) && g->unconfirmed)
 		code = cli_warn_unconfirmed(c->argv[0], g->found.result);
 	json_decref(g->found.result);
 	fetcher_fini(&g->fetcher);

@@ -121,8 +121,10 @@ static const struct option_def table[OPT_COUNT] = {
 		FLAG("quiet", 'q', OPTION_SWITCH, NULL, ANSWERS, "no progress on the terminal"),
 	[OPT_AS] = FLAG("as", 0, OPTION_TEXT, "/PATH", B(PUBLISH),
 			"path of the object in the space (default: /NAME of what is published)"),
-	[OPT_DELETE] = FLAG("delete", 0, OPTION_SWITCH, NULL, B(PUBLISH),
-			    "publish that the object of --as is deleted"),
+	[OPT_DELETE] =
+		FLAG("delete", 0, OPTION_SWITCH, NULL, B(PUBLISH) | B(GET),
+		     "publish: the object of --as is deleted; get: remove what is there and not "
+		     "part of the object, after naming it"),
 	[OPT_PARENT] = FLAG(
 		"parent", 0, OPTION_TEXT, "VERSION", B(PUBLISH),
 		"the version this one follows (default: the present one; several make a merge)"),
@@ -134,9 +136,9 @@ static const struct option_def table[OPT_COUNT] = {
 		     "leave out what cannot be read, or held by a tree (exit code 4)"),
 	[OPT_OUTPUT] = FLAG("output", 'o', OPTION_TEXT, "PATH", B(GET) | B(DIAG),
 			    "where to write (default: the last segment of the IRI, or a name with "
-			    "the time); diag: - for stdout"),
-	[OPT_FORCE] =
-		FLAG("force", 'f', OPTION_SWITCH, NULL, B(GET), "replace what is there already"),
+			    "the time); - for stdout"),
+	[OPT_FORCE] = FLAG("force", 'f', OPTION_SWITCH, NULL, B(GET),
+			   "move what differs and is in the way aside, to NAME.replaced-TIME"),
 	[OPT_OFFLINE] =
 		FLAG("offline", 0, OPTION_SWITCH, NULL, B(GET), "only what is here: ask no peer"),
 	[OPT_FRESH] = FLAG("fresh", 0, OPTION_SWITCH, NULL, B(DISCOVER) | B(GET),

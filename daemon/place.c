@@ -2,15 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "daemon/extract.h"
 
 static int split(struct place *p, const char *target, char **ret_dir)
 {
@@ -31,82 +28,64 @@ static int split(struct place *p, const char *target, char **ret_dir)
 		len -= (size_t)(slash + 1 - target);
 		target = slash + 1;
 	}
-	if (len == 0 || len > 200 || (len <= 2 && memcmp(target, "..", len) == 0))
+	if (len == 0 || (len <= 2 && memcmp(target, "..", len) == 0))
 		return UV_EINVAL;
+	if (len > NAME_MAX)
+		return UV_ENAMETOOLONG;
 	memcpy(p->name, target, len);
 	p->name[len] = '\0';
 	return 0;
 }
 
-int place_begin(struct place *p, const char *target, bool replace, char *ret_why, size_t why_size)
+static const char *split_why(int rc)
+{
+	if (rc == UV_ENAMETOOLONG)
+		return "no name on a disk is longer than 255 bytes: choose a shorter one with -o";
+	if (rc == UV_EINVAL)
+		return "give the name of a file or folder, one that is not . or ..";
+	return err_str(rc);
+}
+
+int place_open(struct place *p, const char *target, char *ret_why, size_t why_size)
 {
 	CLEANUP(mem_freep) char *dir = NULL;
-	struct stat st;
 	int rc;
 
 	*p = (struct place){ .parent = -1 };
 	rc = split(p, target, &dir);
 	if (rc < 0) {
-		snprintf(ret_why, why_size,
-			 "cannot write to \"%s\": give a file or folder name that does not end in "
-			 ". or ..",
-			 target);
+		snprintf(ret_why, why_size, "cannot write to \"%.300s\": %s", target,
+			 split_why(rc));
 		return rc;
 	}
 	p->parent = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (p->parent < 0) {
 		rc = -errno;
-		snprintf(ret_why, why_size, "cannot open the folder %s to write into: %s", dir,
-			 err_str(rc));
+		snprintf(ret_why, why_size, "cannot write to \"%.300s\": the folder %.300s %s%s",
+			 target, dir, rc == UV_ENOENT ? "does not exist" : "cannot be opened: ",
+			 rc == UV_ENOENT ? ". Make it first" : err_str(rc));
 		return rc;
 	}
-	if (fstatat(p->parent, p->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !replace) {
-		snprintf(ret_why, why_size,
-			 "%s exists already: choose another place with -o, or replace it with "
-			 "--force",
-			 target);
-		return UV_EEXIST;
+	p->is_there = fstatat(p->parent, p->name, &p->st, AT_SYMLINK_NOFOLLOW) == 0;
+	if (!p->is_there && errno != ENOENT) {
+		rc = -errno;
+		snprintf(ret_why, why_size, "cannot look at %.300s: %s", target, err_str(rc));
+		return rc;
 	}
-	snprintf(p->temporary, sizeof(p->temporary), ".%.200s.%08x.partial", p->name,
-		 randombytes_random());
+	if (p->is_there && !S_ISREG(p->st.st_mode) && !S_ISDIR(p->st.st_mode) &&
+	    !S_ISLNK(p->st.st_mode)) {
+		snprintf(ret_why, why_size,
+			 "%.300s is a device, socket or pipe, which is never replaced: choose "
+			 "another place with -o",
+			 target);
+		return ERR_UNSUPPORTED;
+	}
 	return 0;
 }
 
-/* Some file systems know no flags: then a check and a plain rename have to do. */
-static int move(struct place *p, unsigned flags)
+void place_close(struct place *p)
 {
-	struct stat st;
-
-	if (renameat2(p->parent, p->temporary, p->parent, p->name, flags) == 0)
-		return 0;
-	if (errno != EINVAL && errno != ENOSYS)
-		return -errno;
-	if (flags == RENAME_EXCHANGE)
-		return extract_remove(p->parent, p->name) < 0 ? -errno : move(p, RENAME_NOREPLACE);
-	if (fstatat(p->parent, p->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return UV_EEXIST;
-	return renameat(p->parent, p->temporary, p->parent, p->name) < 0 ? -errno : 0;
-}
-
-int place_commit(struct place *p, bool replace)
-{
-	int rc = move(p, RENAME_NOREPLACE);
-
-	if (rc == 0)
-		p->temporary[0] = '\0';
-	if (rc != UV_EEXIST || !replace)
-		return rc;
-	/* After the exchange the temporary name holds what was there before; place_end removes it.
-	 */
-	return move(p, RENAME_EXCHANGE);
-}
-
-void place_end(struct place *p)
-{
-	if (p->parent < 0)
-		return;
-	if (p->temporary[0] != '\0')
-		(void)extract_remove(p->parent, p->temporary);
-	close(p->parent);
+	if (p->parent >= 0)
+		close(p->parent);
 	p->parent = -1;
 }

@@ -1,19 +1,19 @@
-/* Something new under a name, all at once: it is made beside its place under a temporary name and
- * moved in at the end, so that whoever looks sees the old or the new, never a half. */
+/* Where something is to be written: a name in an open folder. */
 #pragma once
+
+#include <sys/stat.h>
 
 #include "base/base.h"
 
 struct place {
-	int parent; /* the open folder that the target is in; -1 = none */
-	char name[256];
-	char temporary[256]; /* make this one in `parent` */
+	int parent; /* -1 = none */
+	char name[NAME_MAX + 1];
+	bool is_there;
+	struct stat st; /* of what is there; a link itself */
 };
-/** ERR: UV_EEXIST when the target is there and may not be replaced; libuv's codes, with text. */
-int place_begin(struct place *p, const char *target, bool replace, char *ret_why,
-		size_t why_size) MUST_USE;
-/** Moves it in. UV_EEXIST when the target appeared meanwhile and may not be replaced. What was
- * there before is removed. */
-int place_commit(struct place *p, bool replace) MUST_USE;
-/** Removes what was made, unless committed. Always call it. */
-void place_end(struct place *p);
+/** Opens the folder that `target` is in and looks at what is there. UV_EINVAL, UV_ENAMETOOLONG,
+ * UV_ENOENT and UV_ENOTDIR mean that the target cannot be meant; ERR_UNSUPPORTED that a device,
+ * socket or pipe is there; or libuv's code; each with its story. */
+int place_open(struct place *p, const char *target, char *ret_why, size_t why_size) MUST_USE;
+/** Always call it. */
+void place_close(struct place *p);

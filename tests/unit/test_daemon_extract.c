@@ -8,8 +8,8 @@
 
 #include "base/base.h"
 #include "base/map.h"
+#include "daemon/beneath.h"
 #include "daemon/extract.h"
-#include "daemon/place.h"
 #include "object.pb-c.h"
 
 enum { BLOBS_MAX = 4096 };
@@ -67,6 +67,13 @@ static bool progress(void *data, uint64_t bytes, uint64_t files)
 
 static const struct extract_source source = { get, NULL, progress };
 
+static int remove_at(int dir, const char *name)
+{
+	struct beneath_removal r = { 0 };
+
+	return beneath_remove(dir, name, &r);
+}
+
 static int setup(void **state)
 {
 	struct lab *lab = mem_alloc(sizeof(*lab));
@@ -82,13 +89,16 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct lab *lab = *state;
+	int tmp;
 
 	for (struct map_iter it = map_first(&lab->blobs); it.value; map_next(&it)) {
 		mem_free(((struct blob *)it.value)->data);
 		mem_free(it.value);
 	}
 	map_fini(&lab->blobs);
-	CHECK_STATUS(0, extract_remove(AT_FDCWD, lab->dir));
+	tmp = open("/tmp", O_RDONLY | O_DIRECTORY);
+	CHECK_STATUS(0, remove_at(tmp, lab->dir + strlen("/tmp/")));
+	close(tmp);
 	close(lab->fd);
 	mem_free(lab);
 	return 0;
@@ -155,10 +165,19 @@ static struct hash honest_tree(struct lab *lab, const struct entry *entries, siz
 	return ref.hash;
 }
 
+static struct entry top_of(const struct hash *tree)
+{
+	return (struct entry){
+		.kind = ENTRY_DIRECTORY, .mode = 0755, .has_target = true, .target = { *tree, 0 }
+	};
+}
+
 static int run(struct lab *lab, const struct hash *tree, struct extract *x)
 {
+	struct entry top = top_of(tree);
+
 	*x = (struct extract){ .source = &source, .data = lab };
-	return extract_tree(x, lab->fd, "out", tree, 0755);
+	return extract_entry(x, lab->fd, "out", "", &top, 1);
 }
 
 static void a_name_that_leads_out_is_refused(void **state)
@@ -173,7 +192,7 @@ static void a_name_that_leads_out_is_refused(void **state)
 
 		CHECK_STATUS(ERR_MALFORMED, run(lab, &tree, &x));
 		assert_int_equal(x.files, 0);
-		CHECK_STATUS(0, extract_remove(lab->fd, "out"));
+		CHECK_STATUS(0, remove_at(lab->fd, "out"));
 	}
 }
 
@@ -251,12 +270,13 @@ static void a_link_on_disk_at_the_target_is_not_followed(void **state)
 	struct entry e = file_entry(lab, "f", "x\n", 0644, &chunk);
 	struct hash tree = honest_tree(lab, &e, 1);
 	struct extract x = { .source = &source, .data = lab };
+	struct entry top = top_of(&tree);
 	struct stat st;
 
 	assert_int_equal(mkdirat(lab->fd, "elsewhere", 0755), 0);
 	assert_int_equal(symlinkat("elsewhere", lab->fd, "out"), 0);
-	CHECK_STATUS(UV_EEXIST, extract_tree(&x, lab->fd, "out", &tree, 0755));
-	CHECK_STATUS(UV_EEXIST, extract_file(&x, lab->fd, "out", &chunk.hash));
+	CHECK_STATUS(UV_EEXIST, extract_entry(&x, lab->fd, "out", "", &top, 1));
+	CHECK_STATUS(UV_EEXIST, extract_entry(&x, lab->fd, "out", "", &e, 1));
 	assert_int_not_equal(fstatat(lab->fd, "elsewhere/f", &st, 0), 0);
 }
 
@@ -272,6 +292,34 @@ static void mode_bits_beyond_permissions_are_dropped(void **state)
 	CHECK_STATUS(0, run(lab, &tree, &x));
 	assert_int_equal(fstatat(lab->fd, "out/f", &st, 0), 0);
 	assert_int_equal(st.st_mode & 07777, 0755);
+}
+
+/* The owner's bits come with the file, the others when it is complete. */
+static void the_mask_takes_bits_away_from_all(void **state)
+{
+	struct lab *lab = *state;
+	struct chunk_ref chunk;
+	struct entry inner = file_entry(lab, "f", "x\n", 0666, &chunk);
+	struct hash below = honest_tree(lab, &inner, 1), tree;
+	struct entry e = { .name = "d",
+			   .name_len = 1,
+			   .kind = ENTRY_DIRECTORY,
+			   .mode = 0777,
+			   .has_target = true,
+			   .target = { below, 1 } };
+	struct extract x = { .source = &source, .data = lab, .mask = 027 };
+	struct entry top;
+	struct stat st;
+
+	tree = honest_tree(lab, &e, 1);
+	top = top_of(&tree);
+	CHECK_STATUS(0, extract_entry(&x, lab->fd, "out", "", &top, 1));
+	assert_int_equal(fstatat(lab->fd, "out", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0750);
+	assert_int_equal(fstatat(lab->fd, "out/d", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0750);
+	assert_int_equal(fstatat(lab->fd, "out/d/f", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
 }
 
 static void links_are_kept_as_they_are(void **state)
@@ -349,7 +397,7 @@ static void a_missing_blob_and_a_cancel_end_the_work(void **state)
 
 	lab->cancel_after = 1;
 	CHECK_STATUS(UV_ECANCELED, run(lab, &tree, &x));
-	CHECK_STATUS(0, extract_remove(lab->fd, "out"));
+	CHECK_STATUS(0, remove_at(lab->fd, "out"));
 	lab->cancel_after = 0;
 	gone = map_del(&lab->blobs, b.hash.bytes, HASH_SIZE);
 	CHECK_STATUS(ERR_NOT_FOUND, run(lab, &tree, &x));
@@ -383,74 +431,8 @@ static void extraction_survives_oom_at_every_allocation(void **state)
 
 		CHECK_STATUS(mem_fault_hits() > 0 ? UV_ENOMEM : 0, rc);
 		mem_fault_after(0, false);
-		CHECK_STATUS(0, extract_remove(lab->fd, "out"));
+		CHECK_STATUS(0, remove_at(lab->fd, "out"));
 	});
-}
-
-static void removing_follows_no_link(void **state)
-{
-	struct lab *lab = *state;
-	struct stat st;
-
-	assert_int_equal(mkdirat(lab->fd, "keep", 0755), 0);
-	assert_int_equal(mkdirat(lab->fd, "keep/inner", 0755), 0);
-	assert_int_equal(mkdirat(lab->fd, "gone", 0755), 0);
-	assert_int_equal(symlinkat("../keep", lab->fd, "gone/link"), 0);
-	assert_int_equal(mkdirat(lab->fd, "gone/locked", 0000), 0);
-	CHECK_STATUS(0, extract_remove(lab->fd, "gone"));
-	assert_int_equal(fstatat(lab->fd, "keep/inner", &st, 0), 0);
-	assert_int_not_equal(fstatat(lab->fd, "gone", &st, 0), 0);
-}
-
-static void write_text(struct lab *lab, const char *name, const char *text)
-{
-	int fd = openat(lab->fd, name, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
-}
-
-static void a_place_is_taken_only_when_free_or_forced(void **state)
-{
-	struct lab *lab = *state;
-	char target[96], why[256];
-	struct place p;
-	struct stat st;
-
-	snprintf(target, sizeof(target), "%s/it/", lab->dir);
-	CHECK_STATUS(0, place_begin(&p, target, false, why, sizeof(why)));
-	assert_string_equal(p.name, "it");
-	write_text(lab, p.temporary, "new");
-	CHECK_STATUS(0, place_commit(&p, false));
-	place_end(&p);
-	CHECK_STATUS(UV_EEXIST, place_begin(&p, target, false, why, sizeof(why)));
-	place_end(&p);
-	assert_non_null(strstr(why, "--force"));
-	CHECK_STATUS(0, place_begin(&p, target, true, why, sizeof(why)));
-	assert_int_equal(mkdirat(lab->fd, p.temporary, 0755), 0);
-	CHECK_STATUS(0, place_commit(&p, true));
-	place_end(&p);
-	assert_int_equal(fstatat(lab->fd, "it", &st, 0), 0);
-	assert_true(S_ISDIR(st.st_mode));
-	assert_int_not_equal(fstatat(lab->fd, p.temporary, &st, 0), 0);
-}
-
-static void an_abandoned_place_leaves_nothing(void **state)
-{
-	struct lab *lab = *state;
-	char target[96], why[256];
-	struct place p;
-	struct stat st;
-
-	snprintf(target, sizeof(target), "%s/it", lab->dir);
-	CHECK_STATUS(0, place_begin(&p, target, false, why, sizeof(why)));
-	assert_int_equal(mkdirat(lab->fd, p.temporary, 0755), 0);
-	place_end(&p);
-	assert_int_not_equal(fstatat(lab->fd, p.temporary, &st, 0), 0);
-	CHECK_STATUS(UV_EINVAL, place_begin(&p, "..", false, why, sizeof(why)));
-	place_end(&p);
-	CHECK_STATUS(UV_ENOENT, place_begin(&p, "/nonexistent/dir/x", false, why, sizeof(why)));
-	place_end(&p);
 }
 
 int main(void)
@@ -466,6 +448,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(mode_bits_beyond_permissions_are_dropped, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(the_mask_takes_bits_away_from_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(links_are_kept_as_they_are, setup, teardown),
 		cmocka_unit_test_setup_teardown(wrong_bytes_are_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_size_that_lies_is_noticed, setup, teardown),
@@ -474,10 +457,6 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(extraction_survives_oom_at_every_allocation, setup,
 						teardown),
-		cmocka_unit_test_setup_teardown(removing_follows_no_link, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_place_is_taken_only_when_free_or_forced, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(an_abandoned_place_leaves_nothing, setup, teardown),
 	};
 
 	return base_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);

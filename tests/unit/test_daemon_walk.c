@@ -9,6 +9,7 @@
 
 #include "base/base.h"
 #include "base/map.h"
+#include "daemon/beneath.h"
 #include "daemon/extract.h"
 #include "daemon/walk.h"
 
@@ -93,13 +94,15 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct lab *lab = *state;
+	char command[128];
 
 	for (struct map_iter it = map_first(&lab->blobs); it.value; map_next(&it)) {
 		mem_free(((struct blob *)it.value)->data);
 		mem_free(it.value);
 	}
 	map_fini(&lab->blobs);
-	CHECK_STATUS(0, extract_remove(AT_FDCWD, lab->dir));
+	assert_true(snprintf(command, sizeof(command), "rm -rf %s", lab->dir) > 0);
+	assert_int_equal(system(command), 0);
 	close(lab->fd);
 	mem_free(lab);
 	return 0;
@@ -132,9 +135,13 @@ static int walk(struct lab *lab, struct walk *w)
 static void check_same(struct lab *lab, const struct walk *w)
 {
 	struct extract x = { .source = &source, .data = lab };
+	struct entry top = { .kind = ENTRY_DIRECTORY,
+			     .mode = w->root_mode,
+			     .has_target = true,
+			     .target = { w->root, 0 } };
 	char command[256];
 
-	CHECK_STATUS(0, extract_tree(&x, lab->fd, "copy", &w->root, w->root_mode));
+	CHECK_STATUS(0, extract_entry(&x, lab->fd, "copy", "", &top, 1));
 	assert_int_equal(x.files, w->counts.files);
 	assert_int_equal(x.bytes, w->counts.bytes);
 	snprintf(command, sizeof(command), "diff -r --no-dereference %s %s/copy", lab->source,
@@ -186,13 +193,16 @@ static void a_large_file_alone_comes_back(void **state)
 	struct extract x = { .source = &source, .data = lab };
 	char path[128], command[256];
 	struct walk w = { .events = &events, .data = lab };
+	struct entry top;
 
 	make_file(lab, "big", 20000000, 0640);
 	snprintf(path, sizeof(path), "%s/big", lab->source);
 	CHECK_STATUS(0, walk_run(&w, path));
 	assert_int_equal(w.root_kind, OBJECT_FILE);
 	assert_int_equal(w.counts.bytes, 20000000);
-	CHECK_STATUS(0, extract_file(&x, lab->fd, "copy", &w.root));
+	CHECK_STATUS(0, extract_top(&x, &w.root, &top));
+	assert_int_equal(top.mode, 0640);
+	CHECK_STATUS(0, extract_entry(&x, lab->fd, "copy", "", &top, 1));
 	snprintf(command, sizeof(command), "cmp %s %s/copy", path, lab->dir);
 	assert_int_equal(system(command), 0);
 }
@@ -338,6 +348,7 @@ static void a_file_that_changes_once_is_read_again(void **state)
 	static void (*const changes[])(struct lab *) = { on_blob_truncate, on_blob_append,
 							 on_blob_replace };
 	struct lab *lab = *state;
+	struct beneath_removal gone = { 0 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
 		struct meddler m = { lab, changes[i], 1 };
@@ -348,7 +359,7 @@ static void a_file_that_changes_once_is_read_again(void **state)
 		assert_int_equal(w.counts.files, 1);
 		assert_int_equal(w.counts.unreadable, 0);
 		check_same(lab, &w);
-		CHECK_STATUS(0, extract_remove(lab->fd, "copy"));
+		CHECK_STATUS(0, beneath_remove(lab->fd, "copy", &gone));
 		assert_int_equal(unlinkat(lab->fd, "source/a", 0), 0);
 	}
 }

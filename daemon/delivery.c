@@ -1,0 +1,564 @@
+/* plan (only reads) → say what will be deleted → make everything new aside, checked → move and
+ * remove → report. Until the fourth step nothing that was there has changed. */
+#include "daemon/delivery.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "daemon/apply.h"
+#include "daemon/place.h"
+#include "daemon/progress.h"
+
+enum { SUFFIX_SIZE = 48, NAMED_MAX = 1000 };
+
+struct work {
+	const struct delivery *d;
+	struct extract x;
+	struct place place;
+	int root; /* the target, when it is updated as a folder; -1 */
+	struct entry now;
+	struct plan_versions versions;
+	struct entry olds[PLAN_VERSIONS_MAX];
+	struct plan plan;
+	struct apply apply;
+	char suffix[SUFFIX_SIZE];
+	bool is_ready; /* apply is to be ended */
+	bool has_run;  /* something may have changed */
+};
+
+/* What the file system said is about a path of the user's; ENOENT is not "no such object". */
+static enum exit_code exit_of_disk(int rc)
+{
+	if (rc == UV_ENOENT || rc == UV_EPIPE)
+		return EXIT_FAILED;
+	if (rc == ERR_LIMIT || rc == ERR_MALFORMED || rc == ERR_TRUNCATED || rc == ERR_TOO_BIG)
+		return EXIT_DAMAGED;
+	return (enum exit_code)exit_of(rc);
+}
+
+static int place_failed(int rc, const char *why)
+{
+	if (rc == UV_EINVAL || rc == UV_ENAMETOOLONG || rc == UV_ENOENT || rc == UV_ENOTDIR)
+		return cli_fail(EXIT_USAGE, "%s", why);
+	return cli_fail(exit_of_disk(rc), "%s", why);
+}
+
+int delivery_check(const char *target)
+{
+	struct place p;
+	char why[1024];
+	int rc = place_open(&p, target, why, sizeof(why));
+
+	place_close(&p);
+	return rc < 0 ? place_failed(rc, why) : 0;
+}
+
+static int extract_failed(const struct delivery *d, const struct extract *x, int rc,
+			  const char *nothing)
+{
+	d->on_text(d->data);
+	if (rc == UV_ECANCELED)
+		return cli_fail(EXIT_CANCELLED, "cancelled. %s", nothing);
+	if (client_unreachable(d->cli->client))
+		return cli_client_failed(d->cli, rc);
+	return cli_fail(exit_of_disk(rc), "%s. %s", x->why[0] != '\0' ? x->why : err_str(rc),
+			nothing);
+}
+
+/* ---- Versions ---- */
+
+/* The object as one entry. */
+static int entry_of(struct extract *x, enum object_kind kind, const struct hash *root,
+		    uint32_t mode, struct entry *ret)
+{
+	if (kind == OBJECT_FILE)
+		return extract_top(x, root, ret);
+	*ret = (struct entry){
+		.kind = ENTRY_DIRECTORY, .mode = mode, .has_target = true, .target = { *root, 0 }
+	};
+	return 0;
+}
+
+/* A version that is not here, or cannot be read, is not known. */
+static void add_old(struct work *w, const struct hash *hash)
+{
+	struct entry *e = &w->olds[w->versions.count];
+	CLEANUP(mem_freep) struct commit *c = mem_alloc(sizeof(*c));
+	CLEANUP(mem_freep) uint8_t *blob = NULL;
+	size_t len = 0;
+
+	if (c == NULL)
+		return;
+	if (extract_blob(&w->x, hash, "", &blob, &len) == 0 && commit_decode(blob, len, c) == 0 &&
+	    !c->tombstone && entry_of(&w->x, c->root_kind, &c->root, commit_root_mode(c), e) == 0)
+		w->versions.olds[w->versions.count++] = e;
+	w->x.why[0] = '\0';
+}
+
+/* Newest first. Without them (a failure included) everything that is not as the version says counts
+ * as somebody's work: nothing is lost by that. */
+static void load_olds(struct work *w)
+{
+	char space[KEY_TEXT_SIZE];
+	CLEANUP(mem_freep) char *iri = NULL, *escaped = NULL, *path = NULL;
+	struct hash hashes[PLAN_VERSIONS_MAX];
+	size_t count = 0, i;
+	json_t *log = NULL, *entry;
+
+	space_format(&w->d->commit->space, space);
+	iri = mem_printf("hm://%s%s", space, w->d->commit->path);
+	escaped = iri != NULL ? client_escape(iri) : NULL;
+	if (escaped != NULL)
+		path = mem_printf("/v1/log?limit=%d&iri=%s", PLAN_VERSIONS_MAX + 1, escaped);
+	if (path == NULL || client_json(w->d->cli->client, "GET", path, NULL, &log) < 0)
+		return;
+	json_array_foreach(json_object_get(log, "versions"), i, entry) {
+		const char *text = json_get_text(entry, "version");
+
+		if (count < PLAN_VERSIONS_MAX &&
+		    cid_parse(text, strlen(text), &hashes[count]) == 0 &&
+		    !hash_eq(&hashes[count], w->d->head))
+			count++;
+	}
+	json_decref(log);
+	if (count > 1 && w->d->source->prefetch != NULL)
+		w->d->source->prefetch(w->d->data, hashes, count);
+	for (i = 0; i < count; i++)
+		add_old(w, &hashes[i]);
+}
+
+/* ---- Planning ---- */
+
+static int plan(struct work *w)
+{
+	struct plan *p = &w->plan;
+	struct beneath_removal swept = { 0 };
+
+	p->force = options_on(w->d->cli->options, OPT_FORCE);
+	p->delete = options_on(w->d->cli->options, OPT_DELETE);
+	p->suffix = w->suffix;
+	if (!w->place.is_there || !S_ISDIR(w->place.st.st_mode) || w->now.kind != ENTRY_DIRECTORY)
+		return plan_entry(p, w->place.parent, w->place.name, &w->versions);
+	w->root = openat(w->place.parent, w->place.name,
+			 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (w->root < 0)
+		return extract_fail(&w->x, w->d->target, "cannot open the folder", -errno);
+	staging_sweep(w->root, &swept);
+	return plan_folder(p, w->root, &w->versions);
+}
+
+/* Nothing in it shows that it ever was this object; to delete in it, more has to. */
+static bool is_unrelated(const struct work *w)
+{
+	const struct plan *p = &w->plan;
+
+	if (w->root < 0 || p->unknown == 0)
+		return false;
+	return p->known == 0 || (p->delete &&p->equal == 0);
+}
+
+static int plan_again(struct work *w)
+{
+	plan_fini(&w->plan);
+	plan_init(&w->plan, &w->x);
+	w->plan.suffix = w->suffix;
+	close(w->root);
+	w->root = -1;
+	return plan_replace(&w->plan, w->place.parent, w->place.name, &w->versions);
+}
+
+/* ---- Saying it ---- */
+
+/* A name as it can be printed: one line, valid UTF-8. Names on a disk may be anything. */
+static void write_name(struct buf *out, const char *text)
+{
+	size_t left = strlen(text);
+
+	while (left > 0) {
+		uint32_t c = 0;
+		size_t n = utf8_decode(text, left, &c);
+
+		if (n == 0 || utf8_is_control(c)) {
+			n = 1;
+			buf_printf(out, "\\x%02x", (unsigned char)*text);
+		} else {
+			buf_write(out, text, n);
+		}
+		text += n;
+		left -= n;
+	}
+}
+
+/* A path of the plan, as the user would name it. mem_free. */
+static char *path_text(const struct work *w, const char *path)
+{
+	struct buf text;
+	size_t len = strlen(w->d->target);
+
+	while (len > 1 && w->d->target[len - 1] == '/')
+		len--;
+	buf_init(&text, 4 * (len + strlen(path)) + 64);
+	buf_write(&text, w->d->target, len);
+	if (w->root >= 0 && path[0] != '\0') {
+		buf_write_str(&text, w->d->target[len - 1] == '/' ? "" : "/");
+		write_name(&text, path);
+	} else if (w->root < 0 && strchr(path, '/') != NULL) {
+		write_name(&text, strchr(path, '/'));
+	}
+	return (char *)buf_take(&text, &(size_t){ 0 });
+}
+
+/* The name beside it. mem_free. */
+static char *aside_text(const struct work *w, const struct change *c)
+{
+	char *path = path_text(w, c->path), *slash = path != NULL ? strrchr(path, '/') : NULL;
+	struct buf text;
+
+	buf_init(&text, 4096 + (path != NULL ? strlen(path) : 0));
+	if (slash != NULL)
+		buf_write(&text, path, (size_t)(slash + 1 - path));
+	write_name(&text, c->to);
+	mem_free(path);
+	return (char *)buf_take(&text, &(size_t){ 0 });
+}
+
+static void say(const struct work *w, const char *what, const char *path, const char *why)
+{
+	CLEANUP(mem_freep) char *text = path_text(w, path);
+
+	cli_warn("%s: %s%s%s%s", what, text != NULL ? text : "?", why != NULL ? " (" : "",
+		 why != NULL ? why : "", why != NULL ? ")" : "");
+}
+
+/* Before it happens. */
+static void name_deletions(const struct work *w)
+{
+	for (size_t i = 0; i < w->plan.count; i++) {
+		const struct change *c = &w->plan.changes[i];
+
+		if (c->is_named && (c->kind == CHANGE_REMOVE || c->kind == CHANGE_REMOVE_FOLDER))
+			say(w, "deleting", c->path, "it is not part of the object");
+	}
+}
+
+static void say_kept(const struct work *w)
+{
+	for (size_t i = 0; i < w->plan.kept_count; i++)
+		say(w, "kept", w->plan.kept[i].path, kept_text(w->plan.kept[i].why));
+	if (w->plan.kept_count > 0)
+		cli_warn("%zu kept: --force moves aside what is in the way, --delete removes what "
+			 "is not part of the object",
+			 w->plan.kept_count);
+	if (w->plan.not_compared > 0)
+		cli_warn("older versions were too large to be compared in %" PRIu64 " folders",
+			 w->plan.not_compared);
+}
+
+static void say_moved(const struct work *w)
+{
+	for (size_t i = 0; i < w->plan.count; i++) {
+		const struct change *c = &w->plan.changes[i];
+		CLEANUP(mem_freep) char *to = NULL;
+
+		if (!c->is_named || !c->is_done)
+			continue;
+		if (c->kind == CHANGE_ASIDE && (to = aside_text(w, c)) != NULL)
+			say(w, "moved aside", c->path, to);
+		else if (c->kind == CHANGE_MODE)
+			say(w, "mode set", c->path, "it was none that it was published with");
+	}
+}
+
+static void say_failures(const struct work *w)
+{
+	for (size_t i = 0; i < w->apply.failure_count; i++) {
+		const struct failure *f = &w->apply.failures[i];
+		CLEANUP(mem_freep) char *text = path_text(w, f->path);
+
+		cli_warn("%s: %s: %s", text != NULL ? text : "?", f->what, err_str(f->rc));
+	}
+}
+
+static json_t *json_path(char *text)
+{
+	json_t *value = json_string(text != NULL ? text : "");
+
+	mem_free(text);
+	return value;
+}
+
+static json_t *json_kept(const struct work *w)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < w->plan.kept_count; i++) {
+		const struct kept *k = &w->plan.kept[i];
+
+		(void)json_array_append_new(
+			list, json_pack("{s:o, s:s, s:s}", "path", json_path(path_text(w, k->path)),
+					"reason", kept_word(k->why), "why", kept_text(k->why)));
+	}
+	return list;
+}
+
+static json_t *json_moved(const struct work *w)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < w->plan.count; i++) {
+		const struct change *c = &w->plan.changes[i];
+
+		if (c->kind == CHANGE_ASIDE && c->is_done)
+			(void)json_array_append_new(list,
+						    json_pack("{s:o, s:o}", "path",
+							      json_path(path_text(w, c->path)),
+							      "to", json_path(aside_text(w, c))));
+	}
+	return list;
+}
+
+static json_t *json_deleted(const struct work *w)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < w->plan.count; i++) {
+		const struct change *c = &w->plan.changes[i];
+
+		if (c->is_named && c->is_done &&
+		    (c->kind == CHANGE_REMOVE || c->kind == CHANGE_REMOVE_FOLDER))
+			(void)json_array_append_new(list, json_path(path_text(w, c->path)));
+	}
+	return list;
+}
+
+static json_t *json_failures(const struct work *w)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < w->apply.failure_count; i++) {
+		const struct failure *f = &w->apply.failures[i];
+
+		(void)json_array_append_new(
+			list, json_pack("{s:o, s:s, s:s}", "path", json_path(path_text(w, f->path)),
+					"what", f->what, "error", err_str(f->rc)));
+	}
+	return list;
+}
+
+static void print_json(const struct work *w)
+{
+	const struct delivery *d = w->d;
+	const struct plan *p = &w->plan;
+	json_t *o = json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "path",
+			      json_path(mem_strdup(d->target)), "iri",
+			      json_iri(&d->commit->space, d->commit->path), "version",
+			      json_cid(d->head), "files", (json_int_t)(p->files + w->x.files),
+			      "directories", (json_int_t)(p->directories + w->x.directories),
+			      "symlinks", (json_int_t)(p->symlinks + w->x.symlinks), "bytes",
+			      (json_int_t)(p->bytes + w->x.bytes));
+
+	json_object_set_new(o, "written", json_integer((json_int_t)(w->x.files + w->x.symlinks)));
+	json_object_set_new(o, "unchanged", json_integer((json_int_t)(p->files + p->symlinks)));
+	json_object_set_new(o, "removed", json_integer((json_int_t)w->apply.removed));
+	json_object_set_new(o, "kept", json_kept(w));
+	json_object_set_new(o, "moved_aside", json_moved(w));
+	json_object_set_new(o, "deleted", json_deleted(w));
+	json_object_set_new(o, "failed", json_failures(w));
+	d->on_json(d->data, o);
+	cli_print_json(o);
+}
+
+static void print_text(const struct work *w)
+{
+	const struct plan *p = &w->plan;
+	uint64_t written = w->x.files + w->x.symlinks, same = p->files + p->symlinks;
+	struct buf text;
+
+	printf("%s\n", w->d->target);
+	fflush(stdout);
+	if (w->d->cli->quiet)
+		return;
+	buf_init(&text, 512);
+	buf_printf(&text, "%" PRIu64 " file%s, ", p->files + w->x.files,
+		   p->files + w->x.files == 1 ? "" : "s");
+	progress_write_bytes(&text, p->bytes + w->x.bytes);
+	if (w->place.is_there && w->apply.done == 0)
+		buf_write_str(&text, "; nothing had to be changed");
+	else if (w->place.is_there)
+		buf_printf(&text,
+			   "; %" PRIu64 " written, %" PRIu64 " removed, %" PRIu64
+			   " were as they should be",
+			   written, w->apply.removed, same);
+	fprintf(stderr, "%s\n", (char *)text.data);
+	buf_fini(&text);
+}
+
+/* ---- Doing it ---- */
+
+static int carry_out(struct work *w)
+{
+	struct apply *a = &w->apply;
+	int where = w->root >= 0 ? w->root : w->place.parent, rc, closed;
+
+	rc = apply_prepare(a, where);
+	if (rc < 0) {
+		closed = apply_close(a);
+		if (closed < 0)
+			say_failures(w);
+		return extract_failed(w->d, &w->x, rc, "Nothing was changed");
+	}
+	w->d->on_text(w->d->data);
+	w->has_run = true;
+	rc = apply_run(a);
+	closed = apply_close(a);
+	rc = rc < 0 ? rc : closed;
+	say_moved(w);
+	say_kept(w);
+	say_failures(w);
+	if (rc == UV_ECANCELED)
+		return cli_fail(EXIT_CANCELLED,
+				"cancelled after %" PRIu64
+				" of %zu changes: each file is the old or "
+				"the new one, and the same `get` again does the rest",
+				a->done, w->plan.count);
+	if (rc < 0)
+		return cli_fail(exit_of_disk(rc),
+				"%" PRIu64
+				" of %zu changes were made to %s, the others failed (%s): "
+				"the same `get` again does the rest",
+				a->done, w->plan.count, w->d->target, err_str(rc));
+	return w->plan.kept_count > 0 ? EXIT_PARTIAL : EXIT_DONE;
+}
+
+static int update(struct work *w)
+{
+	int rc = plan(w), code;
+
+	if (rc == 0 && is_unrelated(w)) {
+		w->d->on_text(w->d->data);
+		if (!w->plan.force)
+			return cli_fail(
+				EXIT_FAILED,
+				"%s exists already, and nothing in it shows that it is a "
+				"version of this object. Nothing was changed: choose another "
+				"place with -o, or move it aside with --force",
+				w->d->target);
+		rc = plan_again(w);
+	}
+	if (rc < 0)
+		return extract_failed(w->d, &w->x, rc, "Nothing was changed");
+	apply_init(&w->apply, &w->plan, w->root >= 0 ? w->root : w->place.parent);
+	w->apply.cancelled = client_interrupted;
+	w->is_ready = true;
+	w->d->on_text(w->d->data);
+	name_deletions(w);
+	code = carry_out(w);
+	if (w->has_run && w->d->cli->json)
+		print_json(w);
+	else if (code == EXIT_DONE || code == EXIT_PARTIAL)
+		print_text(w);
+	return code;
+}
+
+static mode_t current_mask(void)
+{
+	mode_t mask = umask(077);
+
+	umask(mask);
+	return mask;
+}
+
+static void name_suffix(struct work *w)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(w->suffix, sizeof(w->suffix), ".replaced-%Y%m%dT%H%M%SZ", &tm);
+}
+
+static int begin(struct work *w)
+{
+	struct beneath_removal swept = { 0 };
+	char why[1024];
+	int rc = place_open(&w->place, w->d->target, why, sizeof(why));
+
+	if (rc < 0)
+		return place_failed(rc, why);
+	staging_sweep(w->place.parent, &swept);
+	if (swept.left > 0)
+		cli_warn("what an interrupted get left behind could not be removed: %s", swept.why);
+	rc = entry_of(&w->x, w->d->commit->root_kind, &w->d->commit->root,
+		      commit_root_mode(w->d->commit), &w->now);
+	if (rc < 0)
+		return extract_failed(w->d, &w->x, rc, "Nothing was changed");
+	w->versions.now = &w->now;
+	if (w->place.is_there)
+		load_olds(w);
+	return 0;
+}
+
+static bool is_whole(const struct plan *p)
+{
+	for (size_t i = 0; i < p->kept_count; i++)
+		if (p->kept[i].why != KEPT_FOREIGN && p->kept[i].why != KEPT_MODE)
+			return false;
+	return true;
+}
+
+int delivery_run(const struct delivery *d, bool *ret_whole)
+{
+	struct work *w = mem_alloc(sizeof(*w));
+	int code;
+
+	if (w == NULL)
+		return cli_fail(EXIT_FAILED, "out of memory");
+	w->d = d;
+	w->root = -1;
+	w->x = (struct extract){ .source = d->source, .data = d->data, .mask = current_mask() };
+	name_suffix(w);
+	plan_init(&w->plan, &w->x);
+	code = begin(w);
+	if (code == 0)
+		code = update(w);
+	*ret_whole = (code == EXIT_DONE || code == EXIT_PARTIAL) && is_whole(&w->plan);
+	if (w->is_ready)
+		apply_fini(&w->apply);
+	plan_fini(&w->plan);
+	if (w->root >= 0)
+		close(w->root);
+	place_close(&w->place);
+	mem_free(w);
+	return code;
+}
+
+int delivery_to_stdout(const struct delivery *d)
+{
+	struct extract x = { .source = d->source, .data = d->data };
+	struct entry e;
+	struct stat st;
+	int rc;
+
+	if (d->commit->root_kind != OBJECT_FILE)
+		return cli_fail(EXIT_USAGE,
+				"%s is a folder, and `-o -` writes one file to stdout: give the "
+				"name of a folder to write it to",
+				d->given);
+	rc = extract_top(&x, &d->commit->root, &e);
+	if (rc == 0)
+		rc = extract_content(&x, STDOUT_FILENO, "stdout", &e);
+	/* What a full disk or a server far away says late. */
+	if (rc == 0 && fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode) &&
+	    fsync(STDOUT_FILENO) < 0)
+		rc = extract_fail(&x, "stdout", "cannot write", -errno);
+	d->on_text(d->data);
+	return rc < 0 ? extract_failed(d, &x, rc, "What was written so far is not all of it") : 0;
+}
