@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "daemon/private.h"
+#include "daemon/staging.h"
 
 enum {
 	ATTEMPTS = 2,
@@ -320,6 +321,24 @@ static int walk_named(struct walk *w, int dir, const char *name, const char *pat
 	return rc;
 }
 
+/* A folder in which a `get` makes new files is nobody's content; one that was left behind goes. */
+static bool is_staging(struct walk *w, int dir, const char *name, const char *path)
+{
+	static const char *const whys[] = {
+		[STAGING_IN_USE] = "a `get` is at work in it",
+		[STAGING_SWEPT] = "an interrupted `get` left it behind; it has been removed",
+		[STAGING_STAYED] = "an interrupted `get` left it behind; it could not be removed",
+	};
+	struct beneath_removal r = { 0 };
+	enum staging_found found = staging_sweep_one(dir, name, &r);
+
+	if (found == STAGING_NOT)
+		return false;
+	w->counts.skipped++;
+	w->events->on_skipped(w->data, path, whys[found]);
+	return true;
+}
+
 /* 1 = an entry, 0 = left out, negative = an error of this entry or (in w->why) of the walk. */
 static int walk_entry(struct walk *w, int dir, const char *name, const char *path, unsigned depth,
 		      struct arena *arena, struct entry *ret)
@@ -331,6 +350,8 @@ static int walk_entry(struct walk *w, int dir, const char *name, const char *pat
 		return fail_because(w, path, "publish", ERR_MALFORMED, "its name is not UTF-8");
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(w, path, "look at", -errno);
+	if (S_ISDIR(st.st_mode) && is_staging(w, dir, name, path))
+		return 0;
 	if (S_ISLNK(st.st_mode)) {
 		rc = walk_symlink(w, dir, name, path, arena, ret);
 		return rc < 0 ? rc : 1;
