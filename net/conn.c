@@ -61,6 +61,7 @@ static void conn_free(struct net_conn *c)
 	runner_timer_stop(n->runner, &c->timer);
 	list_remove(&c->node);
 	n->inbound -= c->inbound;
+	net_admit_forget(c);
 	net_noise_handshake_fini(&c->handshake);
 	mem_free(c->record);
 	mem_free(c);
@@ -86,52 +87,13 @@ int net_conn_dial(struct net *n, struct net_dial *d, const struct multiaddr *add
 
 /* ---- Accepting ---- */
 
-/* One IPv4 address, or the /56 that a provider gives to one customer. */
-static bool same_origin(const struct multiaddr *a, const struct multiaddr *b)
-{
-	return a->family == b->family && memcmp(a->ip, b->ip, a->family == 4 ? 4 : 7) == 0;
-}
-
-static unsigned count_origin(const struct net *n, const struct multiaddr *addr)
-{
-	unsigned count = 0;
-
-	list_for_each(node, &n->conns) {
-		const struct net_conn *c = list_entry(node, struct net_conn, node);
-
-		count += c->inbound && !c->failed && same_origin(&c->remote, addr);
-	}
-	return count;
-}
-
-/* The oldest that has not finished its handshake makes room: silence must not keep others out. */
-static void evict_pending(struct net *n)
-{
-	list_for_each(node, &n->conns) {
-		struct net_conn *c = list_entry(node, struct net_conn, node);
-
-		if (c->inbound && c->state == NET_CONN_HANDSHAKING && !c->failed) {
-			net_conn_fail(c, ERR_LIMIT);
-			return;
-		}
-	}
-}
-
 void net_conn_accept(void *data, struct net_link *l)
 {
 	struct net *n = data;
 	struct net_conn *c;
 
-	if (n->closing || n->inbound - n->pending >= NET_INBOUND_MAX ||
-	    (!multiaddr_is_loopback(&l->remote) &&
-	     count_origin(n, &l->remote) >= NET_CONNS_PER_IP_MAX)) {
-		n->stats.refused_limit++;
+	if (n->closing || !net_admit_link(n, &l->remote))
 		return;
-	}
-	if (n->pending >= NET_PENDING_MAX) {
-		n->stats.refused_limit++;
-		evict_pending(n);
-	}
 	c = conn_new(n, &l->remote, true);
 	if (c == NULL)
 		return;
@@ -170,6 +132,7 @@ static void on_read(struct net_link *l, const uint8_t *data, size_t len)
 	c->received_ms = c->mux.now_ms = runner_now_ms(c->net->runner);
 	net_conn_heard(c);
 	net_record_read(c, data, len);
+	net_admit_count(c);
 }
 
 static void on_drain(struct net_link *l)
@@ -234,8 +197,13 @@ static void on_mux_goaway(struct net_mux *m, int status)
 		net_conn_fail(conn_of(m), status == ERR_PROTOCOL ? ERR_CLOSED : status);
 }
 
+static bool on_mux_hold(struct net_mux *m, size_t bytes)
+{
+	return net_admit_buffer(conn_of(m), bytes);
+}
+
 static const struct net_mux_events net_mux_events = {
-	on_mux_open, on_mux_closed, on_mux_pending, on_mux_pong, on_mux_goaway,
+	on_mux_open, on_mux_closed, on_mux_pending, on_mux_pong, on_mux_goaway, on_mux_hold,
 };
 
 /* ---- Life ---- */
@@ -408,7 +376,9 @@ static void conn_task(struct runner_task *task)
 
 	if (c->state == NET_CONN_UP && !c->failed) {
 		tell_closed_streams(c);
+		c->mux.now_ms = runner_now_ms(c->net->runner);
 		net_record_flush(c);
+		net_admit_count(c);
 		if (drained(c))
 			net_conn_fail(c, ERR_CLOSED);
 		else

@@ -9,13 +9,16 @@
 enum {
 	NET_LISTENERS_MAX = 8,
 	NET_INBOUND_MAX = NET_CONNS_MAX - 64, /* strangers cannot use up what our own dials need */
-	NET_CONN_RECORD_MAX = 65535,	      /* on the wire, after the two bytes of length */
+	NET_LINKS_MAX = NET_INBOUND_MAX + 2 * NET_PENDING_MAX, /* and those in handshake or on
+								  their way out */
+	NET_CONN_RECORD_MAX = 65535, /* on the wire, after the two bytes of length */
 	NET_CONN_RECORD_PLAIN =
 		NET_MUX_DATA_MAX +
 		256, /* what we put into one: small, so that none waits for a long one */
 	NET_CONN_WRITE_RECORDS = 8, /* per write to the transport */
 	NET_CONN_TRANSPORT_HIGH = 256
 				  << 10, /* bytes with the transport above which it gets no more */
+	NET_CONN_TRANSPORT_LOW = 16 << 10, /* the same for strangers, when all have much */
 	NET_CONN_DRAIN_TIMEOUT_MS = 15000, /* for the peer's farewell */
 	/* Dials of both sides may cross for as long as one takes. */
 	NET_CONN_RENEWING_MS = NET_DIAL_TIMEOUT_MS + NET_HANDSHAKE_TIMEOUT_MS
@@ -74,6 +77,7 @@ struct net_conn {
 	struct list closed; /* streams whose on_close is due */
 	bool draining;	    /* we have said that we open no more streams */
 
+	size_t buffered, unsent; /* as counted last in the net's figures */
 	uint64_t since_ms, sent_bytes, received_bytes;
 	uint64_t received_ms, quiet_ms, drain_ms; /* last byte; last stream; draining began */
 	uint64_t ping_ms, ping_ns, ping_token, ping_left_bytes;
@@ -151,6 +155,21 @@ void net_dial_checked(struct net *n, struct net_conn *c);
 void net_dial_settle(struct net_conn *c, struct net_conn *existing);
 /** c, of a probe, has met the peer: the dial forgets it. */
 void net_dial_probed(struct net_conn *c);
+
+/* admit.c */
+/** May a link from this address begin its handshake? Another one in handshake may go for it. */
+bool net_admit_link(struct net *n, const struct multiaddr *remote);
+/** The peer is proven: is there a place for it? 0, ERR_BUSY, UV_ENOMEM. Another one may go for it.
+ */
+int net_admit_peer(struct net_conn *c);
+/** May what has arrived of unfinished messages and records grow by so much? */
+bool net_admit_buffer(struct net_conn *c, size_t bytes);
+/** Bring the figures up to date after reading or writing. */
+void net_admit_count(struct net_conn *c);
+/** The conn goes. */
+void net_admit_forget(struct net_conn *c);
+/** Bytes with the transport above which the conn gives it no more. */
+size_t net_admit_unsent_high(const struct net_conn *c);
 
 /* net.c */
 void net_check_closed(struct net *n);

@@ -117,14 +117,17 @@ static enum existing look_for_existing(struct net_conn *c)
 	return EXISTING_ASKED;
 }
 
+/* Who is refused comes up all the same, to be told why. */
 static int finish(struct net_conn *c)
 {
+	int err = net_admit_peer(c);
+
 	if (c->net->up >= NET_CONNS_MAX) {
 		c->net->stats.refused_limit++;
 		return ERR_LIMIT;
 	}
 	net_conn_up(c);
-	return 0;
+	return err;
 }
 
 /* The third message, unless there is no need for it, or not yet. */

@@ -78,6 +78,9 @@ struct net_mux_events {
 	void (*on_pending)(struct net_mux *m);
 	void (*on_pong)(struct net_mux *m, uint64_t token);
 	void (*on_goaway)(struct net_mux *m, int status); /* status 0 or the reason */
+	/** May unfinished messages of streams that the peer opened take so many bytes more? NULL:
+	 * they may. */
+	bool (*on_hold)(struct net_mux *m, size_t bytes);
 };
 
 struct net_mux_reset {
@@ -92,7 +95,8 @@ struct net_mux {
 	unsigned our_streams, peer_streams; /* not closed */
 	unsigned unreleased;		    /* closed, and their structs not given back yet */
 	size_t send_queued;		    /* of all streams */
-	size_t held;			    /* bytes of unfinished messages */
+	size_t held;			    /* bytes taken by unfinished messages */
+	uint64_t moved_ms;		    /* when data last came or went */
 	uint64_t opened, refused;
 	/* private */
 	bool initiator, stopped, broken, peer_leaving;

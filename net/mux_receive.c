@@ -102,7 +102,7 @@ void net_mux_stream_forget_receive(struct net_stream *s)
 {
 	struct net_mux *m = s->mux;
 
-	m->held -= s->message_have;
+	m->held -= s->message_cap;
 	s->message = mem_free(s->message);
 	s->message_have = s->message_len = s->message_cap = s->receive_credit = 0;
 	s->header_have = 0;
@@ -157,20 +157,24 @@ static bool take_header(struct net_stream *s, struct buf_reader *data, int *ret_
 }
 
 /* Room for what is on its way; doubling otherwise, so that a length alone buys no memory. */
-static bool grow_message(struct net_stream *s, size_t need)
+static int grow_message(struct net_stream *s, size_t need)
 {
+	struct net_mux *m = s->mux;
 	size_t cap = MAX(s->message_cap * 2, need);
 	uint8_t *p;
 
 	if (need <= s->message_cap)
-		return true;
+		return 0;
 	cap = MIN(MAX(cap, s->message_have + s->receive_credit), s->message_len);
+	if (!s->ours && m->events->on_hold != NULL && !m->events->on_hold(m, cap - s->message_cap))
+		return ERR_BUSY;
 	p = mem_realloc(s->message, cap);
 	if (p == NULL)
-		return false;
+		return UV_ENOMEM;
+	m->held += cap - s->message_cap;
 	s->message = p;
 	s->message_cap = cap;
-	return true;
+	return 0;
 }
 
 /* The struct may be closed, or the mux stopped, afterwards. */
@@ -179,7 +183,7 @@ static void deliver(struct net_stream *s, const uint8_t *msg, size_t len)
 	struct net_mux *m = s->mux;
 	uint8_t *owned = TAKE_PTR(s->message);
 
-	m->held -= s->message_have;
+	m->held -= s->message_cap;
 	s->message_len = s->message_have = s->message_cap = 0;
 	if (m->finisher == s)
 		m->finisher = NULL;
@@ -193,14 +197,15 @@ static void append(struct net_stream *s, struct buf_reader *data)
 {
 	size_t n = MIN(buf_left(data), s->message_len - s->message_have);
 
-	if (!grow_message(s, s->message_have + n)) {
-		net_mux_stream_reset(s, UV_ENOMEM);
+	int err = grow_message(s, s->message_have + n);
+
+	if (err) {
+		net_mux_stream_reset(s, err);
 		return;
 	}
 	memcpy(s->message + s->message_have, data->p, n);
 	data->p += n;
 	s->message_have += n;
-	s->mux->held += n;
 	if (s->message_have == s->message_len)
 		deliver(s, s->message, s->message_len);
 }
@@ -213,6 +218,7 @@ static int receive_data(struct net_stream *s, struct buf_reader *data)
 	if (s->peer_ended || buf_left(data) > s->receive_credit)
 		return ERR_PROTOCOL;
 	s->receive_credit -= buf_left(data);
+	m->moved_ms = m->now_ms;
 	while (buf_left(data) > 0 && !s->closed && !m->stopped) {
 		if (!message_begun(s) && !take_header(s, data, &err))
 			break;

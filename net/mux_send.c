@@ -147,6 +147,7 @@ static void take_queued(struct net_stream *s, uint8_t *dst, size_t len)
 	s->send_queued -= len;
 	s->mux->send_queued -= len;
 	s->send_credit -= len;
+	s->mux->moved_ms = s->mux->now_ms;
 	while (len > 0) {
 		struct chunk *c = list_entry(s->send_queue.next, struct chunk, node);
 		size_t n = MIN(len, c->end - c->begin);

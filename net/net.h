@@ -24,6 +24,8 @@ enum {
 	NET_MESSAGE_MAX = 2 << 20, /* bytes of one message */
 	NET_STREAMS_MAX = 64,	   /* per conn, opened by the peer; the same number by us */
 	NET_CONNS_MAX = 512,
+	NET_STRANGERS_MAX = 384, /* inbound and up, of all but known peers */
+	NET_CONNS_PER_NETWORK_MAX = 64,
 	NET_CONNS_PER_IP_MAX = 32,
 	NET_PENDING_MAX = 64,		 /* inbound connections in handshake */
 	NET_STREAM_WINDOW = 1 << 20,	 /* bytes in flight per stream and direction */
@@ -31,6 +33,9 @@ enum {
 	NET_SEND_QUEUE_HIGH = 1 << 20,	 /* a stream's queue: above, wait for on_drain */
 	NET_SEND_QUEUE_MAX = 8 << 20,	 /* a stream's queue: beyond, net_stream_send refuses */
 	NET_CONN_SEND_MAX = 32 << 20,	 /* the same for all streams of a conn together */
+	NET_BUFFERED_MAX = 16 << 20,	 /* unfinished messages and records of all strangers */
+	NET_UNSENT_PLENTY = 8 << 20,	 /* with the transport, of all conns: beyond, strangers get
+					shallow queues */
 	NET_DIAL_TIMEOUT_MS = 6000,
 	NET_HANDSHAKE_TIMEOUT_MS = 6000,
 	NET_PING_INTERVAL_MS = 30000,
@@ -159,6 +164,9 @@ const struct public_key *net_conn_peer(const struct net_conn *c);
 struct net_stats {
 	uint64_t conns, dials, dial_failures, accepted, handshake_failures, refused_limit,
 		protocol_errors;
+	uint64_t gave_way; /* conns closed because others needed the place more */
+	uint64_t refused_buffers;
+	uint64_t buffered_bytes, unsent_bytes; /* see NET_BUFFERED_MAX, NET_UNSENT_PLENTY */
 	uint64_t checks, checks_failed; /* conns asked whether they are alive; too late or not */
 	uint64_t sent_bytes, received_bytes, streams_opened, streams_refused;
 };

@@ -50,6 +50,8 @@ static int read_part(struct net_conn *c, struct buf_reader *r)
 	size_t n = MIN(buf_left(r), c->record_len - c->record_have);
 	int err;
 
+	if (c->record == NULL && !net_admit_buffer(c, c->record_len))
+		return ERR_BUSY;
 	if (c->record == NULL)
 		c->record = mem_realloc(NULL, c->record_len);
 	if (c->record == NULL)
@@ -132,15 +134,16 @@ static size_t seal(struct net_conn *c, uint8_t *dst, size_t cap)
 }
 
 /* Some records in one write. Returns the bytes written or an error. */
-static ssize_t flush_some(struct net_conn *c, size_t pending)
+static ssize_t flush_some(struct net_conn *c, size_t pending, size_t high)
 {
+	size_t most = MIN(MAX(high / SEALED_MAX, (size_t)1), (size_t)NET_CONN_WRITE_RECORDS);
 	size_t records = pending / NET_CONN_RECORD_PLAIN + 1;
 	size_t cap = pending + records * OVERHEAD + PLAIN_MIN;
 	size_t len = 0, n = 0;
 	uint8_t *bytes;
 	int err;
 
-	cap = MIN(cap, (size_t)NET_CONN_WRITE_RECORDS * SEALED_MAX);
+	cap = MIN(cap, most * SEALED_MAX);
 	bytes = mem_realloc(NULL, cap);
 	if (bytes == NULL)
 		return UV_ENOMEM;
@@ -158,12 +161,12 @@ void net_record_flush(struct net_conn *c)
 {
 	const struct clock *clock = c->net->runner->clock;
 	uint64_t until_ns = clock_now_ns(clock) + FLUSH_SLICE_NS;
+	size_t high = net_admit_unsent_high(c);
 	ssize_t n = 1;
 
 	while (n > 0 && c->link != NULL && !c->failed &&
-	       c->net->transport->queued(c->link) < NET_CONN_TRANSPORT_HIGH &&
-	       net_mux_pending(&c->mux) > 0) {
-		n = flush_some(c, net_mux_pending(&c->mux));
+	       c->net->transport->queued(c->link) < high && net_mux_pending(&c->mux) > 0) {
+		n = flush_some(c, net_mux_pending(&c->mux), high);
 		if (n < 0)
 			net_conn_fail(c, (int)n);
 		if (n > 0 && clock_now_ns(clock) >= until_ns) {
@@ -178,5 +181,5 @@ void net_record_farewell(struct net_conn *c)
 	size_t pending = net_mux_pending(&c->mux);
 
 	if (pending > 0 && c->net->transport->queued(c->link) < NET_CONN_TRANSPORT_HIGH)
-		(void)flush_some(c, pending);
+		(void)flush_some(c, pending, NET_CONN_TRANSPORT_LOW);
 }
