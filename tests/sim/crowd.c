@@ -101,9 +101,7 @@ static void on_timer(struct runner_timer *timer)
 		else if (v->kind == VILLAIN_DRIP)
 			send_hashes(&v->streams[i]);
 	}
-	runner_timer_start(r, timer,
-			   runner_now_ms(r) +
-				   (v->kind == VILLAIN_DRIP ? VILLAIN_DRIP_MS : VILLAIN_AGAIN_MS));
+	runner_timer_start(r, timer, runner_now_ms(r) + v->again_ms);
 }
 
 void villain_start(struct villain *v, struct sync_world *w, const struct host *target,
@@ -111,20 +109,24 @@ void villain_start(struct villain *v, struct sync_world *w, const struct host *t
 {
 	uint8_t secret[64];
 	struct public_key key;
-	char ip[24];
+	char ip[64];
 
 	v->world = w;
 	v->target = target;
 	v->kind = kind;
 	v->stream_count = streams;
-	snprintf(ip, sizeof(ip), own_network ? "10.%zu.%zu.7" : "10.0.%zu.%zu",
-		 own_network ? 100 + (number >> 8) : 77, own_network ? number & 255 : 1 + number);
+	if (own_network)
+		snprintf(ip, sizeof(ip), "10.%zu.%zu.7", 100 + (number >> 8), number & 255);
+	else
+		snprintf(ip, sizeof(ip), "10.0.%zu.%zu", 77 + number / 250, 1 + number % 250);
 	sync_world_key(2, number, secret, &key);
 	v->net = net_new(&(struct net_config){ .runner = &w->loop.runner,
 					       .transport = simnet_host(w->simnet, ip),
 					       .secret_key = secret,
 					       .agent = "villain" });
 	assert_non_null(v->net);
+	if (v->again_ms == 0)
+		v->again_ms = kind == VILLAIN_DRIP ? VILLAIN_DRIP_MS : VILLAIN_AGAIN_MS;
 	v->timer.run = on_timer;
 	runner_timer_start(&w->loop.runner, &v->timer, runner_now_ms(&w->loop.runner));
 }

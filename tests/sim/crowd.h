@@ -33,6 +33,7 @@ struct villain {
 	struct scope scope;
 	struct hash hashes[VILLAIN_HASHES_MAX]; /* what it asks for */
 	size_t hash_count;
+	uint64_t again_ms; /* 0 = VILLAIN_AGAIN_MS */
 	struct net *net;
 	struct net_dial dial;
 	bool dialing, closing, closed;
