@@ -1,5 +1,5 @@
-/* After an object resolved: fetch what remains of its closure (older content) and hear the peers
- * that were not waited for (trace "sync.background", linked from the discovery).
+/* After an object resolved: fetch what remains of its closure (with history, the content of older
+ * versions) and hear the peers that were not waited for (trace "sync.background", linked from the discovery).
  *
  *   LOOK ──► SYNC ──► DONE       LOOK waits for the store: is anything wanted, or is there a peer
  * that was cut? └───────────────► */
@@ -30,7 +30,7 @@ struct background {
 	struct store_wants wants;
 	struct sync_wave wave;
 	uint64_t seen_bytes;
-	bool looking, waving, cut_peers;
+	bool looking, waving, cut_peers, history;
 };
 
 static void background_tick(struct op *op);
@@ -81,6 +81,17 @@ static void on_wave(struct sync_wave *w, int status)
 	op_tick(&b->op);
 }
 
+static uint8_t priority(const struct background *b)
+{
+	return b->history ? STORE_WANT_HISTORY : STORE_WANT_BULK;
+}
+
+/* Content of certain versions alone. */
+static bool is_pinned(const struct background *b)
+{
+	return b->iri.head_count > 0 && !b->history;
+}
+
 /* Only work is worth a trace. */
 static void open_span(struct background *b)
 {
@@ -113,9 +124,11 @@ static enum op_step do_look(struct background *b)
 	op_hold(&b->op);
 	env = b->op.env;
 	env.deadline_ms = UINT64_MAX; /* our own timeout ends it, and moves with progress */
-	sync_wave_start(&b->wave, &env, b->service->sync, &b->scope, STORE_WANT_HISTORY,
-			&wave_events, on_wave);
+	sync_wave_start(&b->wave, &env, b->service->sync, &b->scope, priority(b), &wave_events,
+			on_wave);
 	b->wave.data = b;
+	if (is_pinned(b))
+		sync_wave_pin(&b->wave, b->iri.heads, b->iri.head_count);
 	for (size_t i = 0; i < b->target_count; i++)
 		(void)sync_wave_add(&b->wave, &b->targets[i]);
 	sync_wave_seal(&b->wave);
@@ -187,8 +200,13 @@ void background_start(struct discovery_run *run, const struct sync_target *targe
 	op_init(&b->op, &kind_background, &env, BACKGROUND_TIMEOUT_MS);
 	b->looking = true;
 	op_hold(&b->op);
-	store_wants_start(&b->wants, &b->op.env, d->store, &b->scope, STORE_WANT_HISTORY, 1,
-			  on_wants);
+	b->history = run->history;
+	if (is_pinned(b))
+		store_wants_pinned_start(&b->wants, &b->op.env, d->store, &b->scope, b->iri.heads,
+					 b->iri.head_count, 1, on_wants);
+	else
+		store_wants_start(&b->wants, &b->op.env, d->store, &b->scope, priority(b), 1,
+				  on_wants);
 }
 
 void background_cancel_all(struct discovery *d)

@@ -70,6 +70,8 @@ static enum op_step do_idle(struct discover *d)
 		run = run_start(d->service, &d->iri, d->kind, &trigger, &err);
 	if (run != NULL)
 		err = run_attach(run, d);
+	if (run != NULL && err == 0 && d->history)
+		run->history = true;
 	if (d->queued.trace != NULL && (run == NULL || trigger.span.trace == NULL))
 		end_queued(d, err, err < 0 ? "error" : "joined");
 	if (err < 0) {
@@ -128,6 +130,7 @@ void discover_start_for(struct discover *d, const struct op_env *env, struct dis
 	d->stage = "entry";
 	d->user = trigger->user;
 	d->fresh = trigger->fresh;
+	d->history = trigger->history;
 	d->queued = trigger->span;
 	d->has_announcer = trigger->announcer != NULL;
 	if (d->has_announcer)
@@ -139,7 +142,9 @@ void discover_start_for(struct discover *d, const struct op_env *env, struct dis
 void discover_start(struct discover *d, const struct op_env *env, struct discovery *service,
 		    const struct iri *iri, enum scope_kind kind, discover_cb cb)
 {
-	struct discovery_trigger trigger = { .user = true, .fresh = d->fresh };
+	struct discovery_trigger trigger = { .user = true,
+					     .fresh = d->fresh,
+					     .history = d->history };
 
 	discover_start_for(d, env, service, iri, kind, &trigger, cb);
 }

@@ -208,6 +208,9 @@ struct discover {
 	/** Ask even if the same question found nothing lately, and whatever the budget for unknown
 	 * objects says. Set before start. */
 	bool fresh;
+	/** Once it resolves, the content of its older versions is fetched in the background. Set before
+	 * start. */
+	bool history;
 	struct sync_progress progress;
 	const char *stage; /* where the run is now; static string */
 	/* Results */
@@ -244,8 +247,8 @@ struct discover {
  * ERR_VERIFY, ERR_CLOSED, …, or the store's error; UV_ETIMEDOUT; UV_ECANCELED; ERR_BUSY
  * (DISCOVERY_RUNS_MAX, or too many searches for unknown objects lately); UV_ENOMEM; the store's
  * errors. Cancelling one asker of several only detaches it. What was not found lately is not
- * searched again for a minute, unless there is somebody new to ask. The struct's data, on_progress
- * and fresh are the caller's: zero it before the first use.
+ * searched again for a minute, unless there is somebody new to ask. The struct's data,
+ * on_progress, fresh and history are the caller's: zero it before the first use.
  */
 void discover_start(struct discover *d, const struct op_env *env, struct discovery *service,
 		    const struct iri *iri, enum scope_kind kind, discover_cb cb);

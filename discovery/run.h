@@ -36,6 +36,7 @@ struct discovery_run {
 	struct list waiters;
 	unsigned waiter_count;
 	bool has_announcer, user, fresh;
+	bool history; /* any asker wants older versions */
 	struct public_key announcer;
 	/* results */
 	enum discovery_outcome outcome;

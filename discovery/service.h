@@ -78,6 +78,7 @@ struct discovery_trigger {
 	const struct public_key *announcer; /* ask this peer alone; NULL = by the rules */
 	bool user;			    /* somebody is waiting for it */
 	bool fresh;			    /* whatever was found out lately */
+	bool history;			    /* the content of older versions too, afterwards */
 	struct span span; /* its trace, when that began with the wait for a slot; zero otherwise */
 };
 /** discover_start with a trigger; see there. */

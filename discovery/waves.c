@@ -227,21 +227,23 @@ static struct op_env wave_env(const struct discovery_run *run)
 	return env;
 }
 
-/* A version that was asked for may be an old one, whose content is history to the store. */
-static uint8_t wanted_priority(const struct discovery_run *run)
+/* The content of the newest version, or of those that were asked for. */
+static void begin_wave(struct discovery_run *run, struct sync_wave *w, sync_wave_cb cb)
 {
-	return run_is_pinned(run) ? STORE_WANT_HISTORY : STORE_WANT_BULK;
+	struct op_env env = wave_env(run);
+
+	op_hold(&run->op);
+	sync_wave_start(w, &env, run->service->sync, &run->scope, STORE_WANT_BULK, &wave_events,
+			cb);
+	w->data = run;
+	if (run_is_pinned(run))
+		sync_wave_pin(w, run->iri.heads, run->iri.head_count);
 }
 
 static void start_wave(struct discovery_run *run)
 {
-	struct op_env env = wave_env(run);
-
 	run->waving = true;
-	op_hold(&run->op);
-	sync_wave_start(&run->wave, &env, run->service->sync, &run->scope, wanted_priority(run),
-			&wave_events, on_wave);
-	run->wave.data = run;
+	begin_wave(run, &run->wave, on_wave);
 }
 
 /* Start the wave over the present tier; false when it has nobody. */
@@ -309,7 +311,6 @@ static const char *dht_state(const struct discovery *d)
 static void on_provider(struct discovery_lookup *l, const struct sync_target *target)
 {
 	struct discovery_run *run = l->data;
-	struct op_env env = wave_env(run);
 
 	if (op_stopping(&run->op) || run->op.state >= RUN_EXIT)
 		return;
@@ -324,10 +325,7 @@ static void on_provider(struct discovery_lookup *l, const struct sync_target *ta
 		trace_mark(run->op.env.span, "DHT peer sync start");
 		run->dht_waving = true;
 		run->dht_used = true;
-		op_hold(&run->op);
-		sync_wave_start(&run->dht_wave, &env, run->service->sync, &run->scope,
-				wanted_priority(run), &wave_events, on_dht_wave);
-		run->dht_wave.data = run;
+		begin_wave(run, &run->dht_wave, on_dht_wave);
 	}
 	(void)sync_wave_add(&run->dht_wave, target);
 	run->peers_known++;

@@ -324,6 +324,8 @@ struct store_wants {
 	store_wants_cb cb;
 	struct store_request request;
 	struct scope scope;
+	struct hash pinned[IRI_HEADS_MAX];
+	size_t pinned_count;
 	size_t limit;
 	uint8_t max_priority;
 };
@@ -332,7 +334,13 @@ struct store_wants {
 void store_wants_start(struct store_wants *w, const struct op_env *env, struct store *s,
 		       const struct scope *scope, uint8_t max_priority, size_t limit,
 		       store_wants_cb cb);
+/** The content that these versions of the exact object want, whether they are heads or not. Copies. */
+void store_wants_pinned_start(struct store_wants *w, const struct op_env *env, struct store *s,
+			      const struct scope *scope, const struct hash *heads, size_t count,
+			      size_t limit, store_wants_cb cb);
 void store_wants_fini(struct store_wants *w);
+/** Of content that is needed now. */
+uint8_t store_want_priority(enum object_kind kind, uint32_t size);
 
 struct store_log_entry {
 	struct hash hash;

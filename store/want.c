@@ -5,6 +5,7 @@
  * now, content that only older commits lead to is history. So nothing has to be lowered when a
  * commit stops being a head. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "store/internal.h"
@@ -24,7 +25,7 @@ static int leads_to_head(struct db *db, int64_t source, bool *ret)
 	return MIN(rc, 0);
 }
 
-static uint8_t priority_of(enum object_kind kind, uint32_t size)
+uint8_t store_want_priority(enum object_kind kind, uint32_t size)
 {
 	switch (kind) {
 	case OBJECT_COMMIT:
@@ -51,7 +52,7 @@ static int want_of_node(struct db *db, int64_t id, bool history, struct store_wa
 		ret->size = (uint32_t)sqlite3_column_int64(q, 4);
 		rc = db_column_hash(db, q, 3, &ret->hash);
 	}
-	ret->priority = history ? STORE_WANT_HISTORY : priority_of(ret->kind, ret->size);
+	ret->priority = history ? STORE_WANT_HISTORY : store_want_priority(ret->kind, ret->size);
 	if (rc == 0)
 		rc = refused_find(db, &ret->hash, ret->kind, &refused);
 	if (rc < 0)
@@ -259,6 +260,29 @@ static int load_wants(struct db *db, struct store_wants *w, size_t *cap)
 	return rc;
 }
 
+static int start_pinned(struct db *db, const struct store_wants *w)
+{
+	struct object_row object;
+	struct commit_row c;
+	int rc = object_find(db, &w->scope.space, w->scope.path, w->scope.path_len, &object);
+
+	for (size_t i = 0; i < w->pinned_count && rc == 0; i++) {
+		rc = commit_find(db, &w->pinned[i], &c);
+		if (rc == 0 && c.id != 0 && c.object == object.id && !c.complete)
+			rc = db_run(db, SQL_START_ADD, ARGS(arg_int(c.id)));
+	}
+	return rc;
+}
+
+static int start_scope(struct db *db, struct scope_args *a, const struct store_wants *w)
+{
+	int rc = db_run(db, SQL_START_HEADS, a->list, 6);
+
+	if (rc == 0 && w->max_priority >= STORE_WANT_HISTORY)
+		rc = db_run(db, SQL_START_HISTORY, a->list, 5);
+	return rc;
+}
+
 static int run_wants(struct store *s, struct store_request *r)
 {
 	struct store_wants *w = container_of(r, struct store_wants, request);
@@ -272,9 +296,7 @@ static int run_wants(struct store *s, struct store_request *r)
 		return rc;
 	rc = db_run(&s->db, SQL_START_CLEAR, NULL, 0);
 	if (rc == 0)
-		rc = db_run(&s->db, SQL_START_HEADS, a.list, 6);
-	if (rc == 0 && w->max_priority >= STORE_WANT_HISTORY)
-		rc = db_run(&s->db, SQL_START_HISTORY, a.list, 5);
+		rc = w->pinned_count > 0 ? start_pinned(&s->db, w) : start_scope(&s->db, &a, w);
 	return rc == 0 ? load_wants(&s->db, w, &cap) : rc;
 }
 
@@ -301,6 +323,19 @@ void store_wants_start(struct store_wants *w, const struct op_env *env, struct s
 				   .limit = limit,
 				   .max_priority = max_priority };
 	request_start(&w->request, &w->op, &wants_kind, &copy, s, false, run_wants);
+}
+
+void store_wants_pinned_start(struct store_wants *w, const struct op_env *env, struct store *s,
+			      const struct scope *scope, const struct hash *heads, size_t count,
+			      size_t limit, store_wants_cb cb)
+{
+	struct hash copy[IRI_HEADS_MAX];
+
+	REQUIRE(count <= IRI_HEADS_MAX);
+	memcpy(copy, heads, count * sizeof(*heads));
+	store_wants_start(w, env, s, scope, STORE_WANT_BULK, limit, cb);
+	memcpy(w->pinned, copy, count * sizeof(*heads));
+	w->pinned_count = count;
 }
 
 void store_wants_fini(struct store_wants *w)

@@ -303,6 +303,7 @@ void sync_published(struct sync *s, const struct store_new_commit *commits, size
 {
 	const struct sync_listener *l = s->config.listener;
 
+	wave_news(s, commits, count);
 	announce_commits(s, commits, count, NULL);
 	if (l != NULL && l->on_commits != NULL)
 		l->on_commits(s->config.listener_data, commits, count, NULL);

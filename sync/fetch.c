@@ -376,6 +376,7 @@ static int add_again(struct fetch_set *s, struct fetch_want *w, const struct sto
 		state = fetch_wanted_or_failed(s, &key);
 	if (w->size == 0)
 		w->size = want->size;
+	w->reading = s->readings;
 	want_set(s, w, g, state, MIN(w->priority, want->priority));
 	/* What others wait for comes first. */
 	if (state == FETCH_WANTED && !is_content(want)) {
@@ -403,6 +404,7 @@ int fetch_set_add(struct fetch_set *s, const struct store_want *want,
 	w->kind = (uint8_t)want->kind;
 	w->size = want->size;
 	w->priority = want->priority;
+	w->reading = s->readings;
 	inherit(&key, want, parent);
 	g = group_get(s, &key);
 	if (g == NULL) {
@@ -413,6 +415,43 @@ int fetch_set_add(struct fetch_set *s, const struct store_want *want,
 	s->counts.expected_bytes += want->size;
 	want_in(s, w, g, FETCH_WANTED);
 	return 0;
+}
+
+/* ---- Content of versions that were superseded ---- */
+
+void fetch_set_recount(struct fetch_set *s)
+{
+	s->readings++;
+}
+
+static void forget_queued(struct fetch_set *s, struct fetch_want *w)
+{
+	s->counts.discovered--;
+	s->counts.expected_bytes -= w->size;
+	want_out(s, w);
+	want_forget(s, w);
+}
+
+static void group_forget_old(struct fetch_set *s, struct fetch_group *g)
+{
+	for (int i = STORE_WANT_COMMIT + 1; i < FETCH_PRIORITIES; i++) {
+		list_for_each_safe(node, &g->queue[i]) {
+			struct fetch_want *w = list_entry(node, struct fetch_want, node);
+
+			if (w->reading != s->readings && w->asker_count == 0)
+				forget_queued(s, w);
+		}
+	}
+}
+
+void fetch_set_forget_old(struct fetch_set *s)
+{
+	list_for_each_safe(node, &s->groups) {
+		struct fetch_group *g = list_entry(node, struct fetch_group, node);
+
+		group_forget_old(s, g);
+		group_put(s, g);
+	}
 }
 
 /* ---- In flight ---- */

@@ -72,6 +72,7 @@ struct fetch_want {
 	struct claim_waiter waiter; /* in flight elsewhere */
 	/* private */
 	struct list node;
+	uint64_t reading;	/* content: the reading of what the store wants that it is of */
 	uint64_t rank;		/* a commit: the how manieth to be listed */
 	struct list dependents; /* deferred until this one is settled */
 	struct list defer_node; /* deferred: in the list of what it waits for */
@@ -127,6 +128,15 @@ enum { FETCH_NEED_REPEATED = 0, FETCH_NEED_KNOWN = 1, FETCH_NEED_NEW = 2 };
 int fetch_set_need(struct fetch_set *s, unsigned peer, const struct hash *h);
 /** What the look-up of a new one gave. */
 void fetch_set_checked(struct fetch_set *s, const struct hash *h, bool present);
+/** What this peer may be asked for: held, for commits alone. */
+void fetch_set_hold(struct fetch_set *s, unsigned peer, bool held);
+/** Is there a commit that this peer listed, and that is being looked up or to be asked for? */
+bool fetch_set_commits_open(const struct fetch_set *s, unsigned peer);
+/** What the store wants is about to be read anew: all that is added from now on is wanted. */
+void fetch_set_recount(struct fetch_set *s);
+/** It was read whole: content that is queued and was not added since is wanted no more, since a
+ * newer version came. */
+void fetch_set_forget_old(struct fetch_set *s);
 /** Something the store wants. `parent` (NULL = unknown): the want in flight whose blob led to it. A
  * commit or capability is what a stashed commit waits for: asked only from who advertised that one,
  * and left out without parent (the next reconciliation lists it). 0, ERR_LIMIT, UV_ENOMEM. */

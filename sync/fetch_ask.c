@@ -66,7 +66,8 @@ static struct choice choose(struct fetch_set *s, unsigned peer)
 		last = node;
 		while (c.priority < FETCH_PRIORITIES && g->queued[c.priority] == 0)
 			c.priority++;
-		if (c.priority == FETCH_PRIORITIES)
+		if (c.priority == FETCH_PRIORITIES ||
+		    (c.priority > STORE_WANT_COMMIT && peers_has(&s->held, peer)))
 			continue;
 		c.rank = c.priority == STORE_WANT_COMMIT ? first_rank(g) : 0;
 		c.may = may_ask(s, g, peer, g->queued[c.priority]);
@@ -170,6 +171,8 @@ size_t fetch_set_overtake(struct fetch_set *s, unsigned peer,
 	for (unsigned priority = 0; priority <= s->max_priority && !is_enough(&o); priority++) {
 		unsigned groups = 0;
 
+		if (priority > STORE_WANT_COMMIT && peers_has(&s->held, peer))
+			break;
 		list_for_each(node, &s->groups) {
 			struct fetch_group *g = list_entry(node, struct fetch_group, node);
 
@@ -182,6 +185,30 @@ size_t fetch_set_overtake(struct fetch_set *s, unsigned peer,
 }
 
 /* ---- What may still come ---- */
+
+void fetch_set_hold(struct fetch_set *s, unsigned peer, bool held)
+{
+	if (held)
+		peers_add(&s->held, peer);
+	else
+		peers_del(&s->held, peer);
+}
+
+bool fetch_set_commits_open(const struct fetch_set *s, unsigned peer)
+{
+	unsigned seen = 0;
+
+	list_for_each(node, &s->groups) {
+		const struct fetch_group *g = list_entry(node, struct fetch_group, node);
+
+		if (seen++ == FETCH_GROUP_SCAN_MAX)
+			break;
+		if (g->key.known == 0 && peers_has(&g->key.candidates, peer) &&
+		    g->count[FETCH_CHECKING] + g->count[FETCH_WANTED] > 0)
+			return true;
+	}
+	return false;
+}
 
 /* What is known and wanted counts too, though another peer is to be asked for it: that one may
  * fail. */

@@ -65,7 +65,7 @@ void fetch_set_defer(struct fetch_set *s, struct fetch_want *w, const struct sto
 	struct fetch_want *parent;
 
 	REQUIRE(w->state == FETCH_IN_FLIGHT);
-	w->woken = false;
+	w->woken = w->here = false;
 	/* No room for what it needs: not in this wave. */
 	if (is_hopeless(s, needs, count) || !note_needs(w, needs, count)) {
 		claim_waiter_cancel(&w->waiter);

@@ -29,10 +29,11 @@ struct fetch_set {
 	struct map wants, by_key;
 	struct list groups;
 	size_t group_count;
-	struct peers alive, possible, doubted;
+	struct peers alive, possible, doubted, held;
 	uint32_t misses[FETCH_PEERS_MAX];
 	struct fetch_counts counts;
-	uint64_t ranks; /* given so far */
+	uint64_t ranks;	   /* given so far */
+	uint64_t readings; /* of what the store wants */
 	uint8_t max_priority;
 	void *owner;
 };

@@ -95,6 +95,11 @@ enum share_rank sync_rank(struct sync *s, const struct public_key *peer);
 /* wave.c */
 /** Something changed that any session of the wave may be waiting for. */
 void wave_kick(struct sync_wave *w);
+/** Commits came, from wherever: waves over their scopes look again what content is wanted. */
+void wave_news(struct sync *s, const struct store_new_commit *commits, size_t count);
+/** A session has got the commits that its peer listed: is it known what content is wanted now? False:
+ * it is being read. */
+bool wave_content_is_known(struct sync_wave *w);
 /** The wave is told what a put of one of its sessions brought. */
 void wave_stored(struct sync_wave *w, uint64_t blobs, uint64_t bytes);
 /** A blob came in: other waves that want it need not ask. */

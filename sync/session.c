@@ -303,9 +303,21 @@ static unsigned stage(struct session *s)
 		return live.commits > 0 ? FETCH_COMMITS : FETCH_CONTENT;
 	if (s->put_count > 0 || s->has_running || s->to_check_count > 0)
 		return STORE;
-	if (fetch_set_waits(s->wave->wants, s->index) || s->wave->loading || s->wave->reload)
+	if (fetch_set_waits(s->wave->wants, s->index) || s->wave->loading || s->wave->reload ||
+	    s->wave->news)
 		return WAIT;
 	return CLOSING;
+}
+
+/* Content comes when it is clear which is the newest: after the commits that this peer listed. Those
+ * that others list do not hold it up; what they supersede is then forgotten. */
+static void hold_content(struct session *s)
+{
+	struct fetch_set *wants = s->wave->wants;
+	bool done = s->rounds_done && s->to_check_count == 0 && !s->has_running &&
+		    !session_fetch_has_commits(s) && !fetch_set_commits_open(wants, s->index);
+
+	fetch_set_hold(wants, s->index, !done || !wave_content_is_known(s->wave));
 }
 
 static enum op_step do_work(struct session *s)
@@ -316,6 +328,7 @@ static enum op_step do_work(struct session *s)
 	session_time_check(s);
 	if (!op_stopping(&s->op)) {
 		session_rounds_work(s);
+		hold_content(s);
 		err = session_fetch_ask(s);
 		if (err < 0)
 			session_fail(s, err);

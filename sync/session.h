@@ -147,6 +147,8 @@ void session_claim_done(struct sync *s, struct fetch_want *w, bool stored);
 void session_fetch_put(struct session *s);
 /** What was asked and has not come goes back to the want set. */
 void session_fetch_release(struct session *s);
+/** A commit or a capability is asked, has arrived, or is being stored. */
+bool session_fetch_has_commits(const struct session *s);
 size_t session_fetch_window(const struct session *s);
 
 /* ---- session_time.c ---- */

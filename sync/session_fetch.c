@@ -21,6 +21,22 @@ size_t session_fetch_window(const struct session *s)
 	return s->asked_count + s->arrived_count + s->put_count;
 }
 
+/* Before any content: what nobody has vouched for yet. */
+static bool any_commits(struct fetch_want *const *wants, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!wants[i]->known)
+			return true;
+	return false;
+}
+
+bool session_fetch_has_commits(const struct session *s)
+{
+	return session_fetch_live(s).commits > 0 ||
+	       any_commits(s->arrived_wants, s->arrived_count) ||
+	       any_commits(s->put_wants, s->put_count);
+}
+
 void session_claim_done(struct sync *s, struct fetch_want *w, bool stored)
 {
 	if (!w->claimed || w->state == FETCH_IN_FLIGHT)

@@ -25,13 +25,28 @@ static void count_stored(struct session *s, const struct store_put *p)
 		   p->let_go, p->refused);
 }
 
+/* With pinned versions the store's view of what can wait does not count: the content of commits is
+ * looked up, and what wanted content refers to is wanted. */
+static int add_child(struct session *s, const struct store_want *want)
+{
+	const struct sync_wave *w = s->wave;
+	bool content = want->kind != OBJECT_COMMIT && want->kind != OBJECT_CAPABILITY;
+	struct store_want copy = *want;
+
+	if (w->pinned_count > 0 && content && !s->put_wants[0]->known)
+		return 0;
+	if (w->pinned_count > 0 && content)
+		copy.priority = store_want_priority(want->kind, want->size);
+	return fetch_set_add(w->wants, &copy, s->put_wants[0]);
+}
+
 /* What the store newly wants inherits from the batch, whose blobs all have the same origin. */
 static int add_children(struct session *s, const struct store_put *p)
 {
 	int err = 0;
 
 	for (size_t i = 0; i < p->want_count && err == 0; i++)
-		err = fetch_set_add(s->wave->wants, &p->wants[i], s->put_wants[0]);
+		err = add_child(s, &p->wants[i]);
 	if (p->wants_total > p->want_count)
 		s->wave->reload = true;
 	return err;

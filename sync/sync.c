@@ -110,6 +110,7 @@ void sync_received(struct sync *s, const struct store_new_commit *commits, size_
 {
 	const struct sync_listener *l = s->config.listener;
 
+	wave_news(s, commits, count);
 	announce_commits(s, commits, count, from);
 	if (l != NULL && l->on_commits != NULL)
 		l->on_commits(s->config.listener_data, commits, count, from);

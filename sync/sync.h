@@ -195,18 +195,26 @@ struct sync_wave {
 	struct fetch_set *wants;
 	struct store_wants load; /* what the store wants of the scope */
 	bool loading, reload, load_more;
+	struct hash pinned[IRI_HEADS_MAX];
+	size_t pinned_count;
+	bool news;    /* commits came: what content is wanted has to be read again */
+	bool looking; /* it is being read */
 	uint64_t stored_blobs, stored_at_load;
 	int settled; /* priority told by on_settled last, -1 = none */
 	bool progress_pending;
 };
-/** Sync `scope` from the targets that are added; content is fetched up to and including
- * max_priority (enum store_priority). Wants that the store already has for the scope are taken
+/** Sync `scope` from the targets that are added: its commits, then the content of the heads up to
+ * and including max_priority (enum store_priority), with STORE_WANT_HISTORY that of all versions.
+ * Wants that the store already has for the scope are taken
  * along. Its sessions are children of env->span. Ends when sealed and every session has ended:
  * status 0 when at least one session was ok, ERR_NOT_FOUND without targets, else the last failure;
  *  UV_ECANCELED, UV_ETIMEDOUT, UV_ENOMEM. Events come from the loop, never inside a call. */
 void sync_wave_start(struct sync_wave *w, const struct op_env *env, struct sync *s,
 		     const struct scope *scope, uint8_t max_priority,
 		     const struct sync_wave_events *events, sync_wave_cb cb);
+/** Right after the start: fetch the content of these versions of the exact object instead of its
+ * heads'. Copies. */
+void sync_wave_pin(struct sync_wave *w, const struct hash *heads, size_t count);
 /** Copies. A target that is already in the wave is ignored. 0, ERR_LIMIT, UV_ENOMEM, ERR_SELF. Not
  * after seal. */
 int sync_wave_add(struct sync_wave *w, const struct sync_target *target);

@@ -6,8 +6,8 @@
  * spans hang under the span of whoever asked, so that the trace shows peers and not plumbing.
  *
  * The store's own wants of the scope are read at the start (what was interrupted is continued, from
- * any peer of the scope), and again when a want came in by another wave, whose blobs may refer to
- * more. */
+ * any peer of the scope), when commits came (the content of a version that was superseded is wanted
+ * no more), and when a want came in by another wave, whose blobs may refer to more. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -159,6 +159,27 @@ void wave_store_failed(struct sync_wave *w, int status)
 
 /* ---- What the store wants ---- */
 
+void wave_news(struct sync *s, const struct store_new_commit *commits, size_t count)
+{
+	list_for_each(node, &s->waves) {
+		struct sync_wave *w = list_entry(node, struct sync_wave, node);
+
+		for (size_t i = 0; i < count && !w->news; i++)
+			w->news = scope_contains(&w->scope, &commits[i].space, commits[i].path,
+						 strlen(commits[i].path));
+	}
+}
+
+bool wave_content_is_known(struct sync_wave *w)
+{
+	if (w->news && !w->loading) {
+		w->news = false;
+		w->looking = w->reload = true;
+		op_defer(&w->op);
+	}
+	return !w->news && !w->looking;
+}
+
 static void on_wants(struct store_wants *l, int status)
 {
 	struct sync_wave *w = container_of(l, struct sync_wave, load);
@@ -177,8 +198,10 @@ static void on_wants(struct store_wants *l, int status)
 	}
 	if (status < 0 && session_is_store_error(status))
 		wave_store_failed(w, status);
+	else if (status == 0 && !w->load_more)
+		fetch_set_forget_old(w->wants);
 	store_wants_fini(l);
-	w->loading = false;
+	w->loading = w->looking = false;
 	wave_kick(w);
 	op_release(&w->op);
 }
@@ -194,9 +217,14 @@ static void load_wants(struct sync_wave *w)
 	w->reload = false;
 	w->loading = true;
 	w->stored_at_load = w->stored_blobs;
+	fetch_set_recount(w->wants);
 	op_hold(&w->op);
-	store_wants_start(&w->load, &w->op.env, w->sync->config.store, &w->scope, w->max_priority,
-			  WAVE_LOAD_MAX, on_wants);
+	if (w->pinned_count > 0)
+		store_wants_pinned_start(&w->load, &w->op.env, w->sync->config.store, &w->scope,
+					 w->pinned, w->pinned_count, WAVE_LOAD_MAX, on_wants);
+	else
+		store_wants_start(&w->load, &w->op.env, w->sync->config.store, &w->scope,
+				  w->max_priority, WAVE_LOAD_MAX, on_wants);
 }
 
 /* ---- Sessions ---- */
@@ -487,6 +515,13 @@ int sync_wave_add(struct sync_wave *w, const struct sync_target *target)
 	w->progress_pending = true;
 	op_defer(&w->op);
 	return 0;
+}
+
+void sync_wave_pin(struct sync_wave *w, const struct hash *heads, size_t count)
+{
+	REQUIRE(count <= ARRAY_SIZE(w->pinned));
+	memcpy(w->pinned, heads, count * sizeof(*heads));
+	w->pinned_count = count;
 }
 
 void sync_wave_seal(struct sync_wave *w)

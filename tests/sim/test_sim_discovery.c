@@ -160,7 +160,7 @@ static void an_edit_moves_only_what_changed(void **state)
 	world_fini(&w);
 }
 
-static void older_content_follows_in_the_background(void **state)
+static void older_content_follows_in_the_background_when_it_is_asked_for(void **state)
 {
 	static const struct world_file old[] = { { "a.txt", "only in the first version\n", 0 } };
 	struct world w;
@@ -178,8 +178,43 @@ static void older_content_follows_in_the_background(void **state)
 	world_publish(a, "/notes", notes, ARRAY_SIZE(notes));
 	CHECK_STATUS(0, world_discover(b, &iri, SCOPE_EXACT, &d));
 	world_run_ms(&w, 30000);
+	assert_int_equal(world_spans(b, "sync.background"), 0);
+	assert_false(world_resolves(b, &first, SCOPE_EXACT));
+	CHECK_STATUS(0, world_discover_history(b, &iri, SCOPE_EXACT, &d));
+	world_run_ms(&w, 30000);
 	assert_int_equal(world_spans(b, "sync.background"), 1);
 	assert_true(world_resolves(b, &first, SCOPE_EXACT));
+	world_fini(&w);
+}
+
+/* Three versions, the second is asked for: neither the others' content comes, nor does the
+ * background bring it. */
+static void of_a_pinned_version_the_content_comes_alone(void **state)
+{
+	static const struct world_file texts[] = { { "a.txt", "the first\n", 0 },
+						   { "a.txt", "the second\n", 0 },
+						   { "a.txt", "the third\n", 0 } };
+	struct world w;
+	struct node *a, *b;
+	struct discover d;
+	struct iri pinned[3], hinted;
+
+	world_init(&w, 31);
+	a = world_node(&w);
+	b = world_node(&w);
+	for (size_t i = 0; i < 3; i++) {
+		pinned[i] = world_iri(a, "/notes", false);
+		pinned[i].heads[pinned[i].head_count++] = world_publish(a, "/notes", &texts[i], 1);
+		world_run_ms(&w, 2000);
+	}
+	hinted = world_iri(a, "/notes", true);
+	hinted.heads[hinted.head_count++] = pinned[1].heads[0];
+	CHECK_STATUS(0, world_discover(b, &hinted, SCOPE_EXACT, &d));
+	assert_int_equal(d.progress.blobs_downloaded, 3 + 2); /* commits; tree, chunk */
+	world_run_ms(&w, 30000);
+	assert_false(world_resolves(b, &pinned[0], SCOPE_EXACT));
+	assert_true(world_resolves(b, &pinned[1], SCOPE_EXACT));
+	assert_false(world_resolves(b, &pinned[2], SCOPE_EXACT));
 	world_fini(&w);
 }
 
@@ -545,7 +580,8 @@ int main(void)
 		cmocka_unit_test(what_is_held_stands_when_no_peer_answers),
 		cmocka_unit_test(a_third_node_gets_it_from_the_second_when_the_first_is_gone),
 		cmocka_unit_test(an_edit_moves_only_what_changed),
-		cmocka_unit_test(older_content_follows_in_the_background),
+		cmocka_unit_test(older_content_follows_in_the_background_when_it_is_asked_for),
+		cmocka_unit_test(of_a_pinned_version_the_content_comes_alone),
 		cmocka_unit_test(what_only_a_stranger_has_comes_after_a_wide_search),
 		cmocka_unit_test(an_older_version_can_be_asked_for),
 		cmocka_unit_test(what_was_found_is_told_whatever_ends_meanwhile),

@@ -231,6 +231,188 @@ static void a_follower_catches_up_in_one_run(void **state)
 	history_fini(&y);
 }
 
+/* ---- Content ---- */
+
+enum { CONTENTS_MAX = 400, CHUNKS = 3 };
+
+struct contents {
+	struct sync_world w;
+	struct host *a, *b, *c;
+	struct thing things[CONTENTS_MAX];
+	size_t count;
+	struct scope scope;
+	struct run run;
+};
+
+/* A line of versions, each with chunks of its own: their sizes differ. */
+static void add_version(struct contents *y, size_t chunk_count, size_t chunk_bytes)
+{
+	const struct hash *parent = y->count > 0 ? &y->things[y->count - 1].commit.hash : NULL;
+
+	assert_true(y->count < CONTENTS_MAX);
+	thing_init(&y->things[y->count], &y->w, "/doc", 1000 + y->count, chunk_count, chunk_bytes,
+		   parent);
+	host_put_thing(y->a, &y->things[y->count]);
+	y->count++;
+}
+
+static void contents_init(struct contents *y, uint64_t seed, size_t count)
+{
+	sync_world_init(&y->w, seed);
+	print_message("# seed %llu\n", (unsigned long long)seed);
+	y->count = 0;
+	y->a = sync_world_host(&y->w);
+	y->b = sync_world_host(&y->w);
+	y->c = sync_world_host(&y->w);
+	y->scope = sync_world_scope(&y->w, "/doc", SCOPE_EXACT);
+	for (size_t i = 0; i < count; i++)
+		add_version(y, CHUNKS, 1000 + i);
+}
+
+static void contents_fini(struct contents *y)
+{
+	for (size_t i = 0; i < y->count; i++)
+		thing_fini(&y->things[i]);
+	sync_world_fini(&y->w);
+}
+
+static void get_newest(struct contents *y)
+{
+	run_start(&y->run, y->b, &y->scope, STORE_WANT_BULK, &y->a, 1, 600000);
+	run_wait(&y->run);
+	CHECK_STATUS(0, y->run.status);
+	assert_int_equal(y->run.progress.outstanding, 0);
+}
+
+static uint64_t served(const struct host *h)
+{
+	struct sync_stats stats;
+
+	sync_stats(h->sync, &stats);
+	return stats.blobs_served;
+}
+
+static void check_content(struct contents *y, size_t i, bool here)
+{
+	const struct thing *t = &y->things[i];
+
+	assert_true(host_has(y->b, &t->commit.hash));
+	assert_int_equal(host_has(y->b, &t->file.hash), here);
+	for (size_t k = 0; k < t->chunk_count; k++)
+		assert_int_equal(host_has(y->b, &t->chunks[k].hash), here);
+}
+
+/* The commits of all versions, the file and the chunks of the last one. */
+static void of_older_versions_the_commits_come_alone(void **state)
+{
+	static const size_t counts[] = { 1, 2, 127, 128, 129, 400 };
+	static struct contents y;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+		contents_init(&y, 700 + i, counts[i]);
+		get_newest(&y);
+		assert_int_equal(served(y.a), counts[i] + 1 + CHUNKS);
+		assert_int_equal(y.run.progress.blobs_downloaded, counts[i] + 1 + CHUNKS);
+		check_content(&y, counts[i] - 1, true);
+		if (counts[i] > 1)
+			check_content(&y, counts[i] - 2, false);
+		contents_fini(&y);
+	}
+}
+
+static void history_comes_when_it_is_asked_for(void **state)
+{
+	static struct contents y;
+
+	(void)state;
+	contents_init(&y, 710, 5);
+	get_newest(&y);
+	CHECK_STATUS(0, run_sync(&y.run, y.b, &y.scope, &y.a, 1));
+	for (size_t i = 0; i < 5; i++)
+		check_content(&y, i, true);
+	assert_int_equal(served(y.a), 5 * (2 + CHUNKS));
+	contents_fini(&y);
+}
+
+static void nothing_of_a_deleted_object_comes_but_its_commits(void **state)
+{
+	static struct contents y;
+
+	(void)state;
+	contents_init(&y, 711, 4);
+	add_version(&y, 0, 0);
+	get_newest(&y);
+	assert_int_equal(served(y.a), 5);
+	check_content(&y, 3, false);
+	contents_fini(&y);
+}
+
+static void a_pinned_version_comes_alone(void **state)
+{
+	static struct contents y;
+
+	(void)state;
+	contents_init(&y, 712, 5);
+	run_start(&y.run, y.b, &y.scope, STORE_WANT_BULK, &y.a, 1, 600000);
+	sync_wave_pin(&y.run.wave, &y.things[1].commit.hash, 1);
+	run_wait(&y.run);
+	CHECK_STATUS(0, y.run.status);
+	for (size_t i = 0; i < 5; i++)
+		check_content(&y, i, i == 1);
+	assert_int_equal(served(y.a), 5 + 1 + CHUNKS);
+	contents_fini(&y);
+}
+
+/* The large content of one version is on its way when the next one, a small one, comes in by another
+ * wave: what was not asked yet is wanted no more. */
+static void what_is_superseded_while_it_is_fetched_is_left(void **state)
+{
+	static struct contents y;
+	struct run news;
+
+	(void)state;
+	contents_init(&y, 713, 0);
+	add_version(&y, THING_CHUNKS_MAX, 250000);
+	simnet_set_default(y.w.simnet,
+			   &(struct simnet_path){ .latency_ms = 5, .bandwidth = 2000000 });
+	run_start(&y.run, y.b, &y.scope, STORE_WANT_BULK, &y.a, 1, 600000);
+	while (y.run.wave.progress.blobs_downloaded < 4)
+		assert_true(manual_loop_step(&y.w.loop));
+	add_version(&y, 1, 1000);
+	run_start(&news, y.b, &y.scope, STORE_WANT_BULK, &y.a, 1, 600000);
+	run_wait(&news);
+	run_wait(&y.run);
+	CHECK_STATUS(0, news.status);
+	CHECK_STATUS(0, y.run.status);
+	check_content(&y, 1, true);
+	/* What was in the window came; less than twice that was sent in all. */
+	assert_true(served(y.a) < THING_CHUNKS_MAX);
+	assert_int_equal(y.run.progress.outstanding, 0);
+	contents_fini(&y);
+}
+
+/* One peer is at the newest version, one behind: the content of what that one calls the newest is not
+ * fetched in the end, or at most what was asked before the news. */
+static void a_peer_that_is_behind_does_not_make_old_content_wanted(void **state)
+{
+	static struct contents y;
+	struct host *peers[2];
+
+	(void)state;
+	contents_init(&y, 714, 3);
+	for (size_t i = 0; i < 2; i++)
+		host_put_thing(y.c, &y.things[i]);
+	peers[0] = y.a;
+	peers[1] = y.c;
+	run_start(&y.run, y.b, &y.scope, STORE_WANT_BULK, peers, 2, 600000);
+	run_wait(&y.run);
+	CHECK_STATUS(0, y.run.status);
+	check_content(&y, 2, true);
+	assert_false(host_has(y.b, &y.things[0].file.hash));
+	contents_fini(&y);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +422,12 @@ int main(void)
 		cmocka_unit_test(a_peer_that_is_behind_does_not_disturb_the_order),
 		cmocka_unit_test(a_newcomer_that_is_cut_knows_and_goes_on),
 		cmocka_unit_test(a_follower_catches_up_in_one_run),
+		cmocka_unit_test(of_older_versions_the_commits_come_alone),
+		cmocka_unit_test(history_comes_when_it_is_asked_for),
+		cmocka_unit_test(nothing_of_a_deleted_object_comes_but_its_commits),
+		cmocka_unit_test(a_pinned_version_comes_alone),
+		cmocka_unit_test(what_is_superseded_while_it_is_fetched_is_left),
+		cmocka_unit_test(a_peer_that_is_behind_does_not_make_old_content_wanted),
 	};
 
 	REQUIRE(base_init() == 0);

@@ -316,14 +316,8 @@ static void on_discovered(struct discover *d, int status)
 	*(struct wait *)d->data = (struct wait){ true, status };
 }
 
-int world_discover(struct node *n, const struct iri *iri, enum scope_kind kind,
-		   struct discover *ret)
-{
-	return world_discover_fresh(n, iri, kind, false, ret);
-}
-
-int world_discover_fresh(struct node *n, const struct iri *iri, enum scope_kind kind, bool fresh,
-			 struct discover *ret)
+static int discover_with(struct node *n, const struct iri *iri, enum scope_kind kind, bool fresh,
+			 bool history, struct discover *ret)
 {
 	struct op_env env = world_env(n, 24 * 3600000);
 	struct wait wait = { 0 };
@@ -331,9 +325,28 @@ int world_discover_fresh(struct node *n, const struct iri *iri, enum scope_kind 
 	memset(ret, 0, sizeof(*ret));
 	ret->data = &wait;
 	ret->fresh = fresh;
+	ret->history = history;
 	discover_start(ret, &env, n->discovery, iri, kind, on_discovered);
 	wait_for(n, &wait);
 	return wait.status;
+}
+
+int world_discover(struct node *n, const struct iri *iri, enum scope_kind kind,
+		   struct discover *ret)
+{
+	return discover_with(n, iri, kind, false, false, ret);
+}
+
+int world_discover_fresh(struct node *n, const struct iri *iri, enum scope_kind kind, bool fresh,
+			 struct discover *ret)
+{
+	return discover_with(n, iri, kind, fresh, false, ret);
+}
+
+int world_discover_history(struct node *n, const struct iri *iri, enum scope_kind kind,
+			   struct discover *ret)
+{
+	return discover_with(n, iri, kind, false, true, ret);
 }
 
 static void on_resolved(struct store_resolve *r, int status)

@@ -65,6 +65,9 @@ int world_discover(struct node *n, const struct iri *iri, enum scope_kind kind,
 /** The same, whatever was not found lately. */
 int world_discover_fresh(struct node *n, const struct iri *iri, enum scope_kind kind, bool fresh,
 			 struct discover *ret);
+/** The same, with the content of older versions in the background. */
+int world_discover_history(struct node *n, const struct iri *iri, enum scope_kind kind,
+			   struct discover *ret);
 /** Does the node's store resolve it? */
 bool world_resolves(struct node *n, const struct iri *iri, enum scope_kind kind);
 void world_subscribe(struct node *n, const struct iri *iri, enum scope_kind kind);
