@@ -1,5 +1,7 @@
 #include "base/err.h"
 
+#include <errno.h>
+
 /* libuv's own lookup allocates (and leaks) for a code it does not know, so both lists are switched
  * over here. */
 
@@ -16,6 +18,7 @@ const char *err_str(int code)
 	case UV_##name: return text;
 		UV_ERRNO_MAP(X)
 #undef X
+	case -EDQUOT: return "disk quota exceeded"; /* libuv has no name for it */
 	default: return "unknown error";
 	}
 }
@@ -33,6 +36,7 @@ const char *err_name(int code)
 	case UV_##name: return #name;
 		UV_ERRNO_MAP(X)
 #undef X
+	case -EDQUOT: return "EDQUOT";
 	default: return "UNKNOWN";
 	}
 }

@@ -391,7 +391,8 @@ static void print_text(const struct work *w)
 		   p->files + w->x.files == 1 ? "" : "s");
 	progress_write_bytes(&text, p->bytes + w->x.bytes);
 	if (w->place.is_there && w->apply.done == 0)
-		buf_write_str(&text, "; nothing had to be changed");
+		buf_write_str(&text, p->kept_count > 0 ? "; nothing was changed" :
+							 "; nothing had to be changed");
 	else if (w->place.is_there)
 		buf_printf(&text,
 			   "; %" PRIu64 " written, %" PRIu64 " removed, %" PRIu64

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import (CONFLICT, DAEMON_CONFIG, DAEMON_LOCKED, DENIED, DISK_FULL, FAILED, LOCAL, NO_PEER, NOT_FOUND, PROGRAM,
+from harness import (CONFLICT, DAEMON_CONFIG, DAEMON_LOCKED, DENIED, DISK_FULL, FAILED, LOCAL, NO_PEER, NOT_FOUND, PARTIAL, PROGRAM,
                      UNREACHABLE, USAGE, Case, Daemon, closed_port)
 
 SPACE = "z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
@@ -96,7 +96,8 @@ class BadInput(Case):
         iri, _ = a.publish(__file__)
         target = self.lab.folder / "mine"
         target.write_text("precious\n")
-        a.cli("get", iri, "-o", target, expect=FAILED)
+        run = a.cli("get", iri, "-o", target, expect=PARTIAL)
+        self.assertIn(f"kept: {target} (", run.stderr)
         self.assertEqual(target.read_text(), "precious\n")
 
     def test_a_missing_path_is_not_published(self):
@@ -146,7 +147,7 @@ class BadInput(Case):
         a.cli("get", f"{iri}?v={ours}", "-o", target)
         self.assertEqual(target.read_text(), "here\n")
         source.write_text("merged\n")
-        a.publish(source)
+        a.publish(source, "--parent", f"{ours}.{theirs}")
         a.cli("get", iri, "--offline", "--force", "-o", target)
         self.assertEqual(target.read_text(), "merged\n")
 

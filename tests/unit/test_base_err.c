@@ -20,6 +20,8 @@ static void success_and_unknown_codes_have_static_text(void **state)
 	assert_string_equal(err_name(0), "OK");
 	assert_string_equal(err_str(17), "success");
 	assert_string_equal(err_name(-19999), "UNKNOWN");
+	assert_string_equal(err_str(-EDQUOT), "disk quota exceeded"); /* not in libuv's list */
+	assert_string_equal(err_name(-EDQUOT), "EDQUOT");
 	assert_ptr_equal(err_str(-19999), err_str(-12345678));
 }
 

@@ -1,108 +1,11 @@
 /* Trees made by strangers: nothing is written outside the folder, whatever they hold. */
-#include <fcntl.h>
 #include <sodium.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
+#include "daemon_lab.h"
 #include "test_util.h"
 
-#include "base/base.h"
-#include "base/map.h"
-#include "daemon/beneath.h"
-#include "daemon/extract.h"
 #include "object.pb-c.h"
-
-enum { BLOBS_MAX = 4096 };
-
-struct blob {
-	uint8_t *data;
-	size_t len;
-};
-
-struct lab {
-	char dir[64];
-	int fd;
-	struct map blobs;
-	struct buf scratch;
-	uint64_t cancel_after;
-};
-
-static int put(struct lab *lab, const void *data, size_t len, struct chunk_ref *ret)
-{
-	struct blob *b = mem_alloc(sizeof(*b));
-
-	ret->hash = hash_of(data, len);
-	ret->size = (uint32_t)len;
-	b->data = mem_alloc(len + 1);
-	if (len > 0)
-		memcpy(b->data, data, len);
-	b->len = len;
-	if (map_get(&lab->blobs, ret->hash.bytes, HASH_SIZE) != NULL) {
-		mem_free(b->data);
-		mem_free(b);
-		return 0;
-	}
-	return map_put(&lab->blobs, ret->hash.bytes, HASH_SIZE, b);
-}
-
-static int get(void *data, const struct hash *hash, uint8_t **ret, size_t *ret_len)
-{
-	struct lab *lab = data;
-	struct blob *b = map_get(&lab->blobs, hash->bytes, HASH_SIZE);
-
-	if (b == NULL)
-		return ERR_NOT_FOUND;
-	*ret = mem_dup(b->data, b->len);
-	*ret_len = b->len;
-	return *ret != NULL ? 0 : UV_ENOMEM;
-}
-
-static bool progress(void *data, uint64_t bytes, uint64_t files)
-{
-	struct lab *lab = data;
-
-	(void)files;
-	return lab->cancel_after == 0 || bytes < lab->cancel_after;
-}
-
-static const struct extract_source source = { get, NULL, progress };
-
-static int remove_at(int dir, const char *name)
-{
-	struct beneath_removal r = { 0 };
-
-	return beneath_remove(dir, name, &r);
-}
-
-static int setup(void **state)
-{
-	struct lab *lab = mem_alloc(sizeof(*lab));
-
-	snprintf(lab->dir, sizeof(lab->dir), "/tmp/peerscope-extract-XXXXXX");
-	assert_non_null(mkdtemp(lab->dir));
-	lab->fd = open(lab->dir, O_RDONLY | O_DIRECTORY);
-	map_init(&lab->blobs, BLOBS_MAX);
-	*state = lab;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct lab *lab = *state;
-	int tmp;
-
-	for (struct map_iter it = map_first(&lab->blobs); it.value; map_next(&it)) {
-		mem_free(((struct blob *)it.value)->data);
-		mem_free(it.value);
-	}
-	map_fini(&lab->blobs);
-	tmp = open("/tmp", O_RDONLY | O_DIRECTORY);
-	CHECK_STATUS(0, remove_at(tmp, lab->dir + strlen("/tmp/")));
-	close(tmp);
-	close(lab->fd);
-	mem_free(lab);
-	return 0;
-}
 
 /* Encodes without any check: what our own encoder would refuse. */
 static struct hash hostile_tree(struct lab *lab, Object__Entry **entries, size_t count)
@@ -117,7 +20,7 @@ static struct hash hostile_tree(struct lab *lab, Object__Entry **entries, size_t
 	len = object__tree__get_packed_size(&tree);
 	assert_true(len <= sizeof(bytes));
 	object__tree__pack(&tree, bytes);
-	CHECK_STATUS(0, put(lab, bytes, len, &ref));
+	CHECK_STATUS(0, lab_put(lab, bytes, len, &ref));
 	return ref.hash;
 }
 
@@ -139,44 +42,11 @@ static Object__Entry hostile_entry(char *name, enum object_entry_kind kind, stru
 	return e;
 }
 
-static struct entry file_entry(struct lab *lab, const char *name, const char *text, uint32_t mode,
-			       struct chunk_ref *chunk)
-{
-	CHECK_STATUS(0, put(lab, text, strlen(text), chunk));
-	return (struct entry){ .name = name,
-			       .name_len = strlen(name),
-			       .kind = ENTRY_FILE,
-			       .mode = mode,
-			       .size = strlen(text),
-			       .chunks = chunk,
-			       .chunk_count = 1 };
-}
-
-static struct hash honest_tree(struct lab *lab, const struct entry *entries, size_t count)
-{
-	struct tree t = { .entries = (struct entry *)entries, .entry_count = count };
-	struct chunk_ref ref;
-	struct buf out;
-
-	buf_init(&out, OBJECT_TREE_MAX);
-	CHECK_STATUS(0, tree_encode(&t, &out));
-	CHECK_STATUS(0, put(lab, out.data, out.len, &ref));
-	buf_fini(&out);
-	return ref.hash;
-}
-
-static struct entry top_of(const struct hash *tree)
-{
-	return (struct entry){
-		.kind = ENTRY_DIRECTORY, .mode = 0755, .has_target = true, .target = { *tree, 0 }
-	};
-}
-
 static int run(struct lab *lab, const struct hash *tree, struct extract *x)
 {
 	struct entry top = top_of(tree);
 
-	*x = (struct extract){ .source = &source, .data = lab };
+	*x = (struct extract){ .source = &lab_source, .data = lab };
 	return extract_entry(x, lab->fd, "out", "", &top, 1);
 }
 
@@ -257,7 +127,7 @@ static void a_name_twice_over_two_parts_is_refused(void **state)
 	parts[1] = (struct chunk_ref){ honest_tree(lab, &victim, 1), 1 };
 	buf_init(&out, OBJECT_TREE_MAX);
 	CHECK_STATUS(0, tree_encode(&t, &out));
-	CHECK_STATUS(0, put(lab, out.data, out.len, &top));
+	CHECK_STATUS(0, lab_put(lab, out.data, out.len, &top));
 	buf_fini(&out);
 	CHECK_STATUS(ERR_MALFORMED, run(lab, &top.hash, &x));
 	assert_int_not_equal(fstatat(lab->fd, "outside", &st, AT_SYMLINK_NOFOLLOW), 0);
@@ -269,7 +139,7 @@ static void a_link_on_disk_at_the_target_is_not_followed(void **state)
 	struct chunk_ref chunk;
 	struct entry e = file_entry(lab, "f", "x\n", 0644, &chunk);
 	struct hash tree = honest_tree(lab, &e, 1);
-	struct extract x = { .source = &source, .data = lab };
+	struct extract x = { .source = &lab_source, .data = lab };
 	struct entry top = top_of(&tree);
 	struct stat st;
 
@@ -307,7 +177,7 @@ static void the_mask_takes_bits_away_from_all(void **state)
 			   .mode = 0777,
 			   .has_target = true,
 			   .target = { below, 1 } };
-	struct extract x = { .source = &source, .data = lab, .mask = 027 };
+	struct extract x = { .source = &lab_source, .data = lab, .mask = 027 };
 	struct entry top;
 	struct stat st;
 
@@ -438,25 +308,31 @@ static void extraction_survives_oom_at_every_allocation(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_name_that_leads_out_is_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_name_longer_than_the_limit_is_refused, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(a_link_is_never_written_through, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_name_twice_over_two_parts_is_refused, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(a_link_on_disk_at_the_target_is_not_followed, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(mode_bits_beyond_permissions_are_dropped, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(the_mask_takes_bits_away_from_all, setup, teardown),
-		cmocka_unit_test_setup_teardown(links_are_kept_as_they_are, setup, teardown),
-		cmocka_unit_test_setup_teardown(wrong_bytes_are_noticed, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_size_that_lies_is_noticed, setup, teardown),
-		cmocka_unit_test_setup_teardown(endless_nesting_ends_at_the_limit, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_missing_blob_and_a_cancel_end_the_work, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(extraction_survives_oom_at_every_allocation, setup,
-						teardown),
+		cmocka_unit_test_setup_teardown(a_name_that_leads_out_is_refused, lab_setup,
+						lab_teardown),
+		cmocka_unit_test_setup_teardown(a_name_longer_than_the_limit_is_refused, lab_setup,
+						lab_teardown),
+		cmocka_unit_test_setup_teardown(a_link_is_never_written_through, lab_setup,
+						lab_teardown),
+		cmocka_unit_test_setup_teardown(a_name_twice_over_two_parts_is_refused, lab_setup,
+						lab_teardown),
+		cmocka_unit_test_setup_teardown(a_link_on_disk_at_the_target_is_not_followed,
+						lab_setup, lab_teardown),
+		cmocka_unit_test_setup_teardown(mode_bits_beyond_permissions_are_dropped, lab_setup,
+						lab_teardown),
+		cmocka_unit_test_setup_teardown(the_mask_takes_bits_away_from_all, lab_setup,
+						lab_teardown),
+		cmocka_unit_test_setup_teardown(links_are_kept_as_they_are, lab_setup,
+						lab_teardown),
+		cmocka_unit_test_setup_teardown(wrong_bytes_are_noticed, lab_setup, lab_teardown),
+		cmocka_unit_test_setup_teardown(a_size_that_lies_is_noticed, lab_setup,
+						lab_teardown),
+		cmocka_unit_test_setup_teardown(endless_nesting_ends_at_the_limit, lab_setup,
+						lab_teardown),
+		cmocka_unit_test_setup_teardown(a_missing_blob_and_a_cancel_end_the_work, lab_setup,
+						lab_teardown),
+		cmocka_unit_test_setup_teardown(extraction_survives_oom_at_every_allocation,
+						lab_setup, lab_teardown),
 	};
 
 	return base_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
