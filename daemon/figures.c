@@ -29,7 +29,7 @@ static const struct figure store_table[] = {
 	F(store_stats, wal_bytes),   F(store_stats, queue_depth),   F(store_stats, queue_peak),
 	F(store_stats, requests),    F(store_stats, transactions),  F(store_stats, failed),
 	F(store_stats, tx_p50_us),   F(store_stats, tx_p99_us),	    F(store_stats, tx_max_us),
-	F(store_stats, wait_max_us),
+	F(store_stats, wait_max_us), F(store_stats, stuck_ms),
 };
 
 static const struct figure net_table[] = {

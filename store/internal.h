@@ -52,6 +52,8 @@ struct store {
 	pthread_cond_t work;
 	struct list reads, writes, notices; /* of store_request */
 	size_t queued;
+	bool running;	      /* a request is being executed */
+	uint64_t progress_ns; /* the last one was, or the first one came after a rest */
 	bool stop, ended;
 	unsigned reads_in_a_row;
 	struct store_stats stats; /* published */

@@ -51,6 +51,8 @@ void store_stats(struct store *s, struct store_stats *ret)
 	pthread_mutex_lock(&s->mutex);
 	*ret = s->stats;
 	ret->queue_depth = s->queued;
+	if (s->queued > 0 || s->running)
+		ret->stuck_ms = (clock_now_ns(s->clock) - s->progress_ns) / NS_PER_MS;
 	ret->transactions = s->tx.count;
 	ret->tx_max_us = s->tx.max_us;
 	ret->tx_p50_us = tx_histogram_permille(&s->tx, 500);

@@ -57,6 +57,8 @@ static bool enqueue(struct store *s, struct store_request *r)
 	pthread_mutex_lock(&s->mutex);
 	room = s->queued < STORE_QUEUE_MAX;
 	if (room) {
+		if (s->queued == 0 && !s->running)
+			s->progress_ns = r->queued_ns;
 		r->phase = REQUEST_QUEUED;
 		list_push_back(r->is_write ? &s->writes : &s->reads, &r->node);
 		s->queued++;
@@ -189,6 +191,7 @@ static struct store_request *take(struct store *s)
 
 	if (node == NULL)
 		return NULL;
+	s->running = true;
 	s->reads_in_a_row = read && write_waits ? s->reads_in_a_row + 1 : 0;
 	r = list_entry(node, struct store_request, node);
 	if (r->phase == REQUEST_QUEUED) {
@@ -246,6 +249,8 @@ static void execute(struct store *s, struct store_request *r)
 	if (r->is_write)
 		db_bytes = db_file_bytes(&s->db);
 	pthread_mutex_lock(&s->mutex);
+	s->running = false;
+	s->progress_ns = clock_now_ns(s->clock);
 	publish_stats(s, MIN(rc, 0));
 	if (r->is_write)
 		s->stats.db_bytes = db_bytes;

@@ -72,6 +72,7 @@ struct store_stats {
 	uint64_t busy; /* operations turned away because the queue was full */
 	uint64_t tx_p50_us, tx_p99_us, tx_max_us; /* write transactions, begin to commit */
 	uint64_t wait_max_us;			  /* longest wait in the queue */
+	uint64_t stuck_ms; /* something waits or runs, and for so long nothing was finished */
 	/* Given up to stay within the limits above, since the start. */
 	uint64_t stash_dropped; /* commits that waited too long, or found no room to wait */
 	uint64_t refused_dropped, peers_dropped;
