@@ -26,12 +26,14 @@
 #include "daemon/cli.h"
 #include "daemon/control.h"
 #include "daemon/disk.h"
+#include "daemon/doctor_facts.h"
 #include "daemon/exit.h"
 #include "daemon/notify.h"
 #include "daemon/otlp_push.h"
 #include "daemon/push.h"
 #include "daemon/report.h"
 #include "daemon/sources.h"
+#include "daemon/sys.h"
 #include "daemon/waits.h"
 
 static const char port_file[] = "listen.port";
@@ -89,6 +91,7 @@ static void close_http(struct daemon *d)
 
 static void close_last(struct daemon *d)
 {
+	runner_timer_stop(&d->loop.runner, &d->recent_timer);
 	runner_timer_stop(&d->loop.runner, &d->status_timer);
 	runner_timer_stop(&d->loop.runner, &d->watchdog_timer);
 	runner_timer_stop(&d->loop.runner, &d->stop_timer);
@@ -424,6 +427,15 @@ static void on_status_timer(struct runner_timer *timer)
 			   runner_now_ms(&d->loop.runner) + DAEMON_STATUS_MS);
 }
 
+static void on_recent_timer(struct runner_timer *timer)
+{
+	struct daemon *d = container_of(timer, struct daemon, recent_timer);
+
+	doctor_facts_remember(d);
+	runner_timer_start(&d->loop.runner, timer,
+			   runner_now_ms(&d->loop.runner) + RECENT_EVERY_MS);
+}
+
 static void on_watchdog_timer(struct runner_timer *timer)
 {
 	struct daemon *d = container_of(timer, struct daemon, watchdog_timer);
@@ -452,6 +464,8 @@ static int become_ready(struct daemon *d)
 	}
 	log_info(LOG_DAEMON, "msg=ready ms=%" PRIu64, runner_now_ms(&d->loop.runner) - d->start_ms);
 	notify_send("READY=1\nMAINPID=%d", (int)getpid());
+	d->recent_timer.run = on_recent_timer;
+	on_recent_timer(&d->recent_timer);
 	d->status_timer.run = on_status_timer;
 	d->watchdog_timer.run = on_watchdog_timer;
 	d->watchdog_ms = notify_watchdog_ms();
@@ -522,6 +536,7 @@ int daemon_run(const struct options *options)
 	d->dir = options_text(options, OPT_DATA);
 	d->lock.fd = -1;
 	umask(0077);
+	sys_raise_descriptors(DAEMON_DESCRIPTORS);
 	option_apply_levels(options_text(options, OPT_LOG_LEVEL));
 	code = prepare(d);
 	if (code == 0)

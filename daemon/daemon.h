@@ -7,6 +7,7 @@
 #include "daemon/keys.h"
 #include "daemon/lock.h"
 #include "daemon/options.h"
+#include "daemon/recent.h"
 #include "daemon/stalls.h"
 #include "debug_http/debug_http.h"
 #include "discovery/discovery.h"
@@ -17,6 +18,7 @@
 #endif
 
 enum {
+	DAEMON_DESCRIPTORS = 4096,  /* asked for, as far as the hard limit allows */
 	DAEMON_STOP_MAX_MS = 25000, /* below a service manager's patience */
 	DAEMON_STOP_TELL_MS = 5000, /* how often it says what it waits for */
 	DAEMON_STATUS_MS = 10000,   /* how often the service manager hears how we are */
@@ -75,9 +77,10 @@ struct daemon {
 	enum daemon_step step;
 	bool stopping;
 	int exit_code;
+	struct recent recent; /* for the doctor */
 	/* private to daemon.c */
 	uv_signal_t signals[3];
-	struct runner_timer status_timer, watchdog_timer, stop_timer;
+	struct runner_timer recent_timer, status_timer, watchdog_timer, stop_timer;
 	uint64_t watchdog_ms, stop_ms;
 	unsigned closing;
 };

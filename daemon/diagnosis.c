@@ -56,18 +56,28 @@ static enum diagnosis diagnose_outside(const struct diagnosis_facts *f)
 	return f->mapping == MAPPING_FAILED ? DIAGNOSIS_NAT_REFUSED : DIAGNOSIS_NAT;
 }
 
+static bool can_be_dialed(const struct diagnosis_facts *f)
+{
+	if (!f->wildcard)
+		return f->listens_here;
+	return f->has_ipv4 || (f->family == 6 && f->has_ipv6);
+}
+
 enum diagnosis diagnose(const struct diagnosis_facts *f)
 {
 	bool lan = is(f->lan, "on");
 
 	if (f->loopback && !f->dht_wanted)
 		return DIAGNOSIS_LOOPBACK;
+	if (!f->loopback && !can_be_dialed(f))
+		return DIAGNOSIS_NO_ADDRESS;
 	if (f->dht_wanted && !is(f->dht, "on"))
 		return diagnose_dht(f);
-	if (f->outside != OUTSIDE_UNKNOWN)
-		return diagnose_outside(f);
 	if (!f->dht_wanted && is(f->lan, "off"))
 		return DIAGNOSIS_ALONE;
+	/* Without the DHT nobody outside finds it, whether he could connect or not. */
+	if (f->outside == OUTSIDE_NO || (f->outside == OUTSIDE_YES && f->dht_wanted))
+		return diagnose_outside(f);
 	if (!f->dht_wanted)
 		return lan || is(f->lan, "starting") ? DIAGNOSIS_LAN_ONLY : DIAGNOSIS_NO_LAN;
 	return DIAGNOSIS_FINE_SO_FAR;
@@ -82,6 +92,7 @@ const char *diagnosis_name(enum diagnosis d)
 		[DIAGNOSIS_STARTING] = "starting",
 		[DIAGNOSIS_LOOPBACK] = "loopback",
 		[DIAGNOSIS_ALONE] = "alone",
+		[DIAGNOSIS_NO_ADDRESS] = "no address",
 		[DIAGNOSIS_NO_LAN] = "no lan",
 		[DIAGNOSIS_NO_SOCKET] = "no socket",
 		[DIAGNOSIS_NO_NAMES] = "no names",
@@ -149,6 +160,41 @@ static void write_outside(struct buf *out, enum diagnosis d, const struct diagno
 			   f->asked, peers, f->tcp_port);
 }
 
+static void write_alone(struct buf *out, const struct diagnosis_facts *f)
+{
+	buf_write_str(out, "LAN and DHT are off: only peers that are added are found, and only who "
+			   "was told of this daemon finds it");
+	if (f->outside == OUTSIDE_YES)
+		buf_write_str(out, "; peers outside can connect");
+	else if (f->outside == OUTSIDE_NO)
+		buf_printf(out, "; peers outside cannot connect to TCP port %u", f->tcp_port);
+	buf_write_u8(out, '.');
+}
+
+static void write_no_address(struct buf *out, const struct diagnosis_facts *f)
+{
+	if (!f->has_ipv4 && !f->has_ipv6)
+		buf_write_str(out, "This machine has no network: it has no addresses but those of "
+				   "loopback.");
+	else if (f->wildcard)
+		buf_printf(out,
+			   "Nobody can connect: this daemon listens on IPv4 only, and this machine "
+			   "has IPv6 addresses only; --listen [::]:%u is both.",
+			   f->tcp_port);
+	else
+		buf_write_str(out, "Nobody can connect: this daemon listens on an address that "
+				   "this machine does not have any more.");
+}
+
+static void write_lan(struct buf *out, const struct diagnosis_facts *f)
+{
+	if (f->lan_peers == 0)
+		buf_write_str(out, "Nobody else is in the local network so far; the DHT is off.");
+	else
+		buf_printf(out, "Fine in the local network (%u %s); the DHT is off.", f->lan_peers,
+			   f->lan_peers == 1 ? "peer" : "peers");
+}
+
 static void write_quiet(struct buf *out, enum diagnosis d, const struct diagnosis_facts *f)
 {
 	if (d == DIAGNOSIS_STARTING)
@@ -156,7 +202,7 @@ static void write_quiet(struct buf *out, enum diagnosis d, const struct diagnosi
 	else if (d == DIAGNOSIS_LOOPBACK)
 		buf_write_str(out, "This machine only: it listens on a loopback address.");
 	else if (d == DIAGNOSIS_ALONE)
-		buf_write_str(out, "LAN and DHT are off: only peers that are added are found.");
+		write_alone(out, f);
 	else
 		buf_printf(out, "Nobody can be found: the DHT is off, and the LAN: %s.", f->lan);
 }
@@ -165,16 +211,14 @@ void diagnosis_write(struct buf *out, enum diagnosis d, const struct diagnosis_f
 {
 	switch (d) {
 	case DIAGNOSIS_FINE:
-		buf_write_str(out, "Fine: peers find this daemon and can connect from outside.");
+		buf_write_str(out, "Fine: the DHT answers, and peers outside can connect.");
 		break;
 	case DIAGNOSIS_FINE_SO_FAR:
 		buf_write_str(out, "Fine so far; no peer outside has yet been asked whether it can "
 				   "connect.");
 		break;
-	case DIAGNOSIS_LAN_ONLY:
-		buf_printf(out, "Fine in the local network (%u %s); the DHT is off.", f->lan_peers,
-			   f->lan_peers == 1 ? "peer" : "peers");
-		break;
+	case DIAGNOSIS_LAN_ONLY: write_lan(out, f); break;
+	case DIAGNOSIS_NO_ADDRESS: write_no_address(out, f); break;
 	case DIAGNOSIS_STARTING:
 	case DIAGNOSIS_LOOPBACK:
 	case DIAGNOSIS_ALONE:

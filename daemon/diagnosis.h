@@ -19,9 +19,13 @@ enum mapping { MAPPING_OFF, MAPPING_ASKING, MAPPING_DONE, MAPPING_FAILED };
 const char *mapping_name(enum mapping m);
 
 struct diagnosis_facts {
-	bool loopback;	   /* it listens for this machine only */
-	uint16_t tcp_port; /* where it listens */
-	unsigned conns;	   /* to peers beyond this machine */
+	bool loopback;		 /* it listens for this machine only */
+	uint8_t family;		 /* 4, or 6: over IPv4 too if it is the wildcard */
+	bool wildcard;		 /* it listens on all addresses of these families */
+	bool listens_here;	 /* or on one that this machine has */
+	bool has_ipv4, has_ipv6; /* addresses beyond loopback that this machine has */
+	uint16_t tcp_port;	 /* where it listens */
+	unsigned conns;		 /* to peers beyond this machine */
 	/* "on", "off", or what keeps them from being useful */
 	const char *lan, *dht;
 	unsigned lan_peers;
@@ -42,6 +46,7 @@ enum diagnosis {
 	DIAGNOSIS_STARTING,
 	DIAGNOSIS_LOOPBACK,
 	DIAGNOSIS_ALONE,
+	DIAGNOSIS_NO_ADDRESS, /* there is nothing that others could dial */
 	DIAGNOSIS_NO_LAN,
 	DIAGNOSIS_NO_SOCKET,
 	DIAGNOSIS_NO_NAMES,

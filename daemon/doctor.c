@@ -9,6 +9,9 @@
 
 #include "base/err.h"
 
+/* How far back those facts go that count something (daemon/recent.h). */
+#define LATELY " in the last ten minutes"
+
 struct report {
 	struct doctor_finding *findings;
 	size_t count;
@@ -128,6 +131,13 @@ static void look_at_resources(struct report *r, const struct doctor_facts *f)
 {
 	struct doctor_finding *found;
 
+	if (f->fd_limit > 0 && f->fd_limit < DOCTOR_FD_NEEDED) {
+		found = add(r, DOCTOR_WARNING, "descriptor limit", "/debug/sys",
+			    "The daemon may have %" PRIu64 " files and connections open, and needs "
+			    "%d for as many peers as it takes.",
+			    f->fd_limit, DOCTOR_FD_NEEDED);
+		advise(found, "Raise the limit: `ulimit -n 4096`, or LimitNOFILE= of the service.");
+	}
 	if (f->fd_limit > 0 && f->fds * 100 >= f->fd_limit * DOCTOR_FD_PERCENT) {
 		found = add(r, DOCTOR_WARNING, "descriptors", "/debug/sys",
 			    "%" PRIu64 " of %" PRIu64 " file descriptors are in use.", f->fds,
@@ -154,21 +164,26 @@ static void look_at_resources(struct report *r, const struct doctor_facts *f)
 static void look_at_loop(struct report *r, const struct doctor_facts *f)
 {
 	struct doctor_finding *found;
+	char longest[64] = "";
 
+	if (f->lag_max_us > 0)
+		(void)snprintf(longest, sizeof(longest), ", at most for %" PRIu64 " ms",
+			       f->lag_max_us / 1000);
 	if (f->stalls > 0) {
 		found = add(r,
 			    f->lag_max_us / 1000 >= DOCTOR_STALL_MS ? DOCTOR_WARNING : DOCTOR_NOTE,
 			    "stalls", "/debug/pprof/stalls",
-			    "The loop stood still %" PRIu64 " time%s, at most for %" PRIu64 " ms.",
-			    f->stalls, f->stalls == 1 ? "" : "s", f->lag_max_us / 1000);
+			    "The loop stood still %" PRIu64 " time%s" LATELY "%s.", f->stalls,
+			    f->stalls == 1 ? "" : "s", longest);
 		advise(found, "The page of stalls shows what it was doing; report it if it is not "
 			      "a suspended machine.");
 	}
 	if (f->turns >= DOCTOR_LAG_SHARE && f->over_50ms > 0 &&
 	    f->over_50ms * DOCTOR_LAG_SHARE >= f->turns) {
 		found = add(r, DOCTOR_WARNING, "lag", "/debug/pprof/",
-			    "%" PRIu64 " of %" PRIu64 " turns of the loop took longer than %d ms; "
-			    "everything waits meanwhile.",
+			    "%" PRIu64 " of %" PRIu64
+			    " turns of the loop took longer than %d ms" LATELY
+			    "; everything waits meanwhile.",
 			    f->over_50ms, f->turns, DOCTOR_LAG_MS);
 		advise(found, "Take a CPU profile while it is slow.");
 	}
@@ -182,6 +197,14 @@ static void look_at_store(struct report *r, const struct doctor_facts *f)
 		found = add(r, DOCTOR_PROBLEM, "store", "/debug/store",
 			    "The database reported an error: %s.", f->store_error);
 		advise(found, "Look at the disk and at its free space; the log has the time.");
+	}
+	if (f->store_stuck_ms >= DOCTOR_STORE_STUCK_MS) {
+		found = add(r, DOCTOR_PROBLEM, "store stuck", "/debug/store",
+			    "The database has finished nothing for %" PRIu64 " s, and %" PRIu64
+			    " requests wait.",
+			    f->store_stuck_ms / 1000, f->queue_depth);
+		advise(found, "See whether the disk answers (`dmesg`, a network file system?); "
+			      "`peerscope diag stacks` shows where the thread \"store\" is.");
 	}
 	if (f->queue_depth >= DOCTOR_QUEUE_DEEP) {
 		found = add(r, DOCTOR_WARNING, "store queue", "/debug/store",
@@ -214,7 +237,7 @@ static void look_at_network(struct report *r, const struct doctor_facts *f)
 		add(r, severity, "network", "/debug/peers", "%s", f->network_sentence);
 	if (f->dials >= 10 && f->dial_failures * 10 >= f->dials * 9) {
 		found = add(r, DOCTOR_WARNING, "dials", "/debug/peers",
-			    "%" PRIu64 " of %" PRIu64 " connections to peers failed.",
+			    "%" PRIu64 " of %" PRIu64 " connections to peers failed" LATELY ".",
 			    f->dial_failures, f->dials);
 		advise(found, "A firewall may keep outgoing connections from being made; the "
 			      "traces say what each one ended with.");
@@ -252,11 +275,12 @@ static void look_at_work(struct report *r, const struct doctor_facts *f)
 	}
 	if (f->refused_limit + f->refused_connections > 0)
 		add(r, DOCTOR_NOTE, "limits", "/debug/vars",
-		    "%" PRIu64 " requests or connections were refused because a limit was reached.",
+		    "%" PRIu64 " requests or connections were refused" LATELY
+		    " because a limit was reached.",
 		    f->refused_limit + f->refused_connections);
 	if (f->traces_evicted_dropped > 0) {
 		found = add(r, DOCTOR_NOTE, "traces", "/debug/traces",
-			    "%" PRIu64 " pieces of traces found no room.",
+			    "%" PRIu64 " pieces of traces found no room" LATELY ".",
 			    f->traces_evicted_dropped);
 		advise(found, "Give traces more memory with --trace-budget if you miss them.");
 	}
@@ -268,7 +292,8 @@ static void look_at_log(struct report *r, const struct doctor_facts *f)
 
 	if (f->log_errors > 0) {
 		found = add(r, DOCTOR_WARNING, "errors", "/debug/logs?level=error",
-			    "The log has %" PRIu64 " lines of level error.", f->log_errors);
+			    "%" PRIu64 " lines of level error were logged" LATELY ".",
+			    f->log_errors);
 		advise(found, "Read them: peerscope diag log --level error");
 	}
 	if (f->debugging)

@@ -5,7 +5,7 @@
 #include "base/buf.h"
 
 enum {
-	DOCTOR_FINDINGS_MAX = 24,
+	DOCTOR_FINDINGS_MAX = 40,
 	DOCTOR_TEXT_MAX = 320,
 	/* Beyond these a fact is worth a sentence. */
 	DOCTOR_LAG_MS = 50,
@@ -14,6 +14,8 @@ enum {
 	DOCTOR_DISK_LOW_BYTES = 1 << 30,
 	DOCTOR_DISK_FULL_BYTES = 64 << 20,
 	DOCTOR_FD_PERCENT = 80,
+	DOCTOR_FD_NEEDED = 640, /* all conns, and what else is open */
+	DOCTOR_STORE_STUCK_MS = 5000,
 	DOCTOR_MEMORY_PERCENT = 90,
 	DOCTOR_QUEUE_DEEP = 1000,
 	DOCTOR_TX_SLOW_MS = 500,
@@ -47,11 +49,14 @@ struct doctor_facts {
 	uint64_t memory_available_bytes;
 	/* of a daemon that answers */
 	uint64_t uptime_ms;
-	uint64_t turns, over_50ms, lag_p99_us, lag_max_us;
-	uint64_t stalls; /* turns of the loop that the watchdog recorded */
+	/* What counts something counts the last while (daemon/recent.h). */
+	uint64_t turns, over_50ms, lag_p99_us;
+	uint64_t lag_max_us; /* of the last while; 0 = not known */
+	uint64_t stalls;     /* turns of the loop that the watchdog recorded */
 	uint64_t memory_bytes, memory_limit_bytes;
 	uint64_t fds, fd_limit;
 	uint64_t queue_depth, tx_p99_us;
+	uint64_t store_stuck_ms; /* it has something to do and finishes nothing */
 	const char *store_error; /* the last one; "" = none */
 	uint64_t conns, dials, dial_failures;
 	const char *network, *network_sentence; /* daemon/diagnosis.h */

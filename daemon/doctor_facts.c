@@ -45,13 +45,59 @@ static void find_failing(struct daemon *d, struct doctor_facts *f)
 
 static void take_log(struct doctor_facts *f)
 {
-	struct log_ring_stats stats;
-
-	log_ring_stats(&stats);
-	f->log_errors = stats.by_level[LOG_ERROR];
 	f->log_suppressed = log_suppressed();
 	for (int i = 0; i < LOG_SUB_COUNT; i++)
 		f->debugging = f->debugging || log_get_level((enum log_sub)i) == LOG_DEBUG;
+}
+
+static void take_totals(const json_t *all, struct recent_totals *ret)
+{
+	struct log_ring_stats log;
+
+	log_ring_stats(&log);
+	*ret = (struct recent_totals){
+		.turns = count_of(all, "loop", "turns"),
+		.over_50ms = count_of(all, "loop", "over_50ms"),
+		.stalls = count_of(all, "profiler", "loop_stalls"),
+		.longest_us = count_of(all, "profiler", "loop_longest_ns") / 1000,
+		.dials = count_of(all, "net", "dials"),
+		.dial_failures = count_of(all, "net", "dial_failures"),
+		.refused_requests = count_of(all, "debug_http", "refused_limit") +
+				    count_of(all, "control_http", "refused_limit"),
+		.refused_connections = count_of(all, "net", "refused_limit"),
+		.dropped_spans = count_of(all, "trace", "dropped_spans"),
+		.log_errors = log.by_level[LOG_ERROR],
+	};
+}
+
+void doctor_facts_remember(struct daemon *d)
+{
+	json_t *all = figures_all(d);
+	struct recent_totals totals;
+
+	if (all == NULL)
+		return;
+	take_totals(all, &totals);
+	recent_add(&d->recent, &totals);
+	json_decref(all);
+}
+
+static void take_recent(struct daemon *d, const json_t *all, struct doctor_facts *f)
+{
+	struct recent_totals now, recent;
+
+	take_totals(all, &now);
+	recent_since(&d->recent, &now, &recent);
+	f->turns = recent.turns;
+	f->over_50ms = recent.over_50ms;
+	f->stalls = recent.stalls;
+	f->lag_max_us = recent.longest_us;
+	f->dials = recent.dials;
+	f->dial_failures = recent.dial_failures;
+	f->refused_limit = recent.refused_requests;
+	f->refused_connections = recent.refused_connections;
+	f->traces_evicted_dropped = recent.dropped_spans;
+	f->log_errors = recent.log_errors;
 }
 
 void doctor_facts_inside(struct daemon *d, struct doctor_facts *ret, json_t **ret_figures)
@@ -62,27 +108,19 @@ void doctor_facts_inside(struct daemon *d, struct doctor_facts *ret, json_t **re
 				  .pid = (int)getpid() };
 
 	f.uptime_ms = json_get_count(all, "uptime_ms");
-	f.turns = count_of(all, "loop", "turns");
-	f.over_50ms = count_of(all, "loop", "over_50ms");
 	f.lag_p99_us = count_of(all, "loop", "p99_us");
-	f.lag_max_us = count_of(all, "profiler", "loop_longest_ns") / 1000;
-	f.stalls = count_of(all, "profiler", "loop_stalls");
 	f.queue_depth = count_of(all, "store", "queue_depth");
+	f.store_stuck_ms = count_of(all, "store", "stuck_ms");
 	f.tx_p99_us = count_of(all, "store", "tx_p99_us");
 	f.store_error = text_of(all, "store", "last_error");
 	f.conns = count_of(all, "net", "conns");
-	f.dials = count_of(all, "net", "dials");
-	f.dial_failures = count_of(all, "net", "dial_failures");
-	f.refused_limit = count_of(all, "debug_http", "refused_limit") +
-			  count_of(all, "control_http", "refused_limit");
-	f.refused_connections = count_of(all, "net", "refused_limit");
 	f.network = text_of(all, "network", "diagnosis");
 	f.network_sentence = text_of(all, "network", "sentence");
 	f.subscriptions = count_of(all, "discovery", "subscriptions");
 	f.subscriptions_backing_off = count_of(all, "discovery", "sub_backing_off");
 	f.subscriptions_overdue = count_of(all, "discovery", "sub_overdue");
 	f.subscriptions_overdue_ms = count_of(all, "discovery", "sub_overdue_ms");
-	f.traces_evicted_dropped = count_of(all, "trace", "dropped_spans");
+	take_recent(d, all, &f);
 	find_failing(d, &f);
 	take_log(&f);
 	*ret = f;

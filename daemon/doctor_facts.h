@@ -11,6 +11,8 @@
  * for doctor_facts_slow. */
 
 void doctor_facts_inside(struct daemon *d, struct doctor_facts *ret, json_t **ret_figures);
+/** Every RECENT_EVERY_MS: what is told of now is what came since. */
+void doctor_facts_remember(struct daemon *d);
 /** Adds disk, memory, descriptors and clock. Any thread; may take its time. */
 void doctor_facts_slow(struct doctor_facts *f);
 /** Without asking the daemon anything: is there one, can the folder be used, and

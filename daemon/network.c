@@ -1,6 +1,7 @@
 #include "daemon/network.h"
 
 #include <string.h>
+#include <uv.h>
 
 #include "base/mem.h"
 #include "daemon/json.h"
@@ -16,6 +17,40 @@ static bool count_conn(void *data, struct net_conn *conn)
 	net_conn_info(conn, &info);
 	*count += !multiaddr_is_loopback(&info.remote);
 	return true;
+}
+
+static bool is_wildcard(const struct multiaddr *a)
+{
+	static const uint8_t zero[16];
+
+	return memcmp(a->ip, zero, a->family == 4 ? 4 : 16) == 0;
+}
+
+/* Link-local ones are as good as others in the local network. */
+static void gather_addresses(const struct multiaddr *listen, struct diagnosis_facts *f)
+{
+	uv_interface_address_t *all;
+	int n;
+
+	f->family = listen->family;
+	f->wildcard = is_wildcard(listen);
+	f->listens_here = f->has_ipv4 = true; /* when they are not known */
+	if (uv_interface_addresses(&all, &n) != 0)
+		return;
+	f->listens_here = f->has_ipv4 = false;
+	for (int i = 0; i < n; i++) {
+		struct multiaddr a;
+
+		if (multiaddr_from_sockaddr((const struct sockaddr *)&all[i].address, &a) < 0 ||
+		    multiaddr_is_loopback(&a))
+			continue;
+		f->has_ipv4 = f->has_ipv4 || a.family == 4;
+		f->has_ipv6 = f->has_ipv6 || a.family == 6;
+		f->listens_here = f->listens_here ||
+				  (a.family == listen->family &&
+				   memcmp(a.ip, listen->ip, a.family == 4 ? 4 : 16) == 0);
+	}
+	uv_free_interface_addresses(all, n);
 }
 
 static void gather_sources(struct daemon *d, struct diagnosis_facts *f)
@@ -56,6 +91,7 @@ static void gather(struct daemon *d, const struct reach_state *reach,
 				       .translated = reach->translated,
 				       .mapping = map->mapping,
 				       .mapping_why = map->why };
+	gather_addresses(&listen, f);
 	net_each_conn(d->net, count_conn, &f->conns);
 	gather_sources(d, f);
 }

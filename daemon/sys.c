@@ -92,6 +92,16 @@ bool sys_disk(const char *path, uint64_t *ret_free_bytes, uint64_t *ret_free_ino
 	return true;
 }
 
+void sys_raise_descriptors(uint64_t want)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want)
+		return;
+	limit.rlim_cur = MIN(limit.rlim_max, (rlim_t)want);
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 bool sys_descriptors(int pid, uint64_t *ret_used, uint64_t *ret_limit)
 {
 	char path[PATH_MAX_];

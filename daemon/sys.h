@@ -19,6 +19,8 @@ void sys_build_id(char ret[SYS_BUILD_ID_SIZE]);
 
 /* Single facts, for the doctor. False: not known. */
 bool sys_disk(const char *path, uint64_t *ret_free_bytes, uint64_t *ret_free_inodes);
+/** Let this process have so many open, or as many as its hard limit allows; never fewer. */
+void sys_raise_descriptors(uint64_t want);
 bool sys_descriptors(int pid, uint64_t *ret_used, uint64_t *ret_limit);
 /** Memory the process may use: the smaller of its cgroup's and its own limit; 0 = no limit. */
 bool sys_memory(int pid, uint64_t *ret_used_bytes, uint64_t *ret_limit_bytes);

@@ -40,9 +40,10 @@ class Daemon:
         self.data = folder
         self.options = options
         self.process = None
+        self.wrapper = ()  # a program that runs it
 
     def start(self, *options, expect_ready=True):
-        command = [PROGRAM, "daemon", "--data", self.data, *LOCAL, "--debug-listen", "127.0.0.1:0", *self.options, *options]
+        command = [*self.wrapper, PROGRAM, "daemon", "--data", self.data, *LOCAL, "--debug-listen", "127.0.0.1:0", *self.options, *options]
         self.log = open(f"{self.data}.log", "a+b")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         if expect_ready:

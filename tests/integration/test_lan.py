@@ -308,6 +308,26 @@ class Daemons(LanCase):
         self.lan.without_ipv6().up4()
         self.travel()
 
+    def test_a_network_of_ipv6_alone_is_enough(self):
+        for host in "ab":
+            self.lan.ip(host, "link", "set", "lan", "up")
+        self.lan.up({"a": "fd00:77::1/64", "b": "fd00:77::2/64"})
+        self.travel()
+
+    def test_who_listens_where_nobody_can_come_is_told(self):
+        self.lan.up({"a": "fd00:77::1/64", "b": "fd00:77::2/64"})
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="pslan-"))
+        self.addCleanup(shutil.rmtree, folder)
+        a = NamespaceDaemon(folder / "a", self.lan, "a", "--listen", "0.0.0.0:0").start()
+        network = a.json("status")["network"]
+        self.assertEqual(network["diagnosis"], "no address")
+        self.assertIn("--listen [::]:", network["sentence"])
+        doctor = a.json("diag", "doctor", expect=None)
+        self.assertEqual([f["name"] for f in doctor["findings"] if f["severity"] == "warning"], ["network"])
+        self.lan.ip("a", "addr", "add", "192.0.2.1/24", "dev", "lan")
+        self.wait(lambda: a.json("status")["network"]["diagnosis"] == "lan only")
+        a.stop()
+
     def travel(self):
         folder = pathlib.Path(tempfile.mkdtemp(prefix="pslan-"))
         self.addCleanup(shutil.rmtree, folder)

@@ -5,6 +5,9 @@
 static struct diagnosis_facts good(void)
 {
 	return (struct diagnosis_facts){ .tcp_port = 4001,
+					 .family = 6,
+					 .wildcard = true,
+					 .has_ipv4 = true,
 					 .lan = "on",
 					 .dht = "on",
 					 .dht_wanted = true,
@@ -60,12 +63,14 @@ static void what_works_is_called_fine(void **state)
 	(void)state;
 	check(f, DIAGNOSIS_FINE_SO_FAR, "so far");
 	f.outside = OUTSIDE_YES;
-	check(f, DIAGNOSIS_FINE, "can connect from outside");
+	check(f, DIAGNOSIS_FINE, "peers outside can connect");
 	f = good();
 	f.dht = "off";
 	f.dht_wanted = false;
 	f.lan_peers = 1;
 	check(f, DIAGNOSIS_LAN_ONLY, "(1 peer)");
+	f.lan_peers = 0;
+	check(f, DIAGNOSIS_LAN_ONLY, "Nobody else");
 }
 
 static void a_dht_that_says_nothing_has_a_cause(void **state)
@@ -121,11 +126,39 @@ static void who_cannot_find_anybody_learns_it(void **state)
 	f.dht = f.lan = "off";
 	f.dht_wanted = false;
 	check(f, DIAGNOSIS_ALONE, "added");
+	/* One connection from outside does not make it found. */
+	f.outside = OUTSIDE_YES;
+	check(f, DIAGNOSIS_ALONE, "; peers outside can connect.");
+	f.lan = "on";
+	check(f, DIAGNOSIS_LAN_ONLY, "the DHT is off");
+	f.lan = "off";
+	f.outside = OUTSIDE_NO;
+	check(f, DIAGNOSIS_ALONE, "cannot connect");
+	f.outside = OUTSIDE_UNKNOWN;
 	f.loopback = true;
 	check(f, DIAGNOSIS_LOOPBACK, "loopback");
 	f.loopback = false;
 	f.lan = "no network with multicast";
 	check(f, DIAGNOSIS_NO_LAN, "no network with multicast");
+}
+
+static void an_address_that_others_could_dial_is_needed(void **state)
+{
+	struct diagnosis_facts f = good();
+
+	(void)state;
+	f.has_ipv4 = false;
+	check(f, DIAGNOSIS_NO_ADDRESS, "no network");
+	f.has_ipv6 = true;
+	check(f, DIAGNOSIS_FINE_SO_FAR, "so far");
+	f.family = 4;
+	check(f, DIAGNOSIS_NO_ADDRESS, "--listen [::]:4001");
+	f.has_ipv4 = true;
+	check(f, DIAGNOSIS_FINE_SO_FAR, "so far");
+	f.wildcard = false;
+	check(f, DIAGNOSIS_NO_ADDRESS, "does not have any more");
+	f.listens_here = true;
+	check(f, DIAGNOSIS_FINE_SO_FAR, "so far");
 }
 
 int main(void)
@@ -136,6 +169,7 @@ int main(void)
 		cmocka_unit_test(a_dht_that_fell_silent_is_no_udp),
 		cmocka_unit_test(who_is_not_reached_learns_why),
 		cmocka_unit_test(who_cannot_find_anybody_learns_it),
+		cmocka_unit_test(an_address_that_others_could_dial_is_needed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

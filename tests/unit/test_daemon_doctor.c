@@ -37,7 +37,8 @@ struct change {
 		over_50ms, queue_depth, tx_p99_us, dials, dial_failures, refused_limit, log_errors,
 		failing_errors, failing_total, subscriptions, subscriptions_backing_off,
 		subscriptions_overdue, subscriptions_overdue_ms, disk_inodes_free,
-		memory_available_bytes, traces_evicted_dropped;
+		memory_available_bytes, traces_evicted_dropped, fd_limit,
+		store_stuck_ms;
 };
 static const struct row {
 	const char *name;
@@ -57,15 +58,18 @@ static const struct row {
 	CASE("disk", DOCTOR_PROBLEM, "5 MiB", "now", .disk_free_bytes = 5 << 20),
 	CASE("inodes", DOCTOR_WARNING, "17 more files", "Delete", .disk_inodes_free = 17),
 	CASE("descriptors", DOCTOR_WARNING, "900 of 1024", "ulimit", .fds = 900),
+	CASE("descriptor limit", DOCTOR_WARNING, "256 files", "LimitNOFILE", .fd_limit = 256),
 	CASE("memory", DOCTOR_WARNING, "950 MiB of the 1000 MiB", "heap profile",
 	     .memory_bytes = 950 << 20, .memory_limit_bytes = 1000 << 20),
 	CASE("machine memory", DOCTOR_WARNING, "32 MiB", "swap",
 	     .memory_available_bytes = 32 << 20),
-	CASE("stalls", DOCTOR_WARNING, "3 times, at most for 4000 ms", "report it", .stalls = 3,
-	     .lag_max_us = 4000000),
-	CASE("stalls", DOCTOR_NOTE, "1 time,", "report it", .stalls = 1, .lag_max_us = 120000),
+	CASE("stalls", DOCTOR_WARNING, "3 times in the last ten minutes, at most for 4000 ms",
+	     "report it", .stalls = 3, .lag_max_us = 4000000),
+	CASE("stalls", DOCTOR_NOTE, "1 time in", "report it", .stalls = 1, .lag_max_us = 120000),
 	CASE("lag", DOCTOR_WARNING, "2000 of 1000000", "CPU profile", .over_50ms = 2000),
 	CASE("store", DOCTOR_PROBLEM, "disk I/O error", "disk", .store_error = "disk I/O error"),
+	CASE("store stuck", DOCTOR_PROBLEM, "nothing for 67 s", "diag stacks",
+	     .store_stuck_ms = 67000),
 	CASE("store queue", DOCTOR_WARNING, "5000 requests", "disk", .queue_depth = 5000),
 	CASE("slow disk", DOCTOR_WARNING, "800 ms", "faster disk", .tx_p99_us = 800000),
 	CASE("network", DOCTOR_WARNING, "No UDP gets through.", "", .network = "no udp",
@@ -83,7 +87,7 @@ static const struct row {
 	     .subscriptions_overdue_ms = 190000),
 	CASE("limits", DOCTOR_NOTE, "12 requests", "", .refused_limit = 12),
 	CASE("traces", DOCTOR_NOTE, "7 pieces", "--trace-budget", .traces_evicted_dropped = 7),
-	CASE("errors", DOCTOR_WARNING, "2 lines", "--level error", .log_errors = 2),
+	CASE("errors", DOCTOR_WARNING, "2 lines of level error", "--level error", .log_errors = 2),
 	CASE("debugging", DOCTOR_NOTE, "debug", "", .debugging = true),
 };
 
@@ -102,6 +106,7 @@ static struct doctor_facts spoilt(const struct change *c)
 	APPLY(subscriptions_backing_off), APPLY(disk_inodes_free), APPLY(memory_available_bytes);
 	APPLY(traces_evicted_dropped), APPLY(subscriptions_overdue);
 	APPLY(subscriptions_overdue_ms);
+	APPLY(fd_limit), APPLY(store_stuck_ms);
 	return f;
 }
 
