@@ -221,6 +221,45 @@ static void look_at_store(struct report *r, const struct doctor_facts *f)
 	}
 }
 
+static void write_duration(char *dst, size_t cap, uint64_t s)
+{
+	if (s >= 2 * 86400)
+		(void)snprintf(dst, cap, "%" PRIu64 " days", s / 86400);
+	else if (s >= 2 * 3600)
+		(void)snprintf(dst, cap, "%" PRIu64 " hours", s / 3600);
+	else if (s >= 2 * 60)
+		(void)snprintf(dst, cap, "%" PRIu64 " minutes", s / 60);
+	else
+		(void)snprintf(dst, cap, "%" PRIu64 " seconds", s);
+}
+
+static void look_at_peers(struct report *r, const struct doctor_facts *f)
+{
+	bool ahead = f->clocks_ahead_s > 0; /* theirs */
+	struct doctor_finding *found;
+	char by[48];
+
+	if (has(f->twin) && f->twin_ago_s <= DOCTOR_TWIN_S) {
+		found = add(r, DOCTOR_PROBLEM, "twin", "/debug/peers",
+			    "Another daemon has the same node.key as this one: it was met %" PRIu64
+			    " s ago at %s.",
+			    f->twin_ago_s, f->twin);
+		advise(found, "Peers take both for one. Stop one of them, remove node.key from its "
+			      "data folder, and start it again: it makes a new one.");
+	}
+	/* When most are of another opinion than we are. One peer alone may be wrong itself. */
+	if (f->clocks_differ > 0 && f->clocks_differ * 2 > f->clocks_known) {
+		write_duration(by, sizeof(by),
+			       (uint64_t)(ahead ? f->clocks_ahead_s : -f->clocks_ahead_s));
+		found = add(r, DOCTOR_WARNING, "clock differs", "/debug/sys",
+			    "The clock of this machine is %s %s those of %" PRIu64 " of %" PRIu64
+			    " connected peers, by what they say when they connect.",
+			    by, ahead ? "behind" : "ahead of", f->clocks_differ, f->clocks_known);
+		advise(found, "Set the one that is wrong, best by NTP: versions published with a "
+			      "wrong time sort wrongly among others.");
+	}
+}
+
 static void look_at_network(struct report *r, const struct doctor_facts *f)
 {
 	static const char *const fine[] = { "fine",	"fine so far", "starting",
@@ -342,6 +381,7 @@ size_t doctor_examine(const struct doctor_facts *f, struct doctor_finding ret[DO
 		look_at_loop(&r, f);
 		look_at_store(&r, f);
 		look_at_network(&r, f);
+		look_at_peers(&r, f);
 		look_at_work(&r, f);
 		look_at_log(&r, f);
 	}

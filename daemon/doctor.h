@@ -13,6 +13,7 @@ enum {
 	DOCTOR_STALL_MS = 1000,
 	DOCTOR_DISK_LOW_BYTES = 1 << 30,
 	DOCTOR_DISK_FULL_BYTES = 64 << 20,
+	DOCTOR_TWIN_S = 600, /* so long a meeting is worth telling of */
 	DOCTOR_FD_PERCENT = 80,
 	DOCTOR_FD_NEEDED = 640, /* all conns, and what else is open */
 	DOCTOR_STORE_STUCK_MS = 5000,
@@ -60,6 +61,10 @@ struct doctor_facts {
 	const char *store_error; /* the last one; "" = none */
 	uint64_t conns, dials, dial_failures;
 	const char *network, *network_sentence; /* daemon/diagnosis.h */
+	const char *twin; /* the address of somebody else with our key; NULL = nobody was met */
+	uint64_t twin_ago_s;
+	uint64_t clocks_known, clocks_differ; /* of connected peers; from ours, by a minute */
+	int64_t clocks_ahead_s;		      /* the median of those that differ */
 	uint64_t refused_limit, refused_connections;
 	uint64_t traces_evicted_dropped; /* spans for which there was no room */
 	const char *failing;		 /* the kind of operation that fails most; NULL = none */

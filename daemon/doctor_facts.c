@@ -100,6 +100,22 @@ static void take_recent(struct daemon *d, const json_t *all, struct doctor_facts
 	f->log_errors = recent.log_errors;
 }
 
+/* What peers are like. */
+static void take_peers(const json_t *all, struct doctor_facts *f)
+{
+	const json_t *network = json_object_get(all, "network");
+	const json_t *twin = json_object_get(network, "twin");
+	const json_t *clocks = json_object_get(network, "clocks");
+
+	if (json_is_object(twin)) {
+		f->twin = json_get_text(twin, "address");
+		f->twin_ago_s = json_get_count(twin, "ago_s");
+	}
+	f->clocks_known = json_get_count(clocks, "known");
+	f->clocks_differ = json_get_count(clocks, "differ");
+	f->clocks_ahead_s = json_integer_value(json_object_get(clocks, "ahead_s"));
+}
+
 void doctor_facts_inside(struct daemon *d, struct doctor_facts *ret, json_t **ret_figures)
 {
 	json_t *all = figures_all(d);
@@ -114,6 +130,7 @@ void doctor_facts_inside(struct daemon *d, struct doctor_facts *ret, json_t **re
 	f.tx_p99_us = count_of(all, "store", "tx_p99_us");
 	f.store_error = text_of(all, "store", "last_error");
 	f.conns = count_of(all, "net", "conns");
+	take_peers(all, &f);
 	f.network = text_of(all, "network", "diagnosis");
 	f.network_sentence = text_of(all, "network", "sentence");
 	f.subscriptions = count_of(all, "discovery", "subscriptions");

@@ -33,23 +33,15 @@ static const struct figure store_table[] = {
 };
 
 static const struct figure net_table[] = {
-	F(net_stats, conns),
-	F(net_stats, dials),
-	F(net_stats, dial_failures),
-	F(net_stats, checks),
-	F(net_stats, checks_failed),
-	F(net_stats, accepted),
-	F(net_stats, handshake_failures),
-	F(net_stats, refused_limit),
-	F(net_stats, protocol_errors),
-	F(net_stats, gave_way),
-	F(net_stats, refused_buffers),
-	F(net_stats, buffered_bytes),
-	F(net_stats, unsent_bytes),
-	F(net_stats, sent_bytes),
-	F(net_stats, received_bytes),
-	F(net_stats, streams_opened),
-	F(net_stats, streams_refused),
+	F(net_stats, conns),	      F(net_stats, dials),
+	F(net_stats, dial_failures),  F(net_stats, twins_met),
+	F(net_stats, checks),	      F(net_stats, checks_failed),
+	F(net_stats, accepted),	      F(net_stats, handshake_failures),
+	F(net_stats, refused_limit),  F(net_stats, protocol_errors),
+	F(net_stats, gave_way),	      F(net_stats, refused_buffers),
+	F(net_stats, buffered_bytes), F(net_stats, unsent_bytes),
+	F(net_stats, sent_bytes),     F(net_stats, received_bytes),
+	F(net_stats, streams_opened), F(net_stats, streams_refused),
 };
 
 static const struct figure sync_table[] = {

@@ -112,6 +112,12 @@ void moves_neighbour(struct moves *m, const struct public_key *peer, const struc
 	dial(m, peer, addrs, count);
 }
 
+void moves_twin(struct moves *m, const struct multiaddr *addrs, size_t count)
+{
+	if (m->closed == NULL && has_budget(m))
+		dial(m, NULL, addrs, count);
+}
+
 static bool redial(void *data, struct net_conn *conn)
 {
 	struct moves *m = data;

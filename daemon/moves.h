@@ -20,6 +20,8 @@ struct moves *moves_new(struct loop *l, struct net *n, void (*changed)(void *dat
 /** Somebody says that a peer can be reached there. Nothing happens unless there is a conn to it. */
 void moves_neighbour(struct moves *m, const struct public_key *peer, const struct multiaddr *addrs,
 		     size_t count);
+/** Somebody else is said to be this daemon, there: looked at, and net_twin tells. */
+void moves_twin(struct moves *m, const struct multiaddr *addrs, size_t count);
 /** `closed` comes from the loop. Frees it. Before net_close. */
 void moves_close(struct moves *m, void (*closed)(void *data), void *data);
 

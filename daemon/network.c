@@ -1,5 +1,6 @@
 #include "daemon/network.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
@@ -7,7 +8,7 @@
 #include "daemon/json.h"
 #include "daemon/sources.h"
 
-enum { SENTENCE_MAX = 1024 };
+enum { SENTENCE_MAX = 1024, NETWORK_CLOCK_S = 60 /* beyond, clocks differ */ };
 
 static bool count_conn(void *data, struct net_conn *conn)
 {
@@ -113,6 +114,53 @@ static json_t *mapping_figures(const struct portmap_state *s)
 	return o;
 }
 
+/* How the clocks of connected peers differ from ours. */
+struct clocks {
+	int64_t ahead_s[NET_CONNS_MAX]; /* of those that differ */
+	unsigned known, differ;
+};
+
+static bool look_at_clock(void *data, struct net_conn *conn)
+{
+	struct clocks *c = data;
+	struct net_conn_info info;
+
+	net_conn_info(conn, &info);
+	c->known += info.has_clock;
+	if (info.has_clock && c->differ < NET_CONNS_MAX &&
+	    (info.ahead_s > NETWORK_CLOCK_S || info.ahead_s < -NETWORK_CLOCK_S))
+		c->ahead_s[c->differ++] = info.ahead_s;
+	return true;
+}
+
+static int compare(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static json_t *clock_figures(struct daemon *d)
+{
+	struct clocks c = { .known = 0 };
+
+	net_each_conn(d->net, look_at_clock, &c);
+	qsort(c.ahead_s, c.differ, sizeof(c.ahead_s[0]), compare);
+	return json_pack("{s:i, s:i, s:I}", "known", (int)c.known, "differ", (int)c.differ,
+			 "ahead_s", (json_int_t)(c.differ > 0 ? c.ahead_s[c.differ / 2] : 0));
+}
+
+static json_t *twin_figures(struct daemon *d)
+{
+	struct multiaddr addr;
+	uint64_t ago_ms;
+
+	if (!net_twin(d->net, &addr, &ago_ms))
+		return json_null();
+	return json_pack("{s:o, s:I}", "address", json_multiaddr(&addr), "ago_s",
+			 (json_int_t)(ago_ms / 1000));
+}
+
 static json_t *moves_figures(const struct sources *s)
 {
 	struct moves_stats m = { 0 };
@@ -148,6 +196,8 @@ json_t *network_figures(struct daemon *d)
 	json_object_set_new(o, "dialbacks_failed", json_integer((json_int_t)reach.failures));
 	json_object_set_new(o, "seen", reach.has_seen ? json_multiaddr(&reach.seen) : json_null());
 	json_object_set_new(o, "nat", mapping_figures(&map));
+	json_object_set_new(o, "clocks", clock_figures(d));
+	json_object_set_new(o, "twin", twin_figures(d));
 	json_object_set_new(o, "moves", moves_figures(d->sources));
 	return o;
 }

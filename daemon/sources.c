@@ -177,6 +177,14 @@ static void on_lan_peer(void *data, const struct mdns_peer *peer)
 		moves_neighbour(s->moves, &peer->peer, peer->addrs, peer->addr_count);
 }
 
+static void on_lan_twin(void *data, const struct mdns_peer *peer)
+{
+	struct sources *s = data;
+
+	if (s->moves != NULL)
+		moves_twin(s->moves, peer->addrs, peer->addr_count);
+}
+
 /* The nodes of a private DHT are those it begins with, while public routers must not be burdened
  * with being nodes. Any of them may come up later than we do. */
 static void add_nodes(struct sources *s)
@@ -315,6 +323,7 @@ static int start_lan(struct sources *s)
 					     .dht_port = s->dht_private ? 0 : sources_dht_port(s),
 					     .on_peer = on_lan_peer,
 					     .on_addresses = on_lan_peer,
+					     .on_twin = on_lan_twin,
 					     .data = s };
 
 	s->lan = mdns_source_new(&config);

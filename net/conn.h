@@ -38,6 +38,9 @@ struct net {
 	struct multiaddr listeners[NET_LISTENERS_MAX];
 	size_t listener_count;
 	uint8_t *scratch; /* NET_CONN_RECORD_MAX bytes: the record being received or made */
+	bool has_twin;	  /* somebody else proved to have our key: where and when last */
+	struct multiaddr twin_at;
+	uint64_t twin_ms;
 	struct net_stats stats;
 	bool closing, shutting_down, transport_closed, closed_told;
 	struct runner_task closed_task;
@@ -78,6 +81,7 @@ struct net_conn {
 	bool draining;	    /* we have said that we open no more streams */
 
 	size_t buffered, unsent; /* as counted last in the net's figures */
+	uint64_t hello_ms;	 /* when the peer's came */
 	uint64_t since_ms, sent_bytes, received_bytes;
 	uint64_t received_ms, quiet_ms, drain_ms; /* last byte; last stream; draining began */
 	uint64_t ping_ms, ping_ns, ping_token, ping_left_bytes;

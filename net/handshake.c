@@ -33,6 +33,7 @@ static int write_message(struct net_conn *c)
 	int err = 0;
 
 	said.renews = c->renews;
+	said.time_s = clock_wall_ns(c->net->runner->clock) / NS_PER_SEC;
 	buf_init(&hello, NET_HELLO_SIZE_MAX);
 	buf_init(&record, 2 + SECOND_OVERHEAD + NET_HELLO_SIZE_MAX);
 	if (c->handshake.turn > 0)
@@ -76,6 +77,32 @@ bool net_handshake_expects(const struct net_conn *c, size_t len)
 	}
 }
 
+/* We have dialed our own listener, by whatever name: the other end is here, too. */
+static bool is_own_listener(const struct net_conn *c)
+{
+	list_for_each(node, &c->net->conns) {
+		const struct net_conn *other = list_entry(node, struct net_conn, node);
+
+		if (other->inbound && !c->inbound &&
+		    memcmp(other->handshake.remote_ephemeral, c->handshake.ephemeral_public,
+			   NET_NOISE_KEY_SIZE) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Ourselves, or somebody who has got our key: a machine that was cloned with it. */
+static int meet_self(struct net_conn *c)
+{
+	if (!is_own_listener(c)) {
+		c->net->has_twin = true;
+		c->net->twin_at = c->remote;
+		c->net->twin_ms = runner_now_ms(c->net->runner);
+		c->net->stats.twins_met++;
+	}
+	return ERR_SELF;
+}
+
 static int check_hello(struct net_conn *c, const struct buf *payload)
 {
 	uint8_t proven[NET_NOISE_KEY_SIZE];
@@ -86,9 +113,10 @@ static int check_hello(struct net_conn *c, const struct buf *payload)
 	if (crypto_sign_ed25519_pk_to_curve25519(proven, c->hello.key.bytes) != 0 ||
 	    memcmp(proven, net_noise_handshake_remote_static(&c->handshake), sizeof(proven)) != 0)
 		return ERR_PROTOCOL;
+	c->hello_ms = runner_now_ms(c->net->runner);
 	c->peer = c->hello.key;
 	if (key_eq(&c->peer, &c->net->self))
-		return ERR_SELF;
+		return meet_self(c);
 	if (c->dial != NULL && !c->dial->any_peer && !key_eq(&c->peer, &c->dial->peer))
 		return ERR_PEER_MISMATCH;
 	err = net_hello_version(&c->net->hello, &c->hello);

@@ -25,6 +25,7 @@ int net_hello_encode(const struct net_hello *h, struct buf *out)
 	msg.capabilities = h->capabilities;
 	msg.listen_port = h->listen_port;
 	msg.renews = h->renews;
+	msg.time_s = h->time_s;
 	size = net__hello__get_packed_size(&msg);
 	dst = buf_reserve(out, size);
 	if (dst == NULL)
@@ -59,7 +60,8 @@ static int from_message(const Net__Hello *msg, struct net_hello *ret)
 	struct net_hello h = { .version_min = msg->version_min,
 			       .version_max = msg->version_max,
 			       .capabilities = msg->capabilities,
-			       .renews = msg->renews };
+			       .renews = msg->renews,
+			       .time_s = MIN(msg->time_s, (uint64_t)NET_HELLO_TIME_MAX_S) };
 
 	if (msg->key.len != KEY_SIZE || msg->listen_port > UINT16_MAX ||
 	    msg->version_min > msg->version_max)

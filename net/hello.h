@@ -5,6 +5,7 @@
 #include "net/net.h"
 
 enum { NET_HELLO_SIZE_MAX = 512, NET_HELLO_VERSION_MIN = 1, NET_HELLO_VERSION_MAX = 1 };
+#define NET_HELLO_TIME_MAX_S (UINT64_C(1) << 40) /* later is not worth telling apart */
 
 struct net_hello {
 	struct public_key key;
@@ -13,6 +14,7 @@ struct net_hello {
 	uint64_t capabilities;
 	uint16_t listen_port;
 	bool renews;
+	uint64_t time_s;
 };
 
 /** Append the encoding. What stuck in the buffer: 0, UV_ENOMEM. */

@@ -194,6 +194,24 @@ void net_conn_close(struct net_conn *c, int status)
 	net_conn_fail(c, status < 0 ? status : ERR_CLOSED);
 }
 
+/* Either clock may have been set since, ours only is seen. */
+static int64_t ahead_s(const struct net_conn *c)
+{
+	const struct runner *r = c->net->runner;
+	uint64_t theirs_s = c->hello.time_s + (runner_now_ms(r) - c->hello_ms) / 1000;
+
+	return (int64_t)theirs_s - (int64_t)(clock_wall_ns(r->clock) / NS_PER_SEC);
+}
+
+bool net_twin(const struct net *n, struct multiaddr *ret_addr, uint64_t *ret_ago_ms)
+{
+	if (!n->has_twin)
+		return false;
+	*ret_addr = n->twin_at;
+	*ret_ago_ms = runner_now_ms(n->runner) - n->twin_ms;
+	return true;
+}
+
 void net_conn_info(const struct net_conn *c, struct net_conn_info *ret)
 {
 	*ret = (struct net_conn_info){ .peer = c->peer,
@@ -205,6 +223,9 @@ void net_conn_info(const struct net_conn *c, struct net_conn_info *ret)
 				       .received_bytes = c->received_bytes,
 				       .streams = c->mux.our_streams + c->mux.peer_streams,
 				       .rtt_us = c->rtt_us };
+	ret->has_clock = c->hello.time_s != 0;
+	if (ret->has_clock)
+		ret->ahead_s = ahead_s(c);
 	ret->dial_addr.port = c->hello.listen_port;
 	ret->dial_addr.has_peer = true;
 	ret->dial_addr.peer = c->peer;

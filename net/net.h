@@ -156,6 +156,8 @@ struct net_conn_info {
 	char agent[NET_AGENT_MAX + 1];
 	uint64_t since_ms, sent_bytes, received_bytes;
 	uint32_t streams;
+	bool has_clock;
+	int64_t ahead_s; /* its clock is ahead of ours: by its Hello, less what has passed since */
 	uint32_t rtt_us; /* smoothed ping time; 0 = not measured */
 };
 void net_conn_info(const struct net_conn *c, struct net_conn_info *ret);
@@ -167,9 +169,13 @@ struct net_stats {
 	uint64_t gave_way; /* conns closed because others needed the place more */
 	uint64_t refused_buffers;
 	uint64_t buffered_bytes, unsent_bytes; /* see NET_BUFFERED_MAX, NET_UNSENT_PLENTY */
+	uint64_t twins_met;		       /* handshakes with somebody else who has our key */
 	uint64_t checks, checks_failed; /* conns asked whether they are alive; too late or not */
 	uint64_t sent_bytes, received_bytes, streams_opened, streams_refused;
 };
+/** Somebody else has proved to have our key: where, and how long ago the last time. False: nobody
+ * has. */
+bool net_twin(const struct net *n, struct multiaddr *ret_addr, uint64_t *ret_ago_ms);
 void net_stats(const struct net *n, struct net_stats *ret);
 
 /* Get a conn to a peer: the one that exists, if it was heard of for NET_FRESH_MS or answers a ping,

@@ -88,6 +88,8 @@ struct instance {
 	struct public_key peer;
 	bool ours;	/* its TXT is of our version and network, and names a peer */
 	bool reachable; /* everything is known; the peer was told of */
+	bool twin;	/* it names us, and is not ours */
+	bool twin_told;
 	bool more;	/* an address that was not told of yet */
 	unsigned tries; /* to learn what is missing */
 	uint64_t try_ms;

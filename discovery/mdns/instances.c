@@ -147,6 +147,22 @@ static void set_reachable(struct instance *i, bool reachable)
 	}
 }
 
+/* Once per instance. It may be lying: the handshake tells. */
+static void tell_twin(struct instance *i)
+{
+	struct mdns *m = i->link->mdns;
+	struct mdns_peer peer = { .peer = m->self };
+
+	if (i->twin_told || m->events == NULL || m->events->on_twin == NULL)
+		return;
+	i->twin_told = true;
+	for (size_t k = 0; k < i->addr_count; k++) {
+		add_address(i, &i->addrs[k], false, &peer);
+		add_address(i, &i->addrs[k], true, &peer);
+	}
+	m->events->on_twin(m->data, &peer);
+}
+
 static void update(struct instance *i)
 {
 	bool foreign = heard_valid(&i->txt) && !i->ours;
@@ -154,6 +170,8 @@ static void update(struct instance *i)
 		     i->addr_count > 0;
 
 	set_reachable(i, whole && i->ours && i->port != 0);
+	if (whole && i->twin)
+		tell_twin(i);
 	if (whole || foreign) {
 		i->try_ms = 0;
 	} else if (i->try_ms == 0) {
@@ -297,7 +315,7 @@ static uint16_t txt_port(const struct dns_entry *e, const char *key)
 	return v <= UINT16_MAX ? (uint16_t)v : 0;
 }
 
-/* Our version, our network, and a peer other than ourselves. */
+/* Our version, our network, and a peer. */
 static bool read_txt(const struct mdns *m, const struct dns_entry *e, struct public_key *ret)
 {
 	const char *s = "";
@@ -309,8 +327,7 @@ static bool read_txt(const struct mdns *m, const struct dns_entry *e, struct pub
 	(void)txt_get(e, "net", &s, &len);
 	if (len != strlen(m->network) || memcmp(s, m->network, len) != 0)
 		return false;
-	return txt_get(e, "id", &s, &len) && peer_id_parse(s, len, ret) == 0 &&
-	       !key_eq(ret, &m->self);
+	return txt_get(e, "id", &s, &len) && peer_id_parse(s, len, ret) == 0;
 }
 
 static void hear_text(struct link *l, const struct dns_entry *e)
@@ -325,6 +342,8 @@ static void hear_text(struct link *l, const struct dns_entry *e)
 	if (e->ttl_s == 0)
 		return;
 	ours = read_txt(l->mdns, e, &peer);
+	i->twin = ours && key_eq(&peer, &l->mdns->self);
+	ours = ours && !i->twin;
 	if (!ours)
 		l->mdns->stats.instances_foreign++;
 	if (!ours || !key_eq(&i->peer, &peer))

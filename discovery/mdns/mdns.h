@@ -88,6 +88,8 @@ struct mdns_events {
 	void (*on_gone)(void *data, const struct public_key *peer);
 	/** One that was there has one more address. Optional; borrowed. */
 	void (*on_addresses)(void *data, const struct mdns_peer *peer);
+	/** Somebody else says that he is we. Optional; borrowed. */
+	void (*on_twin)(void *data, const struct mdns_peer *peer);
 };
 
 struct mdns_config {
@@ -145,8 +147,9 @@ struct mdns_source_config {
 	/** A peer that was not there before; from the loop. The source must not be closed inside.
 	 * May be NULL. */
 	void (*on_peer)(void *data, const struct mdns_peer *peer);
-	/** One that was there has one more address. As on_peer. */
+	/** One that was there has one more address; somebody else says that he is we. As on_peer. */
 	void (*on_addresses)(void *data, const struct mdns_peer *peer);
+	void (*on_twin)(void *data, const struct mdns_peer *peer);
 	void *data;
 };
 struct mdns_source;

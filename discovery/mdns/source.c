@@ -261,7 +261,17 @@ static void on_addresses(void *data, const struct mdns_peer *peer)
 		s->config.on_addresses(s->config.data, peer);
 }
 
-static const struct mdns_events events = { .on_peer = on_peer, .on_addresses = on_addresses };
+static void on_twin(void *data, const struct mdns_peer *peer)
+{
+	struct mdns_source *s = data;
+
+	if (s->config.on_twin != NULL && !s->closing)
+		s->config.on_twin(s->config.data, peer);
+}
+
+static const struct mdns_events events = { .on_peer = on_peer,
+					   .on_addresses = on_addresses,
+					   .on_twin = on_twin };
 
 struct mdns_source *mdns_source_new(const struct mdns_source_config *c)
 {

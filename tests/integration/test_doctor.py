@@ -4,13 +4,14 @@ import ctypes
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import unittest
 
 import harness
 
 PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
-STUCK_SECONDS = 5
+SHIFT = os.environ.get("SHIFT_CLOCK", "")
 
 
 def findings(daemon):
@@ -64,6 +65,33 @@ class Doctor(harness.Case):
         a = self.limited(256, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         self.assertNotIn("descriptor limit", findings(a))
         a.stop()
+
+    def test_a_cloned_key(self):
+        a, b = self.lab.daemon(), self.lab.daemon(start=False)
+        b.data.mkdir(mode=0o700)
+        shutil.copy(a.data / "node.key", b.data / "node.key")
+        b.start()
+        self.assertNotIn("twin", findings(a))
+        a.cli("peers", "add", a.address().split("/p2p/")[0], expect=None)  # itself is no twin
+        self.assertNotIn("twin", findings(a))
+        a.cli("peers", "add", b.address().split("/p2p/")[0], expect=None)
+        self.assertRegex(findings(a)["twin"]["sentence"], r"same node.key as this one: it was met \d+ s ago at /ip4/127.0.0.1/")
+        for daemon in (a, b):
+            daemon.stop()
+
+    @unittest.skipUnless(SHIFT, "needs shift_clock.so")
+    def test_a_clock_that_differs(self):
+        a, b, late = self.lab.daemon(), self.lab.daemon(), self.lab.daemon(start=False)
+        late.wrapper = ("env", f"LD_PRELOAD={SHIFT}", "SHIFT_SECONDS=-10800")
+        late.start()
+        a.cli("peers", "add", b.address())
+        self.assertNotIn("clock differs", findings(a))
+        for other in (a, b):
+            late.cli("peers", "add", other.address())
+        self.assertRegex(findings(late)["clock differs"]["sentence"], "(3|2) hours behind those of 2 of 2")
+        self.assertNotIn("clock differs", findings(a))  # one of two is another's affair
+        for daemon in (a, b, late):
+            daemon.stop()
 
 
 if __name__ == "__main__":

@@ -37,8 +37,10 @@ struct change {
 		over_50ms, queue_depth, tx_p99_us, dials, dial_failures, refused_limit, log_errors,
 		failing_errors, failing_total, subscriptions, subscriptions_backing_off,
 		subscriptions_overdue, subscriptions_overdue_ms, disk_inodes_free,
-		memory_available_bytes, traces_evicted_dropped, fd_limit,
-		store_stuck_ms;
+		memory_available_bytes, traces_evicted_dropped, fd_limit, store_stuck_ms,
+		twin_ago_s, clocks_known, clocks_differ;
+	int64_t clocks_ahead_s;
+	const char *twin;
 };
 static const struct row {
 	const char *name;
@@ -76,6 +78,12 @@ static const struct row {
 	     .network_sentence = "No UDP gets through."),
 	CASE("network", DOCTOR_NOTE, "still starting", "", .network = "starting",
 	     .network_sentence = "It is still starting."),
+	CASE("twin", DOCTOR_PROBLEM, "30 s ago at /ip4/192.0.2.1/tcp/1", "remove node.key",
+	     .twin = "/ip4/192.0.2.1/tcp/1", .twin_ago_s = 30),
+	CASE("clock differs", DOCTOR_WARNING, "3 hours ahead of those of 2 of 3", "NTP",
+	     .clocks_known = 3, .clocks_differ = 2, .clocks_ahead_s = -3 * 3600),
+	CASE("clock differs", DOCTOR_WARNING, "90 seconds behind those of 1 of 1", "NTP",
+	     .clocks_known = 1, .clocks_differ = 1, .clocks_ahead_s = 90),
 	CASE("dials", DOCTOR_WARNING, "19 of 20", "firewall", .dials = 20, .dial_failures = 19),
 	CASE("failures", DOCTOR_WARNING, "8 of the 10 latest sync.peer failed", "last stage",
 	     .failing = "sync.peer", .failing_errors = 8, .failing_total = 10),
@@ -107,6 +115,8 @@ static struct doctor_facts spoilt(const struct change *c)
 	APPLY(traces_evicted_dropped), APPLY(subscriptions_overdue);
 	APPLY(subscriptions_overdue_ms);
 	APPLY(fd_limit), APPLY(store_stuck_ms);
+	APPLY(twin), APPLY(twin_ago_s), APPLY(clocks_known), APPLY(clocks_differ);
+	APPLY(clocks_ahead_s);
 	return f;
 }
 
@@ -142,6 +152,20 @@ static void knowing_nothing_is_no_complaint(void **state)
 	struct doctor_facts f = { 0 };
 	struct doctor_finding got[DOCTOR_FINDINGS_MAX];
 
+	assert_int_equal(doctor_examine(&f, got), 1);
+	assert_string_equal(got[0].name, "fine");
+}
+
+static void what_is_over_or_somebody_elses_is_not_told(void **state)
+{
+	struct doctor_facts f = healthy();
+	struct doctor_finding got[DOCTOR_FINDINGS_MAX];
+
+	f.twin = "/ip4/192.0.2.1/tcp/1";
+	f.twin_ago_s = DOCTOR_TWIN_S + 1;
+	f.clocks_known = 4;
+	f.clocks_differ = 2;
+	f.clocks_ahead_s = 100000;
 	assert_int_equal(doctor_examine(&f, got), 1);
 	assert_string_equal(got[0].name, "fine");
 }
@@ -199,6 +223,7 @@ int main(void)
 		cmocka_unit_test(each_fact_leads_to_its_finding_and_to_no_other),
 		cmocka_unit_test(a_healthy_daemon_is_told_so),
 		cmocka_unit_test(knowing_nothing_is_no_complaint),
+		cmocka_unit_test(what_is_over_or_somebody_elses_is_not_told),
 		cmocka_unit_test(everything_at_once_is_sorted),
 		cmocka_unit_test(pages_escape_what_others_have_named),
 	};

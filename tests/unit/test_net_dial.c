@@ -79,6 +79,45 @@ static void failures_have_names(void **state)
 	world_fini(&w);
 }
 
+/* Ourselves by another name is not somebody else with our key. */
+static void a_twin_is_told_from_ourselves(void **state)
+{
+	struct multiaddr at;
+	struct call c;
+	struct world w;
+	uint64_t ago_ms;
+
+	world_init(&w, 1, 1);
+	CHECK_STATUS(ERR_SELF, dial_addrs(&w, NULL, &w.nodes[0].addr, 1, &c));
+	assert_false(net_twin(w.nodes[0].net, &at, &ago_ms));
+	w.count = 2;
+	assert_true(node_init(&w.nodes[1], runner(&w), simnet_host(w.sim, "10.0.0.7"), 1));
+	at = fixture_addr("10.0.0.7:4001");
+	CHECK_STATUS(0, net_listen(w.nodes[1].net, &at));
+	CHECK_STATUS(ERR_SELF, dial_addrs(&w, NULL, &at, 1, &c));
+	world_run(&w, 500);
+	assert_true(net_twin(w.nodes[0].net, &at, &ago_ms));
+	assert_int_equal(at.ip[3], 7);
+	assert_in_range(ago_ms, 500, 510);
+	world_fini(&w);
+}
+
+static void the_clock_of_a_peer_is_known(void **state)
+{
+	struct net_conn_info info;
+	struct world w;
+
+	world_init(&w, 1, 2);
+	world_connect(&w, 0, 1);
+	world_run(&w, 10);
+	/* Ours is set back while the connection is there. */
+	w.loop.clock.wall -= 7200 * NS_PER_SEC;
+	net_conn_info(w.nodes[1].conn, &info);
+	assert_true(info.has_clock);
+	assert_in_range(info.ahead_s, 7198, 7202);
+	world_fini(&w);
+}
+
 static void a_peer_that_is_not_the_one_asked_for_learns_nothing(void **state)
 {
 	struct net_stats stats;
@@ -593,6 +632,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_conn_is_used_again),
+		cmocka_unit_test(a_twin_is_told_from_ourselves),
+		cmocka_unit_test(the_clock_of_a_peer_is_known),
 		cmocka_unit_test(an_idle_conn_is_asked_before_it_is_used),
 		cmocka_unit_test(a_peer_that_moved_is_found_at_its_new_address),
 		cmocka_unit_test(both_sides_agree_on_the_conn_that_takes_the_place),
