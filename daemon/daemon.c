@@ -133,11 +133,11 @@ static void stop_next(struct daemon *d)
 				sync_close(d->sync, on_closed, d);
 			break;
 		case STEP_NET:
-			d->sync = sync_free(d->sync);
 			if (is_there(d, d->net))
 				net_close(d->net, on_net_closed, d);
 			break;
 		case STEP_STORE:
+			d->sync = sync_free(d->sync); /* the net told it of conns that went */
 			if (is_there(d, d->store))
 				store_close(d->store, on_closed, d);
 			break;

@@ -171,7 +171,13 @@ static void add_lan_node(struct sources *s, const struct mdns_peer *peer)
 static void on_lan_peer(void *data, const struct mdns_peer *peer)
 {
 	struct sources *s = data;
+	struct sync_target seen = { .peer = peer->peer };
 
+	while (seen.addr_count < MIN(peer->addr_count, (size_t)SYNC_TARGET_ADDRS_MAX)) {
+		seen.addrs[seen.addr_count] = peer->addrs[seen.addr_count];
+		seen.addr_count++;
+	}
+	discovery_peer_seen(s->daemon->discovery, &seen);
 	add_lan_node(s, peer);
 	if (s->moves != NULL)
 		moves_neighbour(s->moves, &peer->peer, peer->addrs, peer->addr_count);

@@ -31,6 +31,7 @@ struct discovery *discovery_new(const struct discovery_config *c)
 	map_init(&d->searched, DISCOVERY_SEARCHED_MAX);
 	bench_init(&d->bench);
 	misses_init(&d->misses, runner_now_ms(d->runner));
+	redial_init(&d->redial, d);
 	map_init(&d->subscribed, SCHEDULER_TASKS_MAX);
 	scheduler_init(&d->scheduler, d->subscription_interval_ms, runner_random(d->runner));
 	d->scheduler.on_queued = subscription_queued;
@@ -55,6 +56,12 @@ void discovery_stats(const struct discovery *d, struct discovery_stats *ret)
 	*ret = d->stats;
 	ret->benched = bench_count(&d->bench);
 	subscriptions_count_overdue(d, ret);
+	ret->redial_peers = map_count(&d->redial.peers);
+	ret->redial_lost = d->redial.stats.lost;
+	ret->redials = d->redial.stats.dials;
+	ret->redials_reached = d->redial.stats.reached;
+	ret->redial_came_back = d->redial.stats.came_back;
+	ret->redial_no_room = d->redial.stats.no_room;
 	ret->sub_sleeping = s.sleeping;
 	ret->sub_backing_off = s.backing_off;
 	ret->sub_hot_queued = s.hot_queued;
@@ -215,9 +222,28 @@ static void on_announced(void *data, const struct public_key *peer, const struct
 	subscription_announced(data, scope, peer);
 }
 
+static void on_conn(void *data, const struct public_key *peer, bool up)
+{
+	struct discovery *d = data;
+
+	if (d->closing)
+		return;
+	if (!up)
+		redial_lost(&d->redial, peer);
+	else if (redial_found(&d->redial, peer))
+		subscriptions_peer_back(d, peer);
+}
+
+void discovery_peer_seen(struct discovery *d, const struct sync_target *target)
+{
+	if (!d->closing)
+		redial_seen(&d->redial, target);
+}
+
 const struct sync_listener *discovery_sync_listener(void)
 {
 	static const struct sync_listener listener = { .on_commits = on_commits,
+						       .on_conn = on_conn,
 						       .on_announced = on_announced };
 
 	return &listener;
@@ -235,7 +261,7 @@ static void run_closed(struct runner_task *task)
 void service_ended(struct discovery *d)
 {
 	bool idle = list_empty(&d->runs) && list_empty(&d->backgrounds) && d->notes == 0 &&
-		    subscriptions_closed(d);
+		    subscriptions_closed(d) && redial_idle(&d->redial);
 
 	if (d->closing && idle)
 		runner_defer(d->runner, &d->closed_task);
@@ -248,6 +274,7 @@ void discovery_close(struct discovery *d, void (*closed)(void *data), void *data
 	d->closed_data = data;
 	d->closed_task.run = run_closed;
 	subscriptions_close(d);
+	redial_close(&d->redial);
 	background_cancel_all(d);
 	list_for_each(node, &d->runs)
 		op_cancel(&list_entry(node, struct discovery_run, node)->op);
@@ -258,11 +285,13 @@ struct discovery *discovery_free(struct discovery *d)
 {
 	if (d == NULL)
 		return NULL;
+	sync_set_listener(d->sync, NULL, NULL);
 	forget_searched(d);
 	map_fini(&d->searched);
 	map_fini(&d->subscribed);
 	scheduler_fini(&d->scheduler);
 	misses_fini(&d->misses);
+	redial_fini(&d->redial);
 	bench_fini(&d->bench);
 	return mem_free(d);
 }

@@ -173,6 +173,9 @@ struct discovery_subscription_status {
 /** False: it is not subscribed to, or not loaded yet. Strings are static. */
 bool discovery_subscription_status(const struct discovery *d, const struct scope *scope,
 				   struct discovery_subscription_status *ret);
+/** A peer showed up nearby, at these addresses: if a subscription looks to it and it is not
+ * connected, it is dialed now. */
+void discovery_peer_seen(struct discovery *d, const struct sync_target *target);
 /** Hand to sync as its listener, with the discovery as data. */
 const struct sync_listener *discovery_sync_listener(void);
 /** Cancels what runs; `closed` comes from the loop. Then discovery_free. */
@@ -185,6 +188,10 @@ struct discovery_stats {
 	uint64_t by_answer[DISCOVERY_FAULT + 1];
 	uint64_t subscriptions, benched;
 	uint64_t sub_overdue, sub_overdue_ms; /* not confirmed for so long; for how long at most */
+	/* Peers that subscriptions look to: remembered, lost now; dials, those that worked; how often
+	 * one came back, on whatever way; those for which there was no room */
+	uint64_t redial_peers, redial_lost, redials, redials_reached, redial_came_back,
+		redial_no_room;
 	/* The scheduler of subscriptions: now, and since the start */
 	uint64_t sub_sleeping, sub_backing_off, sub_hot_queued, sub_cold_queued, sub_hot_running,
 		sub_cold_running;

@@ -197,6 +197,12 @@ void scheduler_news(struct scheduler *s, struct scheduler_task *t, uint64_t now_
 	queue(s, t, SCHEDULER_HOT, now_ms);
 }
 
+void scheduler_look(struct scheduler *s, struct scheduler_task *t, uint64_t now_ms)
+{
+	t->news_ms = MIN(t->news_ms, now_ms);
+	scheduler_news(s, t, now_ms);
+}
+
 void scheduler_users(struct scheduler *s, unsigned count)
 {
 	s->users = count;

@@ -93,6 +93,8 @@ void scheduler_remove(struct scheduler *s, struct scheduler_task *t);
 /** There is news for it: to be run in the hot lane, as soon as its last empty news is old enough.
  * While it runs: once more afterwards. */
 void scheduler_news(struct scheduler *s, struct scheduler_task *t, uint64_t now_ms);
+/** The same, however often its news proved empty: there is another reason to look. */
+void scheduler_look(struct scheduler *s, struct scheduler_task *t, uint64_t now_ms);
 /** How many discoveries run that a user waits for. */
 void scheduler_users(struct scheduler *s, unsigned count);
 

@@ -5,6 +5,7 @@
 #include "discovery/bench.h"
 #include "discovery/discovery.h"
 #include "discovery/misses.h"
+#include "discovery/redial.h"
 #include "discovery/scheduler.h"
 
 enum {
@@ -28,6 +29,7 @@ struct discovery {
 	size_t source_count;
 	struct bench bench;
 	struct misses misses;
+	struct redial redial;
 	struct map searched; /* hash of scope → struct searched */
 	struct list runs, backgrounds, subscriptions;
 	unsigned notes;
@@ -89,6 +91,14 @@ void discover_start_for(struct discover *d, const struct op_env *env, struct dis
 /* ---- subscriptions.c ---- */
 /** The subscription whose scope this is, or NULL. */
 struct discovery_subscription *subscription_find(struct discovery *d, const struct scope *scope);
+/** A session for the scope ended well with this peer, or it could not be reached though it is known
+ * to serve the scope: it is looked to from now on. Nothing when the scope is not subscribed to. */
+void subscription_served(struct discovery *d, const struct scope *scope,
+			 const struct sync_peer_outcome *o);
+/** Does any subscription look to this peer? */
+bool subscriptions_look_to(const struct discovery *d, const struct public_key *peer);
+/** It is back: those that look to it ask it what they missed. */
+void subscriptions_peer_back(struct discovery *d, const struct public_key *peer);
 /** A peer that we follow has news. */
 void subscription_announced(struct discovery *d, const struct scope *scope,
 			    const struct public_key *peer);

@@ -141,6 +141,22 @@ static void hear(struct discovery_run *run, const struct sync_peer_outcome *o)
 		run->heard.commits_behind = MAX(run->heard.commits_behind, o->commits_behind);
 }
 
+/* It serves the scope: it just did, or it did before and is out of reach now. */
+static bool is_looked_to(const struct discovery_run *run, const struct sync_peer_outcome *o)
+{
+	if (o->target.any_peer)
+		return false;
+	if (answer_of_session(o) != ANSWER_UNREACHABLE)
+		return o->status == 0 && o->proven && o->holds;
+	for (size_t i = 0; i < run->peers.count; i++) {
+		const struct store_peer *p = &run->peers.peers[i];
+
+		if (key_eq(&p->key, &o->target.peer))
+			return p->served_space || p->authority;
+	}
+	return false;
+}
+
 static void on_wave_peer(struct sync_wave *w, const struct sync_peer_outcome *o)
 {
 	struct discovery_run *run = w->data;
@@ -158,6 +174,8 @@ static void on_wave_peer(struct sync_wave *w, const struct sync_peer_outcome *o)
 		if (o->proven && subscription_find(run->service, &run->scope) != NULL)
 			sync_follow(run->service->sync, &o->target.peer, &run->scope);
 	}
+	if (is_looked_to(run, o))
+		subscription_served(run->service, &run->scope, o);
 	op_defer(&run->op);
 }
 

@@ -487,18 +487,27 @@ static enum share_rank on_rank(void *data, const struct public_key *peer)
 	return sync_rank(data, peer);
 }
 
-static void on_conn_up(void *data, struct net_conn *c)
+static void tell_conn(struct sync *s, const struct net_conn *c, bool up)
 {
-	(void)data;
-	(void)c;
+	const struct sync_listener *l = s->config.listener;
+
+	if (!s->closing && l != NULL && l->on_conn != NULL)
+		l->on_conn(s->config.listener_data, net_conn_peer(c), up);
 }
 
-/* The streams have had their on_close. */
+static void on_conn_up(void *data, struct net_conn *c)
+{
+	tell_conn(data, c, true);
+}
+
+/* The streams have had their on_close. Another conn to the same peer may be up beside it. */
 static void on_conn_down(void *data, struct net_conn *c, int status)
 {
-	(void)data;
-	(void)c;
+	struct sync *s = data;
+
 	(void)status;
+	if (net_find(s->config.net, net_conn_peer(c)) == NULL)
+		tell_conn(s, c, false);
 }
 
 const struct net_service serve_service = { on_stream, on_conn_up, on_conn_down, on_rank };

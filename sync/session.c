@@ -451,6 +451,7 @@ static void conclude(struct session *s)
 	if (o->cut == SYNC_CUT_NONE && !s->faulted && o->status == UV_ECANCELED)
 		o->cut = SYNC_CUT_CANCELLED;
 	o->needs = s->needs;
+	o->holds = s->needs > 0 || s->haves < s->load.snapshot.set.count;
 	o->commits_behind = fetch_set_behind(s->wave->wants, s->index);
 	o->duration_ms = runner_now_ms(s->op.env.runner) - s->started_ms;
 	if (o->offended)

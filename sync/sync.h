@@ -56,6 +56,8 @@ struct sync_listener {
 	/** Commits became part of an object: from a peer (from != NULL) or by sync_published. */
 	void (*on_commits)(void *data, const struct store_new_commit *commits, size_t count,
 			   const struct public_key *from);
+	/** A peer has a connection now that had none, or has none any more. Optional. */
+	void (*on_conn)(void *data, const struct public_key *peer, bool up);
 	/** A peer that we follow announced commits of this scope that we do not have. */
 	void (*on_announced)(void *data, const struct public_key *peer, const struct scope *scope);
 };
@@ -71,7 +73,8 @@ struct sync_config {
 	uint64_t peer_timeout_ms, round_timeout_ms, fetch_idle_ms;
 };
 struct sync *sync_new(const struct sync_config *config);
-/** The listener may be set once after sync_new: what listens is usually made of a sync. */
+/** The listener may be set after sync_new, since what listens is usually made of a sync, and is taken
+ * away (NULL) before that is freed. */
 void sync_set_listener(struct sync *s, const struct sync_listener *listener, void *data);
 /** End serving and following; `closed` comes from the loop when nothing is in flight. Waves must
  * have ended. Then sync_free, once the net is closed (it hands streams to sync). */
@@ -149,6 +152,7 @@ struct sync_peer_outcome {
 	int status; /* 0 = everything it advertised is stored */
 	enum sync_cut cut;
 	bool reused;		 /* the conn existed already */
+	bool holds;		 /* with status 0: it has commits of the scope */
 	uint32_t retry_after_ms; /* with ERR_BUSY: when it wants to be asked again; 0 = unknown */
 	uint64_t needs, blobs, bytes, duration_ms;
 	uint64_t commits_behind;    /* of those that this peer listed; 0 whenever the status is 0 */

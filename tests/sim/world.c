@@ -159,8 +159,8 @@ void world_stop(struct node *n)
 	CLOSE_LAYER(n, discovery_close, discovery);
 	n->discovery = discovery_free(n->discovery);
 	CLOSE_LAYER(n, sync_close, sync);
-	n->sync = sync_free(n->sync);
 	CLOSE_LAYER(n, net_close, net);
+	n->sync = sync_free(n->sync);
 	n->net = net_free(n->net);
 	CLOSE_LAYER(n, store_close, store);
 	check_traces(n);
