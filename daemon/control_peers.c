@@ -35,6 +35,17 @@ static void add_connection(struct daemon *d, json_t *peer, struct net_conn *conn
 		json_integer((json_int_t)(runner_now_ms(&d->loop.runner) - info.since_ms)));
 }
 
+static void add_bench(struct daemon *d, json_t *peer, const struct public_key *key)
+{
+	struct discovery_benched b;
+
+	if (!discovery_benched(d->discovery, key, &b))
+		return;
+	json_object_set_new(peer, "benched_for_ms", json_integer((json_int_t)b.for_ms));
+	json_object_set_new(peer, "offences", json_integer(b.offences));
+	json_object_set_new(peer, "why", json_string(b.why));
+}
+
 static json_t *peer_json(struct daemon *d, const struct public_key *key,
 			 const struct store_peer *known)
 {
@@ -54,9 +65,33 @@ static json_t *peer_json(struct daemon *d, const struct public_key *key,
 	json_object_set_new(peer, "last_ok", json_time(known != NULL ? known->last_ok_s : 0));
 	json_object_set_new(peer, "last_fail", json_time(known != NULL ? known->last_fail_s : 0));
 	json_object_set_new(peer, "failures", json_integer(known != NULL ? known->failures : 0));
+	add_bench(d, peer, key);
 	if (conn != NULL)
 		add_connection(d, peer, conn);
 	return peer;
+}
+
+static bool add_offender(void *data, const struct discovery_benched *b)
+{
+	json_t *list = data;
+	json_t *row = json_pack("{s:o, s:I, s:I, s:i, s:i, s:I, s:I, s:s}", "peer",
+				json_peer_id(&b->peer), "benched_for_ms", (json_int_t)b->for_ms,
+				"failed_ago_ms", (json_int_t)b->ago_ms, "failures",
+				(int)b->failures, "offences", (int)b->offences, "wasted_ms",
+				(json_int_t)b->wasted_ms, "wasted_bytes",
+				(json_int_t)b->wasted_bytes, "why", b->why);
+
+	(void)json_array_append_new(list, row);
+	return json_array_size(list) < CONTROL_LIST_MAX;
+}
+
+/* Who failed or did wrong, known or not: strangers are the ones to look for. */
+static json_t *benched_json(struct daemon *d)
+{
+	json_t *list = json_array();
+
+	discovery_each_benched(d->discovery, add_offender, list);
+	return list;
 }
 
 static bool add_unknown(void *data, struct net_conn *conn)
@@ -84,7 +119,9 @@ static void on_list(struct store_peers *op, int status)
 				q->list,
 				peer_json(q->call.daemon, &op->peers[i].key, &op->peers[i]));
 		net_each_conn(q->call.daemon->net, add_unknown, q);
-		q->reply(q->call.daemon, q->call.request, json_pack("{s:o}", "peers", q->list));
+		q->reply(q->call.daemon, q->call.request,
+			 json_pack("{s:o, s:o}", "peers", q->list, "benched",
+				   benched_json(q->call.daemon)));
 	}
 	store_peers_fini(op);
 	control_call_free(&q->call);

@@ -377,6 +377,19 @@ static int start_sync(struct daemon *d)
 	return 0;
 }
 
+static void on_offence(void *data, const struct discovery_benched *b)
+{
+	char peer[PEER_ID_TEXT_SIZE];
+
+	(void)data;
+	peer_id_format(&b->peer, peer);
+	log_warn(LOG_DISCOVERY,
+		 "msg=\"a peer is left alone for a while\" peer=%s why=\"%s\" for_s=%llu "
+		 "offences=%u wasted_ms=%llu wasted_bytes=%llu",
+		 peer, b->why, (unsigned long long)b->for_ms / 1000, (unsigned)b->offences,
+		 (unsigned long long)b->wasted_ms, (unsigned long long)b->wasted_bytes);
+}
+
 static int start_discovery(struct daemon *d)
 {
 	struct discovery_config config = { .runner = &d->loop.runner,
@@ -384,7 +397,8 @@ static int start_discovery(struct daemon *d)
 					   .store = d->store,
 					   .sync = d->sync,
 					   .trace = d->trace,
-					   .own_space = &d->space.public };
+					   .own_space = &d->space.public,
+					   .on_offence = on_offence };
 
 	config.timeout_ms = options_number(d->options, OPT_DISCOVERY_TIMEOUT);
 	config.local_timeout_ms = options_number(d->options, OPT_LOCAL_TIMEOUT);

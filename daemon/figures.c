@@ -110,6 +110,7 @@ static const struct figure discovery_table[] = {
 	F(discovery_stats, redial_no_room),
 	F(discovery_stats, sub_overdue),
 	F(discovery_stats, sub_overdue_ms),
+	F(discovery_stats, offences),
 	F(discovery_stats, sub_sleeping),
 	F(discovery_stats, sub_backing_off),
 	F(discovery_stats, sub_hot_queued),

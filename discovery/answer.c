@@ -45,6 +45,8 @@ enum answer_peer answer_of_session(const struct sync_peer_outcome *o)
 		return ANSWER_OURS;
 	if (o->status == ERR_BUSY)
 		return ANSWER_BUSY;
+	if (o->offended && o->cut != SYNC_CUT_RESOLVED && o->cut != SYNC_CUT_STRAGGLER)
+		return ANSWER_BAD;
 	if (!o->proven)
 		return o->cut == SYNC_CUT_NONE || o->cut == SYNC_CUT_DEADLINE ? ANSWER_UNREACHABLE :
 										ANSWER_UNHEARD;

@@ -67,7 +67,7 @@ static enum op_step do_idle(struct discover *d)
 	else if (is_missed(d, &trigger))
 		err = ERR_NOT_FOUND;
 	else
-		run = run_start(d->service, &d->iri, d->kind, &trigger, &err);
+		run = run_new(d->service, &d->iri, d->kind, &trigger, &err);
 	if (run != NULL)
 		err = run_attach(run, d);
 	if (run != NULL && err == 0 && d->history)

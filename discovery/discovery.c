@@ -18,6 +18,8 @@ struct discovery *discovery_new(const struct discovery_config *c)
 	d->has_own_space = c->own_space != NULL;
 	if (d->has_own_space)
 		d->own_space = *c->own_space;
+	d->on_offence = c->on_offence;
+	d->data = c->data;
 	d->timeout_ms = c->timeout_ms != 0 ? c->timeout_ms : DISCOVERY_TIMEOUT_MS;
 	d->local_timeout_ms = c->local_timeout_ms != 0 ? c->local_timeout_ms :
 							 DISCOVERY_LOCAL_TIMEOUT_MS;
@@ -183,7 +185,32 @@ static bool is_peers_fault(const struct sync_peer_outcome *o)
 	enum answer_peer a = answer_of_session(o);
 
 	return a != ANSWER_HEARD && a != ANSWER_OURS && a != ANSWER_BUSY && a != ANSWER_NOBODY &&
-	       (o->cut == SYNC_CUT_NONE || o->cut == SYNC_CUT_SLOW);
+	       (o->cut == SYNC_CUT_NONE || o->cut == SYNC_CUT_SLOW || o->offended);
+}
+
+bool discovery_benched(const struct discovery *d, const struct public_key *peer,
+		       struct discovery_benched *ret)
+{
+	return bench_find(&d->bench, peer, runner_now_ms(d->runner), ret);
+}
+
+void discovery_each_benched(const struct discovery *d,
+			    bool (*visit)(void *data, const struct discovery_benched *b),
+			    void *data)
+{
+	bench_each(&d->bench, runner_now_ms(d->runner), visit, data);
+}
+
+static void note_failure(struct discovery *d, const struct sync_peer_outcome *o)
+{
+	struct discovery_benched benched;
+
+	bench_failed(&d->bench, o, d->runner);
+	if (!o->offended)
+		return;
+	d->stats.offences++;
+	if (d->on_offence != NULL && discovery_benched(d, &o->target.peer, &benched))
+		d->on_offence(d->data, &benched);
 }
 
 void service_note_outcome(struct discovery *d, const struct sync_peer_outcome *o,
@@ -194,12 +221,12 @@ void service_note_outcome(struct discovery *d, const struct sync_peer_outcome *o
 	if (o->target.any_peer && !o->proven)
 		return; /* an address, not a peer */
 	if (o->status == 0) {
-		bench_ok(&d->bench, &peer.key);
+		bench_ok(&d->bench, o, runner_now_ms(d->runner));
 		if (o->dial_addr.port != 0)
 			peer.addrs[peer.addr_count++] = o->dial_addr;
 		service_note_peer(d, STORE_PEER_OK, &peer, o->blobs > 0 ? space : NULL);
 	} else if (is_peers_fault(o)) {
-		bench_failed(&d->bench, &peer.key, d->runner);
+		note_failure(d, o);
 		service_note_peer(d, STORE_PEER_FAILED, &peer, NULL);
 	}
 }

@@ -136,6 +136,15 @@ struct discovery_source {
 /* ---- The service ---- */
 
 struct discovery;
+/* A peer that failed, or did wrong, and is left alone for a while. */
+struct discovery_benched {
+	struct public_key peer;
+	uint64_t for_ms, ago_ms; /* for_ms 0: its time is over, and it has not made up for it */
+	uint32_t failures, offences;
+	uint64_t wasted_ms, wasted_bytes; /* by its offences */
+	char why[SYNC_WHY_SIZE];	  /* of the last one */
+};
+
 struct discovery_config {
 	struct runner *runner;
 	struct net *net; /* borrowed, all of them */
@@ -143,6 +152,9 @@ struct discovery_config {
 	struct sync *sync;
 	struct trace *trace;
 	const struct public_key *own_space; /* copied; NULL = none */
+	/** A peer did wrong and was benched for it. May be NULL. */
+	void (*on_offence)(void *data, const struct discovery_benched *b);
+	void *data;
 	/* ms; 0 = the defaults above */
 	uint64_t timeout_ms, local_timeout_ms, dht_timeout_ms, subscription_interval_ms;
 };
@@ -176,6 +188,13 @@ bool discovery_subscription_status(const struct discovery *d, const struct scope
 /** A peer showed up nearby, at these addresses: if a subscription looks to it and it is not
  * connected, it is dialed now. */
 void discovery_peer_seen(struct discovery *d, const struct sync_target *target);
+/** False: nothing is held against this peer. */
+bool discovery_benched(const struct discovery *d, const struct public_key *peer,
+		       struct discovery_benched *ret);
+/** All of them, in no order, until `visit` returns false. */
+void discovery_each_benched(const struct discovery *d,
+			    bool (*visit)(void *data, const struct discovery_benched *b),
+			    void *data);
 /** Hand to sync as its listener, with the discovery as data. */
 const struct sync_listener *discovery_sync_listener(void);
 /** Cancels what runs; `closed` comes from the loop. Then discovery_free. */
@@ -186,6 +205,7 @@ struct discovery_stats {
 	uint64_t started, joined, by_outcome[DISCOVERY_ERROR + 1], active, background_active,
 		background_dropped;
 	uint64_t by_answer[DISCOVERY_FAULT + 1];
+	uint64_t offences; /* peers that did wrong and were benched, each time */
 	uint64_t subscriptions, benched;
 	uint64_t sub_overdue, sub_overdue_ms; /* not confirmed for so long; for how long at most */
 	/* Peers that subscriptions look to: remembered, lost now; dials, those that worked; how often

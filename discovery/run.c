@@ -508,8 +508,8 @@ struct discovery_run *run_find(struct discovery *d, const struct iri *iri, enum 
 	return NULL;
 }
 
-struct discovery_run *run_start(struct discovery *d, const struct iri *iri, enum scope_kind kind,
-				const struct discovery_trigger *trigger, int *ret_err)
+struct discovery_run *run_new(struct discovery *d, const struct iri *iri, enum scope_kind kind,
+			      const struct discovery_trigger *trigger, int *ret_err)
 {
 	struct op_env env = { .runner = d->runner, .deadline_ms = UINT64_MAX };
 	struct discovery_run *run;

@@ -81,8 +81,8 @@ struct hash run_question(const struct iri *iri, enum scope_kind kind,
 			 const struct discovery_trigger *trigger);
 /** Start; owned by the service, freed after its last waiter was told. NULL when out of memory or at
  * the limit (*ret_err). */
-struct discovery_run *run_start(struct discovery *d, const struct iri *iri, enum scope_kind kind,
-				const struct discovery_trigger *trigger, int *ret_err);
+struct discovery_run *run_new(struct discovery *d, const struct iri *iri, enum scope_kind kind,
+			      const struct discovery_trigger *trigger, int *ret_err);
 /** The run that answers this question, or NULL. */
 struct discovery_run *run_find(struct discovery *d, const struct iri *iri, enum scope_kind kind,
 			       const struct discovery_trigger *trigger);

@@ -24,6 +24,8 @@ struct discovery {
 	struct trace *trace;
 	bool has_own_space;
 	struct public_key own_space;
+	void (*on_offence)(void *data, const struct discovery_benched *b);
+	void *data;
 	uint64_t timeout_ms, local_timeout_ms, dht_timeout_ms, subscription_interval_ms;
 	struct discovery_source *sources[DISCOVERY_SOURCES_MAX];
 	size_t source_count;

@@ -3,7 +3,7 @@
  * the DHT early. Adapters and counters; what to do next is decided in run.c. */
 #include "discovery/run.h"
 
-enum { WATCH_MS = 50 };
+enum { WATCH_MS = 20 };
 
 /* ---- Does it resolve? ---- */
 
@@ -167,6 +167,11 @@ static void on_wave_peer(struct sync_wave *w, const struct sync_peer_outcome *o)
 		keep_for_background(run, &o->target);
 	if (o->cut == SYNC_CUT_RESOLVED)
 		run->cut_peers = true;
+	/* Whether it is slow or lies comes out when nobody waits for it. */
+	if (o->cut == SYNC_CUT_STRAGGLER && o->doubted) {
+		keep_for_background(run, &o->target);
+		run->cut_peers = true;
+	}
 	if (o->status == 0) {
 		if (w == &run->wave)
 			run->local_ok = true;
@@ -435,6 +440,10 @@ void run_watch(struct discovery_run *run)
 
 bool run_may_cut(const struct discovery_run *run, const struct sync_wave *w)
 {
+	/* Nobody who is still asked is in time. */
+	if (run->resolved && run->progress.peers_synced_ok > 0 && w->progress.outstanding == 0 &&
+	    !sync_wave_is_hopeful(w))
+		return true;
 	return discovery_cut_stragglers(run->progress.peers_synced_ok, w->progress.outstanding,
 					run->resolved, run_is_pinned(run), sync_wave_talks(w),
 					runner_now_ms(run->op.env.runner) - w->last_progress_ms);

@@ -49,6 +49,8 @@ uint64_t pace_window(const struct pace *p)
 
 uint64_t pace_patience_ms(const struct pace *p)
 {
+	if (p->rtt_ms == 0)
+		return PACE_PATIENCE_UNKNOWN_MS;
 	return MIN(MAX(3 * p->rtt_ms, (uint64_t)PACE_PATIENCE_MIN_MS),
 		   (uint64_t)PACE_PATIENCE_MAX_MS);
 }

@@ -16,6 +16,7 @@ enum {
 	PACE_AHEAD_MS = 125, /* of data that should be on its way beside the round trip */
 	PACE_SAMPLE_MS = 50, /* over so much, or a round trip */
 	PACE_PATIENCE_MIN_MS = 60,
+	PACE_PATIENCE_UNKNOWN_MS = 300, /* before the first answer */
 	PACE_PATIENCE_MAX_MS = 1000
 };
 

@@ -130,6 +130,7 @@ static void on_connected(struct net_dial *d)
 
 	s->connected = true;
 	s->connected_ms = now_ms(s);
+	pace_answered_in(&s->pace, s->connected_ms - s->dialed_ms);
 	op_defer(&s->op);
 }
 
@@ -283,6 +284,8 @@ static void finish(struct session *s)
 	uint64_t owed = fetch_set_owed(s->wave->wants, s->index);
 	uint64_t behind = fetch_set_behind(s->wave->wants, s->index);
 
+	/* One that gave nothing at all was asked in vain. */
+	s->outcome.offended = s->missing_listed > 0 && s->useful == 0;
 	if (behind > 0)
 		session_why(s, "%llu commits that it lists could not be had",
 			    (unsigned long long)behind);
@@ -452,6 +455,7 @@ static void conclude(struct session *s)
 		o->cut = SYNC_CUT_CANCELLED;
 	o->needs = s->needs;
 	o->holds = s->needs > 0 || s->haves < s->load.snapshot.set.count;
+	o->doubted = s->doubted;
 	o->commits_behind = fetch_set_behind(s->wave->wants, s->index);
 	o->duration_ms = runner_now_ms(s->op.env.runner) - s->started_ms;
 	if (o->offended)

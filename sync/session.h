@@ -100,6 +100,7 @@ struct session {
 	uint64_t first_bytes;	    /* the connection's, when the session began to use it */
 	uint64_t useful, useful_ms; /* blobs that were needed: how many; the last one, or when it
 				       was first waited for */
+	uint64_t heard_ms, heard_bytes; /* when something came last, or nothing was out */
 	uint64_t looked_ms;
 	bool asked_once, doubted;
 

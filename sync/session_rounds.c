@@ -216,6 +216,10 @@ static void on_close(struct net_stream *stream, int status)
 	struct session *s = stream->data;
 
 	s->rounds_open = false;
+	if (!s->rounds_done && !s->closing && status == 0) {
+		session_why(s, "ended a reconciliation in the middle");
+		s->outcome.offended = true;
+	}
 	if (!s->rounds_done && !s->closing)
 		session_fail(s, status < 0 ? status : ERR_PROTOCOL);
 	op_release(&s->op);

@@ -11,7 +11,11 @@
  *   no round               round_timeout_ms */
 #include "sync/session.h"
 
-enum { FULL_FLOOR_BYTES_PER_S = 4096 /* when others wait for a place */ };
+enum {
+	FULL_FLOOR_BYTES_PER_S = 4096, /* when others wait for a place */
+	HEARD_BYTES = 256,	       /* more than what a connection says on its own account */
+	STALLED_MIN_MS = 80	       /* longer than from one packet of a slow line to the next */
+};
 
 static uint64_t now_ms(const struct session *s)
 {
@@ -72,16 +76,35 @@ static void check_doubt(struct session *s)
 	op_defer(&s->wave->op);
 }
 
-/* A peer that answered nothing beyond its own round trips, though it was asked. That others were
- * faster is no failure of one that was in time. */
+/* Bytes of a large blob count as they come, not only when it is whole. */
+static void listen_to(struct session *s)
+{
+	uint64_t bytes = received_bytes(s);
+
+	if (s->asked_count > 0 && bytes < s->heard_bytes + HEARD_BYTES)
+		return;
+	s->heard_bytes = bytes;
+	s->heard_ms = now_ms(s);
+}
+
+/* A peer that was asked, and answered nothing beyond its own round trips, or stopped in the middle.
+ * That others were faster is no failure of one that is under way. */
 bool session_time_was_useless(struct session *s)
 {
-	uint64_t waited_ms = now_ms(s) - s->useful_ms;
+	uint64_t since_ms = s->useful > 0 ? s->heard_ms : s->useful_ms;
+	uint64_t waited_ms = now_ms(s) - since_ms;
 
-	if (s->asked_count == 0 || s->useful > 0 || waited_ms <= pace_patience_ms(&s->pace))
+	if (s->asked_count == 0 ||
+	    waited_ms <= MAX(pace_patience_ms(&s->pace), (uint64_t)STALLED_MIN_MS))
 		return false;
-	session_why(s, "none of %zu blobs that it was asked for came in %llu ms: others had them",
-		    s->asked_count, (unsigned long long)waited_ms);
+	if (s->useful > 0)
+		session_why(s, "stopped with %zu blobs asked, %llu ms ago: others had them",
+			    s->asked_count, (unsigned long long)waited_ms);
+	else
+		session_why(s,
+			    "none of %zu blobs that it was asked for came in %llu ms: others had "
+			    "them",
+			    s->asked_count, (unsigned long long)waited_ms);
 	sync_peer_charge(s->sync, &s->outcome.target.peer);
 	s->faulted = true;
 	s->outcome.offended = true;
@@ -102,6 +125,7 @@ static void check_idle(struct session *s)
 
 	if (!answered && silent) {
 		session_why(s, "silent for %llu ms with %zu blobs asked", ms, s->asked_count);
+		s->outcome.offended = true;
 		session_fail(s, UV_ETIMEDOUT);
 	} else if (!answered && session_fetch_live(s).commits > 0) {
 		session_why(s, "lists commits and does not send them: %llu B in %llu ms", bytes,
@@ -120,9 +144,11 @@ void session_time_check(struct session *s)
 	uint64_t now = now_ms(s);
 
 	if (s->round_waits && now >= s->round_ms + s->sync->config.round_timeout_ms) {
-		session_why(s, "no answer to round %u", s->round);
+		session_why(s, "no answer to round %u of a reconciliation", s->round);
+		s->outcome.offended = true;
 		session_fail(s, UV_ETIMEDOUT);
 	}
+	listen_to(s);
 	check_doubt(s);
 	if (s->asked_count > 0 && now >= s->idle_ms + s->sync->config.fetch_idle_ms)
 		check_idle(s);

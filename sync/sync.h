@@ -157,6 +157,7 @@ struct sync_peer_outcome {
 	uint64_t needs, blobs, bytes, duration_ms;
 	uint64_t commits_behind;    /* of those that this peer listed; 0 whenever the status is 0 */
 	struct multiaddr dial_addr; /* port 0 = unknown */
+	bool doubted; /* it lists commits that nobody else does, and had not sent any in good time */
 	/* What it did wrong, when it is to blame: lied, broke the protocol, or held us up with what
 	 * it does not send. */
 	bool offended;

@@ -32,6 +32,19 @@ static void send_mismatch(struct lying_stream *s)
 	send_round(s, msg, sizeof(msg));
 }
 
+/* Below this time there is one id, which nobody has; above it, something differs. */
+static void send_teaching(struct lying_stream *s)
+{
+	uint64_t number = 1000000 + s->liar->rounds;
+	struct hash id = hash_of(&number, sizeof(number));
+	uint8_t msg[1 + 4 + HASH_SIZE + 3 + 16] = { RECONCILE_VERSION, 6, 0, 2, 1 };
+
+	memcpy(msg + 5, id.bytes, HASH_SIZE);
+	msg[5 + HASH_SIZE + 2] = 1;
+	msg[5 + HASH_SIZE + 3] = (uint8_t)s->liar->rounds;
+	send_round(s, msg, sizeof(msg));
+}
+
 /* The second bound lies before the first. */
 static void send_out_of_order(struct lying_stream *s)
 {
@@ -62,6 +75,7 @@ static void answer_round(struct lying_stream *s, const struct wire_bytes *messag
 	switch ((unsigned)s->liar->lie) {
 	case LIE_SILENT_ROUND: return;
 	case LIE_ENDLESS_ROUNDS: send_mismatch(s); return;
+	case LIE_TEACHING_ROUNDS: send_teaching(s); return;
 	case LIE_OUT_OF_ORDER: send_out_of_order(s); return;
 	case LIE_GARBAGE: (void)net_stream_send(&s->stream, garbage, sizeof(garbage)); return;
 	case LIE_CLOSES_ROUND: net_stream_end(&s->stream); return;
@@ -82,6 +96,58 @@ static const struct piece *find_piece(const struct liar *l, const struct hash *h
 	return NULL;
 }
 
+static void send_piece(struct lying_stream *s, const struct piece *p)
+{
+	send_reply(s, &(struct wire_reply){ .kind = WIRE_REPLY_BLOB,
+					    .hash = p->hash,
+					    .bytes = { p->data, p->len } });
+}
+
+static void stop_line(const struct liar *l)
+{
+	assert_int_equal(simnet_set_path(l->host->world->simnet, l->host->ip, l->victim->ip,
+					 &(struct simnet_path){ .latency_ms = 5, .bandwidth = 1 }),
+			 0);
+}
+
+/* What it does beside, or instead of, answering. True: that was the answer. */
+static bool misbehave(struct lying_stream *s, const struct piece *p, const struct hash *h)
+{
+	static uint8_t garbage[OBJECT_COMMIT_MAX - 100];
+	const struct liar *l = s->liar;
+
+	switch ((unsigned)l->lie) {
+	case LIE_DRIPS_PHANTOMS:
+		if (p == NULL)
+			send_reply(s,
+				   &(struct wire_reply){ .kind = WIRE_REPLY_BLOB,
+							 .hash = *h,
+							 .bytes = { garbage, sizeof(garbage) } });
+		return p == NULL;
+	case LIE_TEACHING_ROUNDS:
+	case LIE_HOLDS_PHANTOMS: return p == NULL;
+	case LIE_LACKS_CONTENT:
+		if (p != NULL && p->kind != OBJECT_COMMIT)
+			send_reply(s, &(struct wire_reply){ .kind = WIRE_REPLY_BLOB,
+							    .hash = *h,
+							    .missing = true });
+		return p != NULL && p->kind != OBJECT_COMMIT;
+	case LIE_STALLS_IN_CHUNK:
+		if (p != NULL && p->kind == OBJECT_CHUNK)
+			stop_line(l);
+		return false;
+	case LIE_DUPLICATES:
+		if (p != NULL)
+			send_piece(s, p);
+		return false;
+	case LIE_UNASKED_VALID:
+		if (l->piece_count > 2)
+			send_piece(s, l->pieces[2]);
+		return false;
+	default: return false;
+	}
+}
+
 static void answer_blob(struct lying_stream *s, const struct hash *h)
 {
 	static uint8_t big[OBJECT_COMMIT_MAX + 1];
@@ -89,6 +155,8 @@ static void answer_blob(struct lying_stream *s, const struct hash *h)
 	struct wire_reply reply = { .kind = WIRE_REPLY_BLOB, .hash = *h, .missing = p == NULL };
 	uint8_t *copy;
 
+	if (misbehave(s, p, h))
+		return;
 	if (p == NULL) {
 		send_reply(s, &reply);
 		return;
@@ -187,7 +255,8 @@ static const struct net_service service = { on_stream, on_up, on_down };
 void liar_init(struct liar *l, struct sync_world *w, enum lie lie, const struct thing *t,
 	       uint64_t time_s)
 {
-	size_t phantoms = lie == LIE_LISTS_PHANTOMS ? LIAR_PHANTOMS : 0;
+	bool few = lie == LIE_DRIPS_PHANTOMS || lie == LIE_HOLDS_PHANTOMS;
+	size_t phantoms = lie == LIE_LISTS_PHANTOMS ? LIAR_PHANTOMS : few ? LIAR_FEW_PHANTOMS : 0;
 
 	memset(l, 0, sizeof(*l));
 	l->lie = lie;

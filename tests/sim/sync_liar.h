@@ -18,10 +18,18 @@ enum lie {
 	LIE_GARBAGE,
 	LIE_BUSY,
 	LIE_CLOSES_ROUND,
-	LIE_LISTS_PHANTOMS /* thousands of ids that do not exist */
+	LIE_LISTS_PHANTOMS, /* thousands of ids that do not exist */
+	LIE_DRIPS_PHANTOMS, /* a few such ids; garbage for them, as slowly as its line carries it */
+	LIE_HOLDS_PHANTOMS, /* the same, and not a byte */
+	LIE_LACKS_CONTENT,  /* the commit is there, what it refers to is missing */
+	LIE_STALLS_IN_CHUNK, /* its line stops in the middle of one */
+	LIE_TEACHING_ROUNDS, /* without end, each listing one more id that does not exist */
+	LIE_DUPLICATES,	     /* every blob twice */
+	LIE_UNASKED_VALID,   /* another blob, valid, before the one asked */
+	LIES
 };
 
-enum { LIAR_PIECES_MAX = 64, LIAR_PHANTOMS = 3000 };
+enum { LIAR_PIECES_MAX = 128, LIAR_PHANTOMS = 3000, LIAR_FEW_PHANTOMS = 20 };
 
 struct liar {
 	struct host *host;
@@ -32,6 +40,7 @@ struct liar {
 	size_t item_count;
 	struct reconcile_set set;
 	unsigned rounds, asked;
+	const struct host *victim; /* LIE_STALLS_IN_CHUNK: on whose line */
 };
 
 /** Adds it to the world. It lists the thing's commit and serves its pieces. */

@@ -240,6 +240,53 @@ static void more_peers_than_fit_are_counted(void **state)
 	mem_free(c);
 }
 
+static void fail_peer(struct bench *b, const struct public_key *peer, bool offended,
+		      struct runner *r)
+{
+	struct sync_peer_outcome o = { .target = { .peer = *peer },
+				       .status = UV_ETIMEDOUT,
+				       .offended = offended,
+				       .wasted_bytes = offended ? 1000 : 0,
+				       .why = "does not answer" };
+
+	bench_failed(b, &o, r);
+}
+
+static void ok_peer(struct bench *b, const struct public_key *peer, uint64_t blobs,
+		    struct runner *r)
+{
+	struct sync_peer_outcome o = { .target = { .peer = *peer }, .blobs = blobs };
+
+	bench_ok(b, &o, runner_now_ms(r));
+}
+
+/* A liar with which nothing was to do has not become honest. */
+static void an_offence_is_not_made_up_for_at_once(void **state)
+{
+	struct public_key peer = { { 1 } };
+	struct discovery_benched d;
+	struct manual_loop l;
+	struct bench b;
+
+	manual_loop_init(&l, 1);
+	bench_init(&b);
+	assert_false(bench_find(&b, &peer, 0, &d));
+	fail_peer(&b, &peer, true, &l.runner);
+	ok_peer(&b, &peer, 5, &l.runner);
+	assert_true(bench_find(&b, &peer, runner_now_ms(&l.runner), &d));
+	assert_true(d.offences == 1 && d.wasted_bytes == 1000 && d.for_ms > 0);
+	assert_string_equal(d.why, "does not answer");
+	assert_false(bench_eligible(&b, &peer, runner_now_ms(&l.runner)));
+	clock_manual_advance(&l.clock, SYNC_BACKOFF_BASE_MS * NS_PER_MS);
+	ok_peer(&b, &peer, 0, &l.runner);
+	assert_true(bench_find(&b, &peer, runner_now_ms(&l.runner), &d));
+	assert_int_equal(d.for_ms, 0);
+	ok_peer(&b, &peer, 1, &l.runner);
+	assert_false(bench_find(&b, &peer, runner_now_ms(&l.runner), &d));
+	bench_fini(&b);
+	manual_loop_fini(&l);
+}
+
 static void a_benched_peer_becomes_eligible_again(void **state)
 {
 	struct public_key peer = { { 1 } };
@@ -249,10 +296,10 @@ static void a_benched_peer_becomes_eligible_again(void **state)
 	manual_loop_init(&l, 1);
 	bench_init(&b);
 	assert_true(bench_eligible(&b, &peer, runner_now_ms(&l.runner)));
-	bench_failed(&b, &peer, &l.runner);
+	fail_peer(&b, &peer, false, &l.runner);
 	assert_false(bench_eligible(&b, &peer, runner_now_ms(&l.runner)));
 	assert_true(bench_eligible(&b, &peer, runner_now_ms(&l.runner) + 2 * SYNC_BACKOFF_MAX_MS));
-	bench_ok(&b, &peer);
+	ok_peer(&b, &peer, 0, &l.runner);
 	assert_true(bench_eligible(&b, &peer, runner_now_ms(&l.runner)));
 	bench_fini(&b);
 	manual_loop_fini(&l);
@@ -264,7 +311,7 @@ static uint64_t fail_and_measure(struct bench *b, const struct public_key *peer,
 {
 	uint64_t ms = 0;
 
-	bench_failed(b, peer, &l->runner);
+	fail_peer(b, peer, false, &l->runner);
 	while (!bench_eligible(b, peer, runner_now_ms(&l->runner) + ms))
 		ms += 1000;
 	return ms;
@@ -303,7 +350,7 @@ static void the_bench_is_bounded_and_forgets_the_oldest(void **state)
 	for (int i = 0; i < DISCOVERY_BENCH_MAX + 1; i++) {
 		struct public_key peer = { { (uint8_t)i, (uint8_t)(i >> 8), 9 } };
 
-		bench_failed(&b, &peer, &l.runner);
+		fail_peer(&b, &peer, false, &l.runner);
 		clock_manual_advance(&l.clock, NS_PER_MS);
 	}
 	assert_int_equal(bench_count(&b), DISCOVERY_BENCH_MAX);
@@ -323,7 +370,7 @@ static void the_bench_survives_no_memory(void **state)
 
 		manual_loop_init(&l, 1);
 		bench_init(&b);
-		bench_failed(&b, &peer, &l.runner);
+		fail_peer(&b, &peer, false, &l.runner);
 		assert_int_equal(bench_count(&b), mem_fault_hits() > 0 ? 0 : 1);
 		bench_fini(&b);
 		manual_loop_fini(&l);
@@ -353,6 +400,7 @@ int main(void)
 		cmocka_unit_test(narrowing_keeps_authorities_and_prefers_warm_peers),
 		cmocka_unit_test(dropping_dials_keeps_the_connected_whatever_their_tier),
 		cmocka_unit_test(more_peers_than_fit_are_counted),
+		cmocka_unit_test(an_offence_is_not_made_up_for_at_once),
 		cmocka_unit_test(a_benched_peer_becomes_eligible_again),
 		cmocka_unit_test(backoff_expiry_keeps_the_ladder_and_quiet_hours_bring_it_down),
 		cmocka_unit_test(the_bench_is_bounded_and_forgets_the_oldest),
