@@ -2,14 +2,19 @@
  * fits is replaced, else one byte is copied.
  *
  *   hm://SPACE/a/b   space and every segment of the path get a code of their own
- *   path=/a/b        as segments of an IRI, also as "path":"/a/b"
+ *   path=/a/b        as segments of an IRI, also as "path":"/a/b"; to the closing quote if there is
+ *                    one, with whatever blanks and signs
+ *   ?q=a&peer=b      what somebody looked for: the values of such parameters
+ *   --data a         files that are named on a command line, in the environment
+ *   /srv/a/b.conf    other files: a code for each part, but for those of the system and of sources
  *   hm%3A%2F%2F…     an IRI, encoded for a query: one code
  *   12D3KooW…        peer id          z6Mk…  space         baf…  CID        64 hex digits  hash
  *   http://HOST/…    unless it is this machine: a code for all of it, for it may hold a token
  *   1.2.3.4, fe80::1 addresses, but for loopback and "any", which say nothing about anybody
  *   data folder, home folder, host name
  *
- * Names may have been cut by whoever wrote them: a beginning counts as much as the whole. In JSON
+ * Names may have been cut by whoever wrote them: a beginning counts as much as the whole. What was
+ * left out of the middle leaves an end that nobody knows: parts are asked for whole. In JSON
  * and in log lines bytes of a name may be escaped (\u00e9, \xc3): such escapes belong to the name,
  * every other backslash ends it. */
 #include "daemon/bundle_hide.h"
@@ -87,6 +92,16 @@ static size_t span(const char *p, const char *end, int (*fits)(int c))
 	return n;
 }
 
+static int in_query_value(int c)
+{
+	return c > 0x20 && c != 0x7f && strchr("\"'`\\&<>", c) == NULL;
+}
+
+static bool hide_encoded(struct scan *s);
+static bool hide_id(struct scan *s);
+static bool hide_address(struct scan *s);
+static bool hide_known_place(struct scan *s);
+
 /* ---- Names of objects ---- */
 
 /* What an IRI's path may hold (object/object.h), except '/'. */
@@ -108,12 +123,16 @@ static size_t segment_len(const char *p, const char *end)
 	}
 }
 
-static void hide_segments(struct scan *s, const char *first_kind)
+/* quoted: until the end of the text, at the closing quote. */
+static void hide_segments(struct scan *s, const char *first_kind, bool quoted)
 {
 	const char *kind = first_kind;
 
 	for (;;) {
-		size_t n = segment_len(s->p, s->end);
+		const char *slash = quoted ? memchr(s->p, '/', left(s)) : NULL;
+		size_t n = !quoted	 ? segment_len(s->p, s->end) :
+			   slash != NULL ? (size_t)(slash - s->p) :
+					   left(s);
 
 		if (n > 0)
 			write_code(s, kind, s->p, n);
@@ -132,13 +151,41 @@ static bool hide_iri(struct scan *s)
 		return false;
 	buf_write_str(s->out, "hm://");
 	s->p += strlen("hm://");
-	hide_segments(s, "space");
+	hide_segments(s, "space", false);
 	return true;
+}
+
+/* Up to the quote that closes what the one before s->p has opened, which may be an escaped one;
+ * NULL = there is none. */
+static const char *closing_quote(const struct scan *s, const char *begin)
+{
+	bool escaped = s->p - begin >= 2 && s->p[-2] == '\\';
+
+	if (s->p == begin || s->p[-1] != '"')
+		return NULL;
+	for (const char *p = s->p; p < s->end; p++) {
+		if (*p == '\n')
+			return NULL;
+		if (*p == '"' && (p > s->p && p[-1] == '\\') == escaped)
+			return escaped ? p - 1 : p;
+	}
+	return NULL;
+}
+
+static void hide_path_at(struct scan *s, const char *begin)
+{
+	const char *quote = closing_quote(s, begin), *end = s->end;
+
+	if (quote != NULL)
+		s->end = quote;
+	hide_segments(s, "name", quote != NULL);
+	s->end = end;
 }
 
 /* A path without its space is known by its key alone: path=…, "path":"…", path="…". */
 static bool hide_path(struct scan *s)
 {
+	const char *begin = s->p;
 	size_t n = strlen("path");
 
 	if (!starts(s, "path"))
@@ -153,13 +200,126 @@ static bool hide_path(struct scan *s)
 		return false;
 	buf_write(s->out, s->p, n);
 	s->p += n;
-	hide_segments(s, "name");
+	hide_path_at(s, begin);
 	return true;
 }
 
-static int in_query_value(int c)
+/* ---- Files ---- */
+
+static int in_key_end(int c)
 {
-	return c > 0x20 && c != 0x7f && strchr("\"'`\\&<>", c) == NULL;
+	return c != 0 && strchr("\"\\=:, ", c) != NULL;
+}
+
+static int not_colon(int c)
+{
+	return c != ':';
+}
+
+static int in_value(int c)
+{
+	return c > 0x20 && c != 0x7f && strchr("\"'`\\,<>", c) == NULL;
+}
+
+/* What stands behind such a word is a file, whatever it looks like. */
+static bool hide_named_file(struct scan *s)
+{
+	static const char *const words[] = { "--data", "--config", "PEERSCOPE_DATA",
+					     "PEERSCOPE_CONFIG" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		size_t n = strlen(words[i]), gap;
+
+		if (!starts(s, words[i]))
+			continue;
+		gap = span(s->p + n, s->end, in_key_end);
+		if (gap == 0 || s->p[n] == '\\')
+			return false;
+		n += gap;
+		/* "--data"}: it names the option */
+		if (n == left(s) || !in_value((unsigned char)s->p[n]) ||
+		    strchr("}]{[-", s->p[n]) != NULL)
+			return false;
+		buf_write(s->out, s->p, n);
+		s->p += n;
+		if (hide_known_place(s))
+			return true;
+		n = span(s->p, s->end, in_value);
+		if (n < NAME_MIN) /* the end of a sentence */
+			return true;
+		write_code(s, "file", s->p, n);
+		s->p += n;
+		return true;
+	}
+	return false;
+}
+
+/* The folders that every system has, and what begins like a file and is none. */
+static bool is_common(const char *p, size_t len)
+{
+	static const char *const names[] = { "usr", "lib",   "lib64", "bin",	 "sbin", "proc",
+					     "sys", "dev",   "debug", "v1",	 "ip4",	 "ip6",
+					     "tcp", "pprof", "ws",    "metrics", "p2p" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strlen(names[i]) == len && memcmp(names[i], p, len) == 0)
+			return true;
+	return false;
+}
+
+static bool is_source(const char *p, size_t len)
+{
+	return len > 2 && p[len - 2] == '.' && strchr("chsS", p[len - 1]) != NULL;
+}
+
+/* An absolute name of at least so many parts. */
+static bool hide_file(struct scan *s, unsigned parts)
+{
+	size_t first, len = 0, n;
+
+	if (left(s) < 2 || *s->p != '/')
+		return false;
+	first = span(s->p + 1, s->end, in_segment);
+	if (first == 0 || is_common(s->p + 1, first))
+		return false;
+	while (len < left(s) && s->p[len] == '/' && (n = segment_len(s->p + len + 1, s->end)) > 0)
+		len += 1 + n;
+	if ((parts > 1 && len <= first + 1) || is_source(s->p, span(s->p, s->p + len, not_colon)))
+		return false;
+	buf_write_u8(s->out, '/');
+	s->p++;
+	hide_segments(s, "dir", false);
+	return true;
+}
+
+/* ---- What was looked for ---- */
+
+static bool hide_parameter(struct scan *s)
+{
+	static const char *const keys[] = { "q=",     "iri=",  "peer=",	   "title=", "name=",
+					    "space=", "addr=", "address=", "attr=" };
+	size_t n;
+
+	if (left(s) < 2 || (*s->p != '?' && *s->p != '&'))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		size_t key = strlen(keys[i]);
+
+		if (left(s) <= key + 1 || memcmp(s->p + 1, keys[i], key) != 0)
+			continue;
+		buf_write(s->out, s->p, key + 1);
+		s->p += key + 1;
+		if (hide_iri(s) || hide_encoded(s) || hide_address(s) || hide_id(s))
+			return true;
+		if (*s->p == '/') /* an address */
+			return true;
+		n = span(s->p, s->end, in_query_value);
+		if (n > 0)
+			write_code(s, "text", s->p, n);
+		s->p += n;
+		return true;
+	}
+	return false;
 }
 
 static bool hide_encoded(struct scan *s)
@@ -296,6 +456,25 @@ static bool hide_place(struct scan *s, const char *path, const char *instead)
 	return true;
 }
 
+/* A slash within a word or behind another is no beginning. */
+static bool follows_blank(const struct scan *s, const char *text)
+{
+	return s->p == text || (strchr("\"' =([,:\t\n", s->p[-1]) != NULL && s->p[-1] != '\0');
+}
+
+/* What somebody asked for that is no page. */
+static bool follows_method(const struct scan *s, const char *text)
+{
+	return (s->p - text >= 4 && memcmp(s->p - 4, "GET ", 4) == 0) ||
+	       (s->p - text >= 5 && (memcmp(s->p - 5, "POST ", 5) == 0 ||
+				     memcmp(s->p - 5, "HEAD ", 5) == 0));
+}
+
+static bool hide_known_place(struct scan *s)
+{
+	return hide_place(s, s->hide->data, "$DATA") || hide_place(s, s->hide->home, "~");
+}
+
 void bundle_hide_write(const struct bundle_hide *h, struct buf *out, const char *text, size_t len)
 {
 	struct scan s = { h, out, text, text };
@@ -309,13 +488,18 @@ void bundle_hide_write(const struct bundle_hide *h, struct buf *out, const char 
 		return;
 	}
 	while (s.p < s.end) {
-		if (hide_place(&s, h->data, "$DATA") || hide_place(&s, h->home, "~")) {
+		if (hide_known_place(&s)) {
 			in_word = false;
 			continue;
 		}
+		if (hide_parameter(&s))
+			continue;
 		if (!in_word &&
 		    (hide_iri(&s) || hide_path(&s) || hide_encoded(&s) || hide_url(&s) ||
-		     hide_id(&s) || hide_address(&s) || hide_place(&s, h->host, "host"))) {
+		     hide_id(&s) || hide_address(&s) || hide_named_file(&s) ||
+		     (follows_blank(&s, text) &&
+		      hide_file(&s, follows_method(&s, text) ? 1 : 2)) ||
+		     hide_place(&s, h->host, "host"))) {
 			in_word = true;
 			continue;
 		}

@@ -292,7 +292,9 @@ static int make_stacks(const struct bundle_run *run, struct buf *out, char *why,
 		.name = name_, .make = make_, .flags = flags_                                      \
 	}
 
-/* The threads of a hung process first: they may move on. */
+/* The threads of a hung process first: they may move on. Traces are asked for so wide that nothing
+ * is shortened: what is left of a name in the middle of which something was left out is not known
+ * as one any more. */
 const struct bundle_part bundle_parts[] = {
 	MAKE("README.txt", make_readme, 0),
 	MAKE("threads.stacks", make_stacks, BUNDLE_TEXT | BUNDLE_OFFLINE),
@@ -308,7 +310,7 @@ const struct bundle_part bundle_parts[] = {
 	ASK("log.txt", "/debug/logs?text&n=4096", BUNDLE_TEXT),
 	ASK("peers.txt", "/debug/peers?text", BUNDLE_TEXT),
 	ASK("stalls.txt", "/debug/pprof/stalls", BUNDLE_TEXT | BUNDLE_MAY_LACK),
-	ASK("traces.txt", "/debug/traces?text&n=250&sort=newest", BUNDLE_TEXT),
+	ASK("traces.txt", "/debug/traces?text&n=250&sort=newest&columns=whole", BUNDLE_TEXT),
 	ASK("traces.json", "/debug/traces?format=json&n=250&sort=newest",
 	    BUNDLE_TEXT | BUNDLE_EXTRA),
 	ASK("traces.chrome.json", "/debug/traces?format=chrome&n=250&sort=newest",

@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "trace/store.h"
+#include "trace/text.h"
 
 enum { LIMIT_MAX = 250, TEXT_MAX = 255, YEAR_MIN = 1970, YEAR_MAX = 2200 };
 
@@ -124,9 +125,13 @@ static int set_limit(uint32_t *ret, const char *value, char *ret_why, size_t why
 
 static int set_columns(uint32_t *ret, const char *value, char *ret_why, size_t why_size)
 {
+	if (strcmp(value, "whole") == 0) {
+		*ret = TEXT_COLUMNS_WHOLE;
+		return 0;
+	}
 	return read_number(ret, value, TRACE_TEXT_COLUMNS, TRACE_TEXT_COLUMNS_MAX) ?
 		       0 :
-		       refuse(ret_why, why_size, "columns takes a number from 80 to 400");
+		       refuse(ret_why, why_size, "columns takes a number from 80 to 400, or whole");
 }
 
 /* Several are alternatives. */

@@ -3,6 +3,8 @@
 
 #include "trace/store.h"
 
+/* With so many, which is asked for as columns=whole, no title is shortened. */
+enum { TEXT_COLUMNS_WHOLE = 1024 };
 enum { TEXT_DURATION_SIZE = 16, TEXT_TIME_SIZE = 40, TOTALS_MAX = TRACE_STAGES_MAX };
 
 /** "450 ns", "8.51 µs", "12 ms", "6.91 s", "2m05s", "3h05m". Returns the columns it takes. */

@@ -6,9 +6,11 @@ import io
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -139,6 +141,71 @@ class Diagnostics(unittest.TestCase):
         finally:
             os.environ["HOME"] = before or "/root"
             daemon.stop()
+
+    @staticmethod
+    def canary(length):
+        """No hexadecimal digit is in it, so that it is nowhere by chance."""
+        return "".join(random.choice("ghjkquvwxyz") for _ in range(length))
+
+    def assertNoPieces(self, parts, canaries):
+        """Nothing of them is there, be it six characters."""
+        pieces = {c[i:i + 6].encode(): c for c in canaries for i in range(len(c) - 5)}
+        for name, content in self.plain(parts):
+            content = content.lower() if name.endswith(".txt") else content
+            found = {content[i:i + 6] for i in range(len(content) - 5)} & pieces.keys()
+            for piece in found:
+                at = content.index(piece)
+                self.fail(f"{piece} of {pieces[piece]} in {name}: {content[max(at - 80, 0):at + 60]}")
+
+    def test_no_piece_of_a_name_gets_out_wherever_it_entered(self):
+        names = [self.canary(n) for n in (6, 7, 8, 11, 17, 40, 64, 100, 200, 255, 200, 64, 33, 6)]
+        data, config, file, query, missing, setting = (self.canary(n) for n in (20, 12, 30, 10, 80, 9))
+        folder = self.lab.folder / config
+        folder.mkdir()
+        (folder / f"{config}.conf").write_text("log-level = debug\n")
+        daemon = self.lab.daemon("--config", folder / f"{config}.conf", start=False)
+        daemon.data = self.lab.folder / data
+        daemon.start()
+        try:
+            source = self.lab.folder / file
+            source.mkdir()
+            (source / f"{file}.txt").write_text(self.canary(1000))
+            path = ""
+            for name in names:  # each depth of the path is an object of its own
+                path = f"{path}/{name}" if len(path) + len(name) < 480 else f"/{name}"
+                iri, _ = daemon.publish(source, "--as", path)
+                daemon.cli("discover", iri)
+            peer = "12D3KooWEraWG3PqSLbZL5HHzEPb2QqCzxXe7SjnU8Vmc89fS3ii"
+            space = iri.split("//")[1].split("/")[0]
+            strange = f"hm://z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK/{missing}"
+            daemon.cli("discover", f"{strange}?peer=/ip6/fd12:3456:789a::7/tcp/9/p2p/{peer}", expect=None)
+            daemon.cli("peers", "add", f"/ip4/127.0.0.1/tcp/9/p2p/{peer}", expect=None)
+            for request in (f"/debug/traces?text&q={query}", f"/v1/objects?iri=hm%3A%2F%2F{query}", f"/{setting}?q={query}",
+                            f"/debug/traces?{setting}={query}"):
+                daemon.http(request)
+                self.ask_socket(daemon, request)
+            secrets = [*names, data, config, file, query, missing, setting, peer[8:], space[4:], daemon.json("status")["peer_id"][8:],
+                       "fd12:3456:789a::7", str(self.lab.folder).rsplit("-", 1)[1]]
+            raw = b"".join(c for _, c in self.plain(self.bundle("--raw", "--no-binary", daemon=daemon)))
+            for secret in (names[1], names[9][:100], missing, data, config):
+                self.assertIn(secret.encode(), raw)
+            self.assertNoPieces(self.bundle("--no-binary", daemon=daemon), secrets)
+            self.assertNoPieces(unzip(daemon.http_bytes("/debug/bundle?seconds=0&binary=0")[2]), secrets)
+            daemon.process.send_signal(signal.SIGSTOP)
+            try:
+                self.assertNoPieces(self.bundle("--no-binary", daemon=daemon, expect=PARTIAL), secrets)
+            finally:
+                daemon.process.send_signal(signal.SIGCONT)
+        finally:
+            daemon.stop()
+        self.assertNoPieces(self.bundle("--no-binary", daemon=daemon), secrets)
+
+    def ask_socket(self, daemon, path):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(daemon.data / "control.sock"))
+            s.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            while s.recv(65536):
+                pass
 
     def test_codes_are_the_same_throughout_one_bundle_only(self):
         def code(parts):

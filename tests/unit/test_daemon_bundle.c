@@ -76,6 +76,17 @@ static void names_are_replaced_wherever_they_stand(void **state)
 		{ "host=anna-laptop", "anna" },
 		{ "otlp-endpoint https://api.example.org/v1?token=hunter2&x=1", "hunter2" },
 		{ "https://api.example.org/v1", "example" },
+		{ "path=\"/a/my secret plan\" n=1", "secret" },
+		{ "{\"text\":\"path=\\\"/R&D/what's secret?\\\"\"}", "secret" },
+		{ "{\"path\":\"/it's #1 <secret>\"}", "secret" },
+		{ "GET /secret?n=3", "secret" },
+		{ "GET /debug/traces?n=3&q=secret&sort=newest", "secret" },
+		{ "GET /v1/objects?iri=hm%3A%2F%2Fz6MkA%2Fsecret", "secret" },
+		{ "\"--config\",\"/tmp/secret/x.conf\",\"--listen\"", "secret" },
+		{ "\"--data\", \"secret\"", "secret" },
+		{ "{\"PEERSCOPE_DATA\":\"secret\"}", "secret" },
+		{ "\"where\":\"/srv/secret/x.conf:1: listen\"", "secret" },
+		{ "cannot open /srv/secret: No such file", "secret" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -92,7 +103,10 @@ static void what_names_nobody_is_kept(void **state)
 		"http://127.0.0.1:56001/debug/traces?id=12 http://localhost:1/x",
 		"::, 1.2.3, deadbeef, baf, z6M, hm:/x, dead:beef and ab:cd:ef are no addresses",
 		"version 0.1.0, build 89abcdef",
-		"/h/annabel/x and anna-laptops",
+		"h/annabel/x and anna-laptops",
+		"{\"name\":\"data\",\"origin\":\"flag\",\"where\":\"--data\"}",
+		"main(...)\n\t/build/peerscope/daemon/main.c:12 +0x1f",
+		"/debug/pprof/heap /ip4/127.0.0.1/tcp/56000 /usr/lib/x and/or 3 B/s, /",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
