@@ -35,6 +35,7 @@
 #include "daemon/sources.h"
 #include "daemon/sys.h"
 #include "daemon/waits.h"
+#include "daemon/workers.h"
 
 static const char port_file[] = "listen.port";
 
@@ -247,7 +248,8 @@ static int start_profiler(struct daemon *d)
 					  .version = "peerscope " PEERSCOPE_VERSION,
 					  .span_category = trace_span_category,
 					  .span_trace_id = waits_trace_id,
-					  .wait_of = waits_of };
+					  .wait_of = waits_of,
+					  .symbols_verb = DAEMON_SYMBOLS_VERB };
 
 	d->profiler = profiler_new(&config);
 	if (d->profiler == NULL)
@@ -470,8 +472,8 @@ static int become_ready(struct daemon *d)
 		return daemon_fail(exit_of(rc), "cannot write %s/%s: %s", d->dir,
 				   DAEMON_ADDRESS_FILE, err_str(rc));
 	d->step = STEP_READY;
-	log_info(LOG_DAEMON, "msg=\"debug listener on %s%s (traces)\"", d->debug_url,
-		 d->debug_url[0] == 'u' ? "" : "/debug/");
+	log_info(LOG_DAEMON, "msg=\"debug listener on %s%s (traces, pprof/, metrics)\"",
+		 d->debug_url, d->debug_url[0] == 'u' ? "" : "/debug/");
 	for (size_t i = 0; i < MIN(n, (size_t)8); i++) {
 		multiaddr_format(&addrs[i], text);
 		log_info(LOG_DAEMON, "msg=listening addr=%s", text);
@@ -526,8 +528,9 @@ static int prepare(struct daemon *d)
 static void run_loop(struct daemon *d)
 {
 	static int (*const steps[])(struct daemon * d) = {
-		start_profiler,	 daemon_start_otlp, start_store,       start_net,     start_sync,
-		start_discovery, daemon_start_push, daemon_start_http, start_sources, become_ready,
+		workers_start,	   start_profiler, daemon_start_otlp, start_store,
+		start_net,	   start_sync,	   start_discovery,   daemon_start_push,
+		daemon_start_http, start_sources,  become_ready,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && d->exit_code == 0; i++)

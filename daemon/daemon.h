@@ -17,6 +17,9 @@
 #define PEERSCOPE_VERSION "0.1.0"
 #endif
 
+/* The argument with which the daemon starts itself to find the names in a profile. */
+#define DAEMON_SYMBOLS_VERB "(symbols)"
+
 enum {
 	DAEMON_DESCRIPTORS = 4096,  /* asked for, as far as the hard limit allows */
 	DAEMON_STOP_MAX_MS = 25000, /* below a service manager's patience */

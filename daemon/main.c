@@ -279,6 +279,9 @@ int main(int argc, char **argv)
 	int first = 0, verb, code = EXIT_USAGE, rc;
 	bool is_spoilt = false;
 
+	/* Not for people: the daemon starts itself so, to find the names in a profile. */
+	if (argc == 2 && strcmp(argv[1], DAEMON_SYMBOLS_VERB) == 0)
+		return base_init() < 0 ? EXIT_FAILED : profiler_symbols_main();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
 	if (base_init() < 0)

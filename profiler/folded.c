@@ -181,6 +181,7 @@ int folded_write(struct buf *out, const struct pprof *p, const struct stacks *st
 	if (folding == PROFILER_LABELLED)
 		buf_printf(out, "V\t%s\t%s\n", p->values[i].type, p->values[i].unit);
 	symbols_begin(modules);
+	symbols_prefetch(stacks);
 	for (const struct stack *k = stacks->first; k != NULL && !f.failed; k = k->next) {
 		if (k->n == 0 || k->values[i] <= 0)
 			continue;

@@ -104,7 +104,7 @@ static bool waits_in(const struct dumped_thread *t, unsigned frames, const char 
 		const struct symbol *s = symbols_get(t->pcs[i]);
 
 		for (unsigned k = 0; k < s->n; k++)
-			if (strstr(s->lines[k].name, part) != NULL)
+			if (strstr(s->lines[k].system_name, part) != NULL)
 				return true;
 	}
 	return false;

@@ -145,6 +145,22 @@ const struct module *modules_find(const struct modules *m, uintptr_t pc)
 	return NULL;
 }
 
+uintptr_t module_written_bias(const struct modules *m, const struct module *module)
+{
+	return module->bias == m->list[0].bias ? module->bias : 0;
+}
+
+uintptr_t modules_from_written(const struct modules *m, uintptr_t pc)
+{
+	if (modules_find(m, pc) != NULL)
+		return pc;
+	for (unsigned i = 0; i < m->count && module_written_bias(m, &m->list[i]) != 0; i++)
+		if (pc + m->list[i].bias >= m->list[i].start &&
+		    pc + m->list[i].bias < m->list[i].limit)
+			return pc + m->list[i].bias;
+	return 0;
+}
+
 const char *module_basename(const struct module *m)
 {
 	const char *slash = strrchr(m->path, '/');

@@ -26,6 +26,12 @@ int modules_add(struct modules *m);
 void modules_fini(struct modules *m);
 /** The segment that holds pc, NULL when there is none. */
 const struct module *modules_find(const struct modules *m, uintptr_t pc);
+/** What to subtract from its addresses where a file names them. The program's are written as its
+ * file numbers them, since readers look there for sources and instructions; the libraries' as they
+ * are in memory, or they would lie upon each other. */
+uintptr_t module_written_bias(const struct modules *m, const struct module *module);
+/** The address in memory of one that was written so, or that is one in memory; 0 = neither. */
+uintptr_t modules_from_written(const struct modules *m, uintptr_t pc);
 /** File name without folders; "[vdso]". */
 const char *module_basename(const struct module *m);
 

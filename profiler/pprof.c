@@ -12,6 +12,8 @@
  *
  *   string_table[0] is "", strings are told apart by content, ids are 1, 2, 3… in order (Parca)
  *   the program is the first mapping (its name becomes the file's name), mappings do not overlap
+ *   the program's addresses are those of its file: `go tool pprof` disassembles what it finds there
+ *     and takes no load address into account
  *   every location has a line, so that nobody symbolizes again; has_functions says so
  *   Line[0] is the innermost inlined function
  *   no empty stack, no location or function that nothing refers to
@@ -19,7 +21,7 @@
  * All tables are growing arrays of protobuf-c messages in one arena. */
 
 enum { ENTRIES_MAX = 1 << 20, GZIP_LEVEL = 1, GZIP_WINDOW = 15 + 16 /* gzip, not zlib */ };
-enum { MEMORY_MAX = 256 << 20, LABELS_MAX = 4 };
+enum { MEMORY_MAX = 256 << 20, LABELS_MAX = 4, PPROF_TROUBLE_MAX = 256 };
 
 struct array {
 	void **list;
@@ -32,6 +34,7 @@ struct builder {
 	struct array string_table, function, location, mapping, sample;
 	const struct modules *modules;
 	Pprof__Mapping **module_mappings;
+	char trouble[PPROF_TROUBLE_MAX]; /* with names */
 	bool failed;
 };
 
@@ -140,8 +143,8 @@ static Pprof__Mapping *mapping_of(struct builder *b, const struct module *m)
 		return NULL;
 	pprof__mapping__init(p);
 	p->id = b->mapping.n + 1;
-	p->memory_start = m->start;
-	p->memory_limit = m->limit;
+	p->memory_start = m->start - module_written_bias(b->modules, m);
+	p->memory_limit = m->limit - module_written_bias(b->modules, m);
 	p->file_offset = m->offset;
 	p->filename = string_id(b, m->path);
 	p->build_id = string_id(b, m->build_id);
@@ -204,7 +207,7 @@ static uint64_t location_id(struct builder *b, uintptr_t pc)
 		return 0;
 	if (m != NULL && (mapping = mapping_of(b, m)) != NULL) {
 		loc->mapping_id = mapping->id;
-		loc->address = pc;
+		loc->address = pc - module_written_bias(b->modules, m);
 	}
 	fill_lines(b, loc, s, mapping);
 	remember(b, &b->locations, &pc, sizeof(pc), loc->id);
@@ -343,7 +346,7 @@ static int pack(struct builder *b, const struct pprof *p, struct buf *out)
 {
 	Pprof__Profile profile = PPROF__PROFILE__INIT;
 	Pprof__ValueType *types[PPROF_VALUES_MAX];
-	int64_t comments[PPROF_COMMENTS_MAX];
+	int64_t comments[PPROF_COMMENTS_MAX + 1];
 	uint8_t *bytes;
 	size_t len;
 	int rc;
@@ -360,6 +363,8 @@ static int pack(struct builder *b, const struct pprof *p, struct buf *out)
 	profile.comment = comments;
 	for (unsigned i = 0; i < p->comment_count; i++)
 		comments[i] = string_id(b, p->comments[i]);
+	if (b->trouble[0] != '\0')
+		comments[profile.n_comment++] = string_id(b, b->trouble);
 	if (p->default_type != NULL)
 		profile.default_sample_type = string_id(b, p->default_type);
 	if (b->failed)
@@ -385,8 +390,10 @@ int pprof_write(struct buf *out, const struct pprof *p, const struct stacks *sta
 	if (!b.failed && modules->count > 0)
 		(void)mapping_of(&b, &modules->list[0]);
 	symbols_begin(modules);
+	symbols_prefetch(stacks);
 	for (const struct stack *k = stacks->first; k != NULL && !b.failed; k = k->next)
 		add_stack(&b, p, k);
+	symbols_trouble(b.trouble, sizeof(b.trouble));
 	symbols_end();
 	if (!b.failed)
 		add_lost(&b, p, stacks->lost);

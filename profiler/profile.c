@@ -66,10 +66,22 @@ struct capture_work *capture_work_free(struct capture_work *w)
 
 /* ---- CPU ---- */
 
+static void write_untimed(const struct sampler_untimed *u, char ret[COMMENT_MAX])
+{
+	ret[0] = '\0';
+	if (u->threads > 0)
+		(void)snprintf(ret, COMMENT_MAX,
+			       u->is_shared ?
+				       "%u threads had no timer of their own (%s) and were sampled "
+				       "by the process's: %s" :
+				       "%u threads had no timer (%s) and were NOT sampled: %s",
+			       u->threads, err_str(-u->error), u->names);
+}
+
 static int write_cpu(struct capture_work *w, struct buf *out)
 {
 	struct reader *r = &w->reader;
-	char comment[COMMENT_MAX];
+	char comment[COMMENT_MAX], timers[COMMENT_MAX];
 	struct pprof p = {
 		.values = { { "samples", "count" }, { "cpu", "nanoseconds" } },
 		.value_count = 2,
@@ -89,6 +101,9 @@ static int write_cpu(struct capture_work *w, struct buf *out)
 		 r->overruns, r->cut, r->samples);
 	p.comments[p.comment_count++] = w->profiler->version;
 	p.comments[p.comment_count++] = comment;
+	write_untimed(&r->untimed, timers);
+	if (timers[0] != '\0')
+		p.comments[p.comment_count++] = timers;
 	return w->request.folding != PROFILER_NOT_FOLDED ?
 		       folded_write(out, &p, &r->stacks, &r->modules, w->request.folding,
 				    w->request.value) :
@@ -118,9 +133,10 @@ static int write_symbols(struct capture_work *w, struct buf *out)
 		uintptr_t pc = strtoull(p, &end, 0);
 		size_t n = strcspn(p, "+");
 
-		if (pc != 0 && end == p + n && modules_find(&modules, pc) != NULL) {
+		if (pc != 0 && end == p + n && modules_from_written(&modules, pc) != 0) {
 			buf_printf(out, "%#" PRIxPTR " ", pc);
-			write_names(out, symbols_get(pc), w->request.legacy);
+			write_names(out, symbols_get(modules_from_written(&modules, pc)),
+				    w->request.legacy);
 			buf_write_str(out, "\n");
 		}
 		p += n + (p[n] == '+');

@@ -1,10 +1,14 @@
 #include "profiler/profiler.h"
 
+#include <string.h>
+
 #include "base/mem.h"
 #include "profiler/contention.h"
+#include "profiler/dump.h"
 #include "profiler/memstats.h"
 #include "profiler/profiler_private.h"
 #include "profiler/symbols.h"
+#include "profiler/symbols_helper.h"
 #include "profiler/watchdog.h"
 
 struct profiler *profiler_new(const struct profiler_config *config)
@@ -14,6 +18,8 @@ struct profiler *profiler_new(const struct profiler_config *config)
 	if (p == NULL)
 		return NULL;
 	threads_init();
+	sampler_guard();
+	dump_guard();
 	p->runner = config->runner;
 	p->span_category = config->span_category;
 	p->span_trace_id = config->span_trace_id;
@@ -23,6 +29,7 @@ struct profiler *profiler_new(const struct profiler_config *config)
 	if (p->version == NULL)
 		return profiler_free(p);
 	sampler_set_category(config->span_category);
+	symbols_set_helper(config->symbols_verb);
 	op_set_wait_fn(contention_operation);
 	return p;
 }
@@ -37,6 +44,7 @@ struct profiler *profiler_free(struct profiler *p)
 	op_set_wait_fn(NULL);
 	sampler_set_category(NULL);
 	symbols_forget();
+	symbols_set_helper(NULL);
 	mem_free(p->version);
 	return mem_free(p);
 }
@@ -45,10 +53,12 @@ void profiler_stats(const struct profiler *p, struct profiler_stats *ret)
 {
 	struct watchdog_stats w;
 	struct sampler_stats s;
+	struct helper_stats h;
 	uint64_t waits, waits_ns;
 
 	sampler_stats(&s);
 	watchdog_stats(&w);
+	helper_stats(&h);
 	waits = contention_recorded(&waits_ns);
 	*ret = (struct profiler_stats){
 		.cpu_captures = s.readers,
@@ -61,6 +71,10 @@ void profiler_stats(const struct profiler *p, struct profiler_stats *ret)
 		.handler_ns = s.handler_ns,
 		.captures = p->captures,
 		.failed = p->failed,
+		.untimed = s.untimed.threads,
+		.untimed_total = s.unarmed,
+		.untimed_error = -s.untimed.error,
+		.untimed_sampled = s.untimed.is_shared,
 		.loop_turns = w.turns,
 		.loop_busy_ns = w.busy_ns,
 		.loop_longest_ns = w.longest_ns,
@@ -68,7 +82,11 @@ void profiler_stats(const struct profiler *p, struct profiler_stats *ret)
 		.waits = waits,
 		.waits_lost = contention_lost(PROFILER_MUTEX) + contention_lost(PROFILER_BLOCK),
 		.waits_ns = waits_ns,
+		.helpers = h.started,
+		.helpers_died = h.died,
+		.names_missing = h.unanswered,
 	};
+	memcpy(ret->untimed_names, s.untimed.names, sizeof(ret->untimed_names));
 }
 
 void profiler_memstats(struct memstats *ret)

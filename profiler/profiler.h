@@ -26,7 +26,8 @@ enum {
 	PROFILER_OUTPUT_MAX = 64 << 20, /* bytes of one profile */
 	PROFILER_ADDRESSES_MAX = 65536, /* looked up at once */
 	PROFILER_TRACE_MS_DEFAULT = 1000,
-	PROFILER_STALL_MS = 50
+	PROFILER_STALL_MS = 50,
+	PROFILER_TIMERS_TEXT = 160
 };
 
 struct profiler;
@@ -50,9 +51,15 @@ struct profiler_config {
 	bool (*span_trace_id)(struct span span, uint8_t ret[16]);
 	/* Both are names out of an operation's table. On a worker. May be NULL. */
 	enum profiler_wait (*wait_of)(const char *kind, const char *state);
+	/* Names are looked up in a process of its own, which is this program with this one argument
+	 * (static); its main then returns profiler_symbols_main(). NULL: in this process, which
+	 * libdw ends where memory is refused. */
+	const char *symbols_verb;
 };
 /** NULL when out of memory. On the main thread, before other threads are created if possible. */
 struct profiler *profiler_new(const struct profiler_config *config);
+/** See symbols_verb. Returns an exit code. */
+int profiler_symbols_main(void);
 /** No capture may be in flight. Returns NULL. */
 struct profiler *profiler_free(struct profiler *p);
 
@@ -176,6 +183,7 @@ struct profiler_capture {
  *    UV_EBUSY      CPU: PROFILER_CPU_CAPTURES_MAX (in the background: one) run already, or
  *                  somebody else handles SIGPROF. TRACE: one runs already
  *    UV_ECANCELED  op_cancel; a CPU capture's place is free at most a job later
+ *    ERR_UNSUPPORTED  CPU: no timer can be had; profiler_stats says why
  *    UV_ETIMEDOUT, UV_ENOMEM, ERR_LIMIT
  *  The work after the sampling happens one capture at a time. */
 void profiler_capture_start(struct profiler_capture *c, struct profiler *p,
@@ -192,6 +200,13 @@ struct profiler_stats {
 	uint64_t lost;	     /* periods that found no room */
 	uint64_t handler_ns; /* CPU time spent in the handler */
 	uint64_t captures, failed;
+	/* Threads that have, in the present CPU capture, or had in the last one, no timer of their
+	 * own; all captures together. A timer of the process stands in where it can be had. */
+	unsigned untimed;
+	uint64_t untimed_total;
+	int untimed_error;    /* why, a libuv code */
+	bool untimed_sampled; /* by the process's timer; else not at all */
+	char untimed_names[PROFILER_TIMERS_TEXT];
 	/* Of the watched loop; 0 when there is none. */
 	uint64_t loop_turns;
 	uint64_t loop_busy_ns;	  /* from wake-up to sleep, all turns */
@@ -201,5 +216,7 @@ struct profiler_stats {
 	uint64_t waits;	     /* recorded */
 	uint64_t waits_lost; /* found no room */
 	uint64_t waits_ns;   /* spent in recording, on the threads that waited or held */
+	/* Processes that looked up names: started, those that died, addresses left without. */
+	uint64_t helpers, helpers_died, names_missing;
 };
 void profiler_stats(const struct profiler *p, struct profiler_stats *ret);

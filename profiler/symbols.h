@@ -1,7 +1,8 @@
 /* From addresses to functions, files and lines. Private to profiler/; on worker threads only.
  *
- * DWARF by libdw, then the symbol table, then the start of the function's unwind entry, so that
- * code without any name is still grouped by function. Separate debug files are found by build id
+ * DWARF by libdw, in a process of its own, then the symbol table, then the start of the function's
+ * unwind entry, so that code without any name is still grouped by function. Static functions of one
+ * name are told apart by their files. Separate debug files are found by build id
  * under /usr/lib/debug; the network is never asked. What was found is kept across sessions. */
 #pragma once
 
@@ -16,11 +17,10 @@ enum {
 };
 
 struct symbol_line {
-	const char *name; /* never NULL */
-	const char
-		*system_name; /* as in the symbol table; equals name where there is nothing else */
-	const char *file;     /* absolute; "" when unknown */
-	int line;	      /* 0 when unknown */
+	const char *name;	 /* never NULL */
+	const char *system_name; /* as in the symbol table, or as the source has it */
+	const char *file;	 /* absolute; "" when unknown */
+	int line;		 /* 0 when unknown */
 	int start_line;
 };
 
@@ -32,6 +32,11 @@ struct symbol {
 		lines[]; /* innermost inlined function first; the last one has the code */
 };
 
+struct stacks;
+
+/** Look names up in another process, which is this program with that one argument (static) and calls
+ * profiler_symbols_main; NULL = in this process. */
+void symbols_set_helper(const char *verb);
 /** Begin a session: no other runs meanwhile, this call waits for it. Borrows `m` until
  * symbols_end. */
 void symbols_begin(const struct modules *m);
@@ -40,6 +45,10 @@ void symbols_begin(const struct modules *m);
 void symbols_begin_process(const struct modules *m, pid_t pid, uintptr_t (*start_of)(uintptr_t pc));
 /** What is at pc. Never NULL; valid until symbols_end. */
 const struct symbol *symbols_get(uintptr_t pc);
+/** Look up all addresses of the stacks at once; later symbols_get has them. */
+void symbols_prefetch(const struct stacks *stacks);
+/** Why names are missing so far; "" = none are. */
+void symbols_trouble(char *ret, size_t size);
 void symbols_end(void);
 /** Drop what is kept. */
 void symbols_forget(void);

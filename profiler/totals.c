@@ -143,6 +143,8 @@ static void write_text(struct capture_work *w, const struct totals *t,
 		       const struct modules *modules, struct buf *out)
 {
 	symbols_begin(modules);
+	if (!w->request.legacy)
+		symbols_prefetch(&w->totals);
 	t->write_text(out, &w->totals, t->rate(t->kind), w->request.legacy);
 	symbols_end();
 	if (note_of(t) != NULL)
