@@ -325,6 +325,23 @@ static void look_at_work(struct report *r, const struct doctor_facts *f)
 	}
 }
 
+static void look_at_profiles(struct report *r, const struct doctor_facts *f)
+{
+	struct doctor_finding *found;
+
+	if (f->untimed == 0)
+		return;
+	found = add(r, f->untimed_sampled ? DOCTOR_NOTE : DOCTOR_WARNING, "timers", "/debug/pprof/",
+		    "In the last CPU profile %" PRIu64
+		    " thread%s had no timer of %s own (%s)%s: %s.",
+		    f->untimed, f->untimed == 1 ? "" : "s", f->untimed == 1 ? "its" : "their",
+		    has(f->untimed_why) ? f->untimed_why : "",
+		    f->untimed_sampled ? " and shared the process's" : " and were not sampled",
+		    has(f->untimed_threads) ? f->untimed_threads : "");
+	advise(found, "Raise the limit of pending signals (`ulimit -i`, LimitSIGPENDING= of the "
+		      "service), and let filters of system calls pass timer_create.");
+}
+
 static void look_at_log(struct report *r, const struct doctor_facts *f)
 {
 	struct doctor_finding *found;
@@ -383,6 +400,7 @@ size_t doctor_examine(const struct doctor_facts *f, struct doctor_finding ret[DO
 		look_at_network(&r, f);
 		look_at_peers(&r, f);
 		look_at_work(&r, f);
+		look_at_profiles(&r, f);
 		look_at_log(&r, f);
 	}
 	if (!any_worse_than_note(&r))

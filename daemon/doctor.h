@@ -73,6 +73,10 @@ struct doctor_facts {
 	uint64_t subscriptions_overdue, subscriptions_overdue_ms; /* no peer confirmed them */
 	uint64_t log_suppressed, log_errors;
 	bool debugging; /* a part logs at debug */
+	/* of the last CPU profile: threads without a timer of their own, which, and why */
+	uint64_t untimed;
+	bool untimed_sampled; /* by the process's timer */
+	const char *untimed_threads, *untimed_why;
 };
 
 struct doctor_finding {

@@ -138,6 +138,11 @@ void doctor_facts_inside(struct daemon *d, struct doctor_facts *ret, json_t **re
 	f.subscriptions_overdue = count_of(all, "discovery", "sub_overdue");
 	f.subscriptions_overdue_ms = count_of(all, "discovery", "sub_overdue_ms");
 	take_recent(d, all, &f);
+	f.untimed = count_of(all, "profiler", "untimed");
+	f.untimed_threads = text_of(all, "profiler", "untimed_threads");
+	f.untimed_why = text_of(all, "profiler", "untimed_why");
+	f.untimed_sampled =
+		json_is_true(json_object_get(json_object_get(all, "profiler"), "untimed_sampled"));
 	find_failing(d, &f);
 	take_log(&f);
 	*ret = f;

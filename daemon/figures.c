@@ -252,6 +252,11 @@ static const struct figure profiler_table[] = {
 	F(profiler_stats, waits),
 	F(profiler_stats, waits_lost),
 	F(profiler_stats, waits_ns),
+	F(profiler_stats, untimed),
+	F(profiler_stats, untimed_total),
+	F(profiler_stats, helpers),
+	F(profiler_stats, helpers_died),
+	F(profiler_stats, names_missing),
 };
 
 static json_t *figures(const void *from, const struct figure *table, size_t count)
@@ -455,9 +460,16 @@ static json_t *dht_figures(struct daemon *d)
 static json_t *profiler_figures(struct daemon *d)
 {
 	struct profiler_stats s;
+	json_t *o;
 
 	profiler_stats(d->profiler, &s);
-	return FIGURES(s, profiler_table);
+	o = FIGURES(s, profiler_table);
+	if (s.untimed > 0) {
+		json_object_set_new(o, "untimed_threads", json_string(s.untimed_names));
+		json_object_set_new(o, "untimed_why", json_string(err_str(s.untimed_error)));
+		json_object_set_new(o, "untimed_sampled", json_boolean(s.untimed_sampled));
+	}
+	return o;
 }
 
 json_t *figures_all(struct daemon *d)

@@ -14,9 +14,11 @@
  *     what can be drawn; sample= names the sample type
  *   - download=1 is for people who save it by a click: a file name that says what it is and when it
  *     was taken, and headers that do not wait for the end, so that a browser shows at once that
- *     something is coming. A capture that fails after that breaks off */
+ *     something is coming. A capture that fails after that breaks off
+ *
+ * HEAD takes no profile over time; how long it would be is then not known and not said. */
 
-enum { GRACE_MS = 120000, EARLY_MS = 300, FILE_NAME_MAX = 96 };
+enum { GRACE_MS = 120000, EARLY_MS = 300, FILE_NAME_MAX = 96, FAILURE_MAX = 320 };
 
 struct pending {
 	struct http_request *request;
@@ -79,28 +81,44 @@ static void on_early(struct runner_timer *timer)
 	http_reply_begin(p->request, 200, "application/octet-stream");
 }
 
-static const char *failure(const struct pending *p, int status)
+static void untimed_text(const struct pending *p, char ret[FAILURE_MAX])
+{
+	struct profiler_stats stats;
+
+	profiler_stats(p->capture.profiler, &stats);
+	(void)snprintf(
+		ret, FAILURE_MAX,
+		"Could not enable CPU profiling: the kernel gives no timer (%s). Each thread "
+		"takes one of the user's pending signals, see ulimit -i; a filter of system "
+		"calls must let timer_create or setitimer pass",
+		err_str(stats.untimed_error));
+}
+
+static const char *failure(const struct pending *p, int status, char text[FAILURE_MAX])
 {
 	if (p->capture.request.kind == PROFILER_CPU && status == UV_EBUSY)
 		return "Could not enable CPU profiling: cpu profiling already in use";
 	if (p->capture.request.kind == PROFILER_TRACE && status == UV_EBUSY)
 		return "Could not enable tracing: tracing is already enabled";
-	if (p->capture.request.kind == PROFILER_TRACE && status == UV_EBUSY)
-		return "Could not enable tracing: tracing is already enabled";
 	if (status == UV_ECANCELED)
 		return "context canceled";
-	return "failed to collect profile";
+	if (p->capture.request.kind == PROFILER_CPU && status == ERR_UNSUPPORTED)
+		untimed_text(p, text);
+	else
+		(void)snprintf(text, FAILURE_MAX, "failed to collect profile: %s", err_str(status));
+	return text;
 }
 
 static void reply(struct pending *p, int status)
 {
 	struct http_request *r = p->request;
 	struct buf *out = &p->capture.out;
+	char text[FAILURE_MAX];
 
 	if (status != 0 && p->begun) {
 		http_reply_abort(r);
 	} else if (status != 0) {
-		pprof_fail(r, status == UV_ETIMEDOUT ? 408 : 500, failure(p, status));
+		pprof_fail(r, status == UV_ETIMEDOUT ? 408 : 500, failure(p, status, text));
 	} else if (p->begun) {
 		(void)http_reply_write(r, out->data, out->len);
 		http_reply_end(r);
@@ -211,9 +229,10 @@ void pprof_capture(struct profiler *profiler, struct http_request *r,
 	if (request_is_head(r) && request->seconds > 0) {
 		if (file != NULL)
 			offer_file(r, file);
-		http_reply(r, 200,
-			   file != NULL ? "application/octet-stream" : "text/plain; charset=utf-8",
-			   NULL);
+		http_reply_begin(r, 200,
+				 file != NULL ? "application/octet-stream" :
+						"text/plain; charset=utf-8");
+		http_reply_end(r);
 		return;
 	}
 	start(profiler, r, &folded, file);

@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/err.h"
 #include "debug_http/page.h"
 #include "debug_http/pprof.h"
 #include "debug_http/server.h"
@@ -169,6 +170,17 @@ static void write_notes(struct buf *out, struct http_request *r, const struct pr
 		"%" PRIu64 " samples, %" PRIu64 " lost, %" PRIu64 " ns in the handler.\n</p>\n",
 		stats->loop_stalls, stats->cpu_captures, stats->timers, stats->samples, stats->lost,
 		stats->handler_ns);
+	if (stats->untimed > 0)
+		buf_printf(out,
+			   "<p class=\"hint\">\n%s CPU profile: %u threads without a timer of "
+			   "their own (%s), %s: ",
+			   stats->cpu_captures > 0 ? "In the present" : "In the last",
+			   stats->untimed, err_str(stats->untimed_error),
+			   stats->untimed_sampled ? "sampled by the process's" : "NOT sampled");
+	if (stats->untimed > 0)
+		buf_write_html(out, stats->untimed_names, strlen(stats->untimed_names));
+	if (stats->untimed > 0)
+		buf_write_str(out, "\n</p>\n");
 }
 
 void pprof_serve_index(struct profiler *profiler, struct http_request *r)

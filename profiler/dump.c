@@ -87,7 +87,7 @@ static void on_dump(int signo, siginfo_t *si, void *context)
 	errno = saved;
 }
 
-static void install(void)
+void dump_guard(void)
 {
 	struct sigaction sa = { .sa_sigaction = on_dump,
 				.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
@@ -270,7 +270,7 @@ int dump_threads(struct dump *ret)
 	int rc = batch != NULL ? list_threads(&d, &stack_hi) : UV_ENOMEM;
 
 	pthread_mutex_lock(&lock);
-	install();
+	dump_guard();
 	for (unsigned i = 0; rc == 0 && i < d.count; i += DUMP_BATCH) {
 		unsigned n = MIN(d.count - i, (unsigned)DUMP_BATCH);
 
@@ -298,7 +298,7 @@ void dump_one(pid_t tid, struct dumped_thread *ret)
 	memset(ret, 0, sizeof(*ret));
 	ret->tid = tid;
 	pthread_mutex_lock(&lock);
-	install();
+	dump_guard();
 	run_batch(&one, 1);
 	pthread_mutex_unlock(&lock);
 }

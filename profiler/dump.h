@@ -34,6 +34,8 @@ struct dump {
 /** All threads but the profiler's own. 0 or UV_ENOMEM. Dumps run one at a time. */
 int dump_threads(struct dump *ret);
 void dump_fini(struct dump *d);
+/** From now on the signal that asks threads for their stacks does no harm, whoever sends it. */
+void dump_guard(void);
 
 /** One thread, in the same way; the stack's end need not be known. Fills all but id and origin. */
 void dump_one(pid_t tid, struct dumped_thread *ret);

@@ -302,19 +302,3 @@ uint64_t exectrace_count(const struct exectrace *t, uint64_t *ret_dropped)
 	*ret_dropped = used > EXECTRACE_RECORDS_MAX ? used - EXECTRACE_RECORDS_MAX : 0;
 	return MIN(used, (uint64_t)EXECTRACE_RECORDS_MAX);
 }
-
-void exectrace_thread_name(pid_t tid, char ret[THREAD_NAME_SIZE])
-{
-	char path[48];
-	ssize_t n = 0;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", (int)tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		n = read(fd, ret, THREAD_NAME_SIZE - 1);
-		close(fd);
-	}
-	ret[MAX(n, (ssize_t)0)] = '\0';
-	ret[strcspn(ret, "\n")] = '\0';
-}

@@ -71,6 +71,3 @@ uint64_t exectrace_count(const struct exectrace *t, uint64_t *ret_dropped);
 int exectrace_write_go(const struct exectrace *t, struct buf *out);
 /** As Perfetto and chrome://tracing read it: the Trace Event Format's JSON. */
 int exectrace_write_chrome(const struct exectrace *t, struct buf *out);
-
-/** The name of one of this process's threads, "" when it is gone. */
-void exectrace_thread_name(pid_t tid, char ret[THREAD_NAME_SIZE]);

@@ -19,6 +19,7 @@
 
 #include "base/mem.h"
 #include "profiler/exectrace_wire.h"
+#include "profiler/proc.h"
 #include "profiler/symbols.h"
 #include "profiler/unwind.h"
 
@@ -144,7 +145,7 @@ static uint64_t thread_stack(struct replay *r, pid_t tid)
 
 	if (id != 0)
 		return id;
-	exectrace_thread_name(tid, name);
+	proc_thread_name(tid, name);
 	snprintf(function, sizeof(function), "thread %s", name[0] != '\0' ? name : "?");
 	return go_stack_add(&r->table, key, &f, 1);
 }

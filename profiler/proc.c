@@ -216,3 +216,19 @@ int proc_modules(pid_t pid, struct modules *ret)
 	buf_fini(&text);
 	return rc;
 }
+
+void proc_thread_name(pid_t tid, char ret[THREAD_NAME_SIZE])
+{
+	char path[48];
+	ssize_t n = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", (int)tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, ret, THREAD_NAME_SIZE - 1);
+		close(fd);
+	}
+	ret[MAX(n, (ssize_t)0)] = '\0';
+	ret[strcspn(ret, "\n")] = '\0';
+}

@@ -14,3 +14,5 @@ void proc_times(pid_t pid, struct dumped_thread *t);
 bool proc_blocks_signal(pid_t pid, pid_t tid, int signo);
 /** Add the executable mappings of another process. 0, UV_ESRCH, UV_EPERM, UV_ENOMEM. */
 int proc_modules(pid_t pid, struct modules *ret);
+/** Its name; "" when it is gone. */
+void proc_thread_name(pid_t tid, char ret[THREAD_NAME_SIZE]);

@@ -4,15 +4,18 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/op.h"
+#include "profiler/proc.h"
 #include "profiler/ring.h"
 
 /* CPU-clock timers fire on the scheduler's tick, so at most HZ signals a second reach a thread; the
@@ -20,6 +23,12 @@
  * used after its last tick is made up for when it ends: the periods that its handler should have
  * had by its CPU time, less those it had, as one sample without a place in the code. So threads
  * that live for a tick or two count for what they used.
+ *
+ * A thread may be refused its timer: each takes one of the user's pending signals
+ * (RLIMIT_SIGPENDING), and a filter of system calls may know none of this. Then there is the
+ * process's timer, which takes nothing: the kernel sends its signal to a thread that runs at the
+ * tick. Which one, and how often, does not matter: the handler counts what the thread's own clock
+ * says it should have had by now, as at a thread's end, and passes over threads with a timer.
  *
  * The sampler runs at the rate of its fastest reader. A slower reader takes each sample with the
  * probability of the two periods' ratio, which keeps its counts right on average and in step with
@@ -42,6 +51,8 @@ static uint64_t module_epoch;
 
 static _Atomic uint64_t period_ns; /* 0: off */
 static _Atomic unsigned timer_count;
+static _Atomic bool process_timer;     /* is on */
+static struct sampler_untimed untimed; /* under threads_lock */
 static _Atomic uint64_t samples, overruns, lost, handler_ns, unarmed;
 static _Atomic(const char *(*)(struct span)) category_of;
 
@@ -122,14 +133,43 @@ static void take_sample(uint32_t weight, uint64_t period, const ucontext_t *uc)
 	ring_publish(s);
 }
 
+/* Periods that should have reached the thread by now, less those that did. */
+static uint32_t missing(const struct thread *t)
+{
+	uint64_t cpu_ns = thread_cpu_ns(t->tid), counted = atomic_load(&t->counted), due;
+
+	if (t->due_period_ns == 0 || cpu_ns < t->due_cpu_ns)
+		return 0;
+	due = (cpu_ns - t->due_cpu_ns) / t->due_period_ns + 1;
+	return due > counted ? (uint32_t)MIN(due - counted, (uint64_t)INT32_MAX) : 0;
+}
+
+/* How many periods the signal stands for; 0: it is not ours, or not for this thread. */
+static uint32_t weight_of(const siginfo_t *si)
+{
+	const struct thread *t;
+
+	if (si->si_code == SI_TIMER && si->si_value.sival_ptr == &samples)
+		return 1 + (uint32_t)MAX(si->si_overrun, 0);
+	if (si->si_code != SI_KERNEL || !atomic_load_explicit(&process_timer, memory_order_relaxed))
+		return 0;
+	t = thread_self();
+	if (t == NULL)
+		return 1; /* nothing is known of it */
+	if (t->hidden || atomic_load_explicit(&t->timer, memory_order_relaxed) != THREAD_NO_TIMER)
+		return 0;
+	return missing(t);
+}
+
 static void on_sigprof(int signo, siginfo_t *si, void *context)
 {
 	uint64_t period = atomic_load_explicit(&period_ns, memory_order_relaxed), start;
 	int saved = errno;
+	uint32_t weight = period != 0 ? weight_of(si) : 0;
 
-	if (period != 0 && si->si_code == SI_TIMER && si->si_value.sival_ptr == &samples) {
+	if (weight != 0) {
 		start = monotonic_ns();
-		take_sample(1 + (uint32_t)MAX(si->si_overrun, 0), period, context);
+		take_sample(weight, period, context);
 		atomic_fetch_add_explicit(&handler_ns, monotonic_ns() - start,
 					  memory_order_relaxed);
 	}
@@ -156,55 +196,118 @@ static int install_handler(void)
 
 /* The first expiry anywhere in the period: threads do not march in step, and short-lived ones get
  * their share. Multiples of the golden ratio fill the period more evenly than random numbers. */
-static void set_timer(struct thread *t, uint64_t period)
+static uint64_t first_expiry(struct thread *t, uint64_t period)
 {
 	static uint64_t phase;
-	struct itimerspec spec;
 	uint64_t first;
 
 	if (phase == 0)
 		phase = monotonic_ns() << 32;
 	phase += UINT64_C(0x9e3779b97f4a7c15);
 	first = 1 + (uint64_t)((unsigned __int128)phase * period >> 64);
+	t->due_period_ns = 0;
+	atomic_signal_fence(memory_order_seq_cst);
 	t->due_cpu_ns = thread_cpu_ns(t->tid) + first;
-	t->due_period_ns = period;
 	atomic_store(&t->counted, 0);
-	spec = (struct itimerspec){
+	t->due_period_ns = period;
+	return first;
+}
+
+static int set_timer(const struct thread *t, uint64_t period, uint64_t first)
+{
+	struct itimerspec spec = {
 		.it_interval = { (time_t)(period / NS_PER_SEC), (long)(period % NS_PER_SEC) },
 		.it_value = { (time_t)(first / NS_PER_SEC), (long)(first % NS_PER_SEC) },
 	};
-	(void)syscall(SYS_timer_settime, t->timer, 0, &spec, NULL);
+
+	return syscall(SYS_timer_settime, atomic_load(&t->timer), 0, &spec, NULL) == 0 ? 0 : errno;
 }
 
-static void arm(struct thread *t)
+static int create_timer(struct thread *t)
 {
-	uint64_t period = atomic_load(&period_ns);
 	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF };
 	clockid_t clock = (clockid_t)((~(unsigned)t->tid << 3) | CPU_CLOCK_OF_THREAD);
 	int id;
 
+	event.sigev_value.sival_ptr = &samples;
+	event._sigev_un._tid = t->tid;
+	if (syscall(SYS_timer_create, clock, &event, &id) != 0)
+		return errno;
+	atomic_store(&t->timer, id);
+	atomic_fetch_add(&timer_count, 1);
+	return 0;
+}
+
+static void delete_timer(struct thread *t)
+{
+	(void)syscall(SYS_timer_delete, atomic_load(&t->timer));
+	atomic_store(&t->timer, THREAD_NO_TIMER);
+	atomic_fetch_sub(&timer_count, 1);
+}
+
+/* Our own children, and what replaces us, must not get it: it is deleted with the last reader, and
+ * not inherited by fork. */
+static bool set_process_timer(uint64_t period)
+{
+	uint64_t us = period / 1000;
+	struct itimerval spec = { .it_interval = { (time_t)(us / 1000000),
+						   (suseconds_t)(us % 1000000) } };
+
+	spec.it_value = spec.it_interval;
+	return setitimer(ITIMER_PROF, &spec, NULL) == 0;
+}
+
+static void note_untimed(const struct thread *t, int error)
+{
+	size_t at = strlen(untimed.names);
+	char name[THREAD_NAME_SIZE];
+
+	untimed.threads++;
+	untimed.error = error;
+	proc_thread_name(t->tid, name);
+	if (at + THREAD_NAME_SIZE + 24 < sizeof(untimed.names))
+		(void)snprintf(untimed.names + at, sizeof(untimed.names) - at, "%s%s (%d)",
+			       at > 0 ? ", " : "", name, (int)t->tid);
+	else if (at + 4 < sizeof(untimed.names) && untimed.names[at - 1] != '.')
+		memcpy(untimed.names + at, "...", 4);
+	untimed.is_shared = atomic_load(&process_timer) ||
+			    set_process_timer(atomic_load(&period_ns));
+	atomic_store(&process_timer, untimed.is_shared);
+}
+
+/* Once per thread and capture; the error of one that has ended meanwhile does not count. */
+static void go_without(struct thread *t, int error)
+{
+	if (t->timer_error != 0 || error == EINVAL || error == ESRCH)
+		return;
+	t->timer_error = error;
+	atomic_fetch_add(&unarmed, 1);
+	note_untimed(t, error);
+}
+
+static void arm(struct thread *t)
+{
+	uint64_t period = atomic_load(&period_ns), first;
+	int error;
+
 	if (period == 0 || t->hidden)
 		return;
-	if (t->timer == THREAD_NO_TIMER) {
-		event.sigev_value.sival_ptr = &samples;
-		event._sigev_un._tid = t->tid;
-		if (syscall(SYS_timer_create, clock, &event, &id) != 0) {
-			atomic_fetch_add(&unarmed, 1);
-			return;
-		}
-		t->timer = id;
-		atomic_fetch_add(&timer_count, 1);
-	}
-	set_timer(t, period);
+	first = first_expiry(t, period);
+	error = atomic_load(&t->timer) == THREAD_NO_TIMER ? create_timer(t) : 0;
+	if (error == 0 && (error = set_timer(t, period, first)) != 0)
+		delete_timer(t);
+	if (error != 0)
+		go_without(t, error);
+	else
+		t->timer_error = 0;
 }
 
 static void disarm(struct thread *t)
 {
-	if (t->timer == THREAD_NO_TIMER)
-		return;
-	(void)syscall(SYS_timer_delete, t->timer);
-	t->timer = THREAD_NO_TIMER;
-	atomic_fetch_sub(&timer_count, 1);
+	t->due_period_ns = 0;
+	t->timer_error = 0;
+	if (atomic_load(&t->timer) != THREAD_NO_TIMER)
+		delete_timer(t);
 }
 
 /* Stands for where a thread was between its last tick and its end. */
@@ -216,23 +319,18 @@ static __attribute__((noinline)) void thread_ended_between_ticks(void)
 /* The signal that may be on its way is blocked for good: it counts as missing. */
 static void account_rest(struct thread *t)
 {
-	uint64_t cpu_ns, counted, missing;
 	struct sample *s;
+	uint32_t rest;
 	sigset_t set;
 
-	if (t->timer == THREAD_NO_TIMER || t->start == 0)
+	if (t->due_period_ns == 0 || t->start == 0 ||
+	    (atomic_load(&t->timer) == THREAD_NO_TIMER && !atomic_load(&process_timer)))
 		return;
 	sigemptyset(&set);
 	sigaddset(&set, SIGPROF);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	cpu_ns = thread_cpu_ns(t->tid);
-	counted = atomic_load(&t->counted);
-	if (cpu_ns < t->due_cpu_ns)
-		return;
-	missing = (cpu_ns - t->due_cpu_ns) / t->due_period_ns + 1;
-	if (missing <= counted)
-		return;
-	s = begin_sample((uint32_t)MIN(missing - counted, (uint64_t)INT32_MAX), t->due_period_ns);
+	rest = missing(t);
+	s = rest > 0 ? begin_sample(rest, t->due_period_ns) : NULL;
 	if (s == NULL)
 		return;
 	s->n = 2;
@@ -254,13 +352,21 @@ static void each_thread(void (*fn)(struct thread *t))
 /* Rate of the fastest reader. Under lock. */
 static void set_rate(void)
 {
-	uint64_t period = 0;
+	uint64_t period = 0, was;
 
 	for (unsigned i = 0; i < reader_count; i++)
 		if (period == 0 || readers[i]->period_ns < period)
 			period = readers[i]->period_ns;
-	if (atomic_exchange(&period_ns, period) != period)
-		each_thread(period != 0 ? arm : disarm);
+	was = atomic_exchange(&period_ns, period);
+	if (was == period)
+		return;
+	threads_lock();
+	if (was == 0)
+		untimed = (struct sampler_untimed){ 0 };
+	if (atomic_load(&process_timer))
+		atomic_store(&process_timer, set_process_timer(period) && period != 0);
+	threads_unlock();
+	each_thread(period != 0 ? arm : disarm);
 }
 
 /* ---- The collector ---- */
@@ -317,7 +423,7 @@ static void watch_modules(void)
 
 static void arm_new(struct thread *t)
 {
-	if (t->timer == THREAD_NO_TIMER)
+	if (atomic_load(&t->timer) == THREAD_NO_TIMER && t->timer_error == 0)
 		arm(t);
 }
 
@@ -388,6 +494,7 @@ static void forget(void)
 {
 	atomic_store(&period_ns, 0);
 	atomic_store(&timer_count, 0);
+	atomic_store(&process_timer, false);
 }
 
 /* ---- Readers ---- */
@@ -457,9 +564,20 @@ int sampler_add(struct reader *r, unsigned hz, bool background)
 	pthread_mutex_lock(&lock);
 	rc = add_locked(r);
 	pthread_mutex_unlock(&lock);
+	if (rc == 0 && atomic_load(&timer_count) == 0 && !atomic_load(&process_timer)) {
+		sampler_remove(r);
+		rc = ERR_UNSUPPORTED;
+	}
 	if (rc != 0)
 		reader_fini(r);
 	return rc;
+}
+
+static void copy_untimed(struct sampler_untimed *ret)
+{
+	threads_lock();
+	*ret = untimed;
+	threads_unlock();
 }
 
 void sampler_remove(struct reader *r)
@@ -472,6 +590,7 @@ void sampler_remove(struct reader *r)
 	for (unsigned i = 0; i < reader_count; i++)
 		if (readers[i] == r) {
 			readers[i] = readers[--reader_count];
+			copy_untimed(&r->untimed);
 			set_rate();
 			r->lost = atomic_load(&lost) - r->lost_before + (uint64_t)r->stacks.lost[0];
 			join = reader_count == 0;
@@ -510,4 +629,12 @@ void sampler_stats(struct sampler_stats *ret)
 	ret->lost = atomic_load(&lost);
 	ret->handler_ns = atomic_load(&handler_ns);
 	ret->unarmed = atomic_load(&unarmed);
+	copy_untimed(&ret->untimed);
+}
+
+void sampler_guard(void)
+{
+	pthread_mutex_lock(&lock);
+	(void)install_handler();
+	pthread_mutex_unlock(&lock);
 }

@@ -24,11 +24,12 @@ struct thread {
 	bool hidden;			       /* the profiler's own */
 	bool foreign;			       /* found by the scan */
 	bool seen;			       /* by the scan that runs */
-	int timer;			       /* the kernel's id; THREAD_NO_TIMER */
+	_Atomic int timer;		       /* the kernel's id; THREAD_NO_TIMER */
+	int timer_error;		       /* why it has none though it should; 0 */
 	uintptr_t start;		       /* its start routine; 0 = not known */
-	uint64_t due_cpu_ns, due_period_ns;    /* the timer's first expiry, and what follows */
+	uint64_t due_cpu_ns, due_period_ns;    /* first period's end, and what follows; 0 = never */
 	_Atomic uint64_t counted;	       /* periods that reached its handler since then */
-	uint64_t still_cpu_ns, still_since_ns; /* stillness.c */
+	uint64_t still_since_ns, still_cpu_ns, still_from_ns; /* stillness.c */
 	unsigned created_count;
 	uintptr_t created_by[THREAD_CREATE_FRAMES]; /* stack of pthread_create's caller */
 };
@@ -55,10 +56,10 @@ struct list *threads_all(void);
 /** Bring the list up to date with /proc/self/task. Under threads_lock. */
 void threads_scan(void);
 
-enum { THREADS_WATCH_MS = 10000, THREAD_STILL_CPU_NS = 50000 };
+enum { THREADS_WATCH_MS = 1000, THREAD_STILL_MS = 10000, THREAD_STILL_CPU_NS = 50000 };
 
-/** Look which threads have used CPU time since the last look; every THREADS_WATCH_MS. Fewer than
- *  THREAD_STILL_CPU_NS do not count: answering a dump takes some. */
+/** Look which threads have used CPU time; every THREADS_WATCH_MS. No more than THREAD_STILL_CPU_NS
+ * in THREAD_STILL_MS does not count: answering a dump takes some. */
 void threads_watch_stillness(uint64_t now_ns);
 /** How long the thread has been still, of which it has used cpu_ns in all. Under threads_lock. */
 uint64_t thread_still_ms(struct thread *t, uint64_t now_ns, uint64_t cpu_ns);

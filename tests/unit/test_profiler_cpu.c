@@ -2,6 +2,7 @@
 #include "profiler_signals.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 
 /* Real threads. How long a capture lasts is the loop's clock's business; how much CPU the samples
@@ -91,13 +92,12 @@ static void end_sampling(struct fixture *f)
 	CHECK_STATUS(UV_ECANCELED, f->status[0]);
 }
 
-static void samples_add_up_to_the_cpu_time_used(void **state)
+/* Two threads use some CPU time; the samples tell as much. */
+static void check_sums(struct fixture *f)
 {
-	struct fixture *f = *state;
 	pthread_t threads[2];
 	uint64_t used[2], before, sampled;
 
-	NEEDS_PROMPT_SIGNALS();
 	atomic_store(&stop, false);
 	start_sampling(f, 1000);
 	before = handled(f);
@@ -112,6 +112,33 @@ static void samples_add_up_to_the_cpu_time_used(void **state)
 	sampled = (handled(f) - before) * NS_PER_MS;
 	end_sampling(f);
 	assert_true(sampled * 100 >= (used[0] + used[1]) * 95);
+	assert_true(sampled * 100 <= (used[0] + used[1] + own_cpu_ns()) * 105);
+}
+
+static void samples_add_up_to_the_cpu_time_used(void **state)
+{
+	NEEDS_PROMPT_SIGNALS();
+	check_sums(*state);
+	assert_int_equal(fixture_stats(*state).untimed, 0);
+}
+
+static void samples_add_up_without_timers_of_their_own(void **state)
+{
+	struct profiler_stats stats;
+	struct rlimit was, none;
+
+	NEEDS_PROMPT_SIGNALS();
+	NEEDS_INTERPOSED_THREADS();
+	assert_int_equal(getrlimit(RLIMIT_SIGPENDING, &was), 0);
+	none = (struct rlimit){ 0, was.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_SIGPENDING, &none), 0);
+	check_sums(*state);
+	assert_int_equal(setrlimit(RLIMIT_SIGPENDING, &was), 0);
+	stats = fixture_stats(*state);
+	assert_true(stats.untimed >= 3);
+	assert_int_equal(stats.untimed_error, UV_EAGAIN);
+	assert_true(stats.untimed_sampled);
+	assert_non_null(strstr(stats.untimed_names, "test_profiler"));
 }
 
 /* Until so many sample, or one more has ended. */
@@ -340,6 +367,7 @@ int main(void)
 		profiler_test(another_handler_of_the_signal_is_left_alone),
 		profiler_test(a_profile_names_functions_threads_and_files),
 		profiler_test(samples_add_up_to_the_cpu_time_used),
+		profiler_test(samples_add_up_without_timers_of_their_own),
 		profiler_test(the_ninth_capture_is_refused_and_a_cancelled_one_makes_room),
 		profiler_test(one_in_the_background_takes_nobodys_place),
 		profiler_test(short_lived_threads_count_for_what_they_used),
