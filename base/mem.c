@@ -17,6 +17,10 @@ enum { ARENA_ALIGN = 16, ARENA_CHUNK_MIN = 4096, ARENA_CHUNK_MAX = 65536 };
 /* No single block comes near this; sanitizers abort on absurd sizes where malloc would say no. */
 #define MEM_BLOCK_MAX ((size_t)1 << 38)
 
+/* Functions that allocate for their callers: in heap profiles the callers have the memory. They lie
+ * together, where the profiler knows them by their addresses (profiler/heap.c). */
+#define ALLOCATOR __attribute__((section("allocators")))
+
 static _Atomic uint64_t live_bytes, live_count, peak_bytes, total_count, refused_count, cap_bytes;
 
 static _Thread_local uint64_t fault_countdown, fault_hits;
@@ -72,12 +76,12 @@ static void *count_new(void *p)
 	return p;
 }
 
-void *mem_alloc(size_t size)
+ALLOCATOR void *mem_alloc(size_t size)
 {
 	return may_allocate(size, size) ? count_new(calloc(1, MAX(size, 1u))) : NULL;
 }
 
-void *mem_alloc_array(size_t count, size_t size)
+ALLOCATOR void *mem_alloc_array(size_t count, size_t size)
 {
 	size_t total;
 
@@ -86,7 +90,7 @@ void *mem_alloc_array(size_t count, size_t size)
 	return mem_alloc(total);
 }
 
-void *mem_realloc(void *p, size_t size)
+ALLOCATOR void *mem_realloc(void *p, size_t size)
 {
 	size_t old_bytes = p != NULL ? malloc_usable_size(p) : 0;
 	void *fresh;
@@ -103,7 +107,7 @@ void *mem_realloc(void *p, size_t size)
 	return fresh;
 }
 
-void *mem_dup(const void *p, size_t len)
+ALLOCATOR void *mem_dup(const void *p, size_t len)
 {
 	void *copy = mem_realloc(NULL, len); /* nobody needs zeros that are written over */
 
@@ -112,12 +116,12 @@ void *mem_dup(const void *p, size_t len)
 	return copy;
 }
 
-char *mem_strdup(const char *s)
+ALLOCATOR char *mem_strdup(const char *s)
 {
 	return mem_strndup(s, strlen(s));
 }
 
-char *mem_strndup(const char *s, size_t len)
+ALLOCATOR char *mem_strndup(const char *s, size_t len)
 {
 	char *copy = len < SIZE_MAX ? mem_alloc(len + 1) : NULL;
 
@@ -126,7 +130,7 @@ char *mem_strndup(const char *s, size_t len)
 	return copy;
 }
 
-char *mem_printf(const char *fmt, ...)
+ALLOCATOR char *mem_printf(const char *fmt, ...)
 {
 	va_list args;
 	char *s = NULL;
@@ -204,7 +208,7 @@ void arena_init(struct arena *a, size_t limit_bytes)
 
 /* The chunk with most room stays in front: a large block must not end the filling of a half-empty
  * chunk. */
-static struct arena_chunk *add_chunk(struct arena *a, size_t size)
+static ALLOCATOR struct arena_chunk *add_chunk(struct arena *a, size_t size)
 {
 	struct arena_chunk *front = a->chunks;
 	size_t cap = front != NULL ? MIN(front->cap * 2, (size_t)ARENA_CHUNK_MAX) : ARENA_CHUNK_MIN;
@@ -225,7 +229,7 @@ static struct arena_chunk *add_chunk(struct arena *a, size_t size)
 	return chunk;
 }
 
-void *arena_alloc(struct arena *a, size_t size)
+ALLOCATOR void *arena_alloc(struct arena *a, size_t size)
 {
 	struct arena_chunk *chunk = a->chunks;
 	size_t left = a->limit_bytes - a->used_bytes;
@@ -247,7 +251,7 @@ void *arena_alloc(struct arena *a, size_t size)
 	return p;
 }
 
-void *arena_dup(struct arena *a, const void *p, size_t len)
+ALLOCATOR void *arena_dup(struct arena *a, const void *p, size_t len)
 {
 	void *copy = arena_alloc(a, len);
 
@@ -256,7 +260,7 @@ void *arena_dup(struct arena *a, const void *p, size_t len)
 	return copy;
 }
 
-char *arena_strndup(struct arena *a, const char *s, size_t len)
+ALLOCATOR char *arena_strndup(struct arena *a, const char *s, size_t len)
 {
 	char *copy = len < SIZE_MAX ? arena_alloc(a, len + 1) : NULL;
 
@@ -265,7 +269,7 @@ char *arena_strndup(struct arena *a, const char *s, size_t len)
 	return copy;
 }
 
-char *arena_printf(struct arena *a, const char *fmt, ...)
+ALLOCATOR char *arena_printf(struct arena *a, const char *fmt, ...)
 {
 	va_list args;
 	char *s = NULL;

@@ -29,6 +29,9 @@ enum { PROBES = 32, SKIPPED_MAX = 8, FRACTION_BITS = 16, COUNT_MAX = 3 };
 enum { ALLOC_OBJECTS, ALLOC_BYTES, FREED_OBJECTS, FREED_BYTES, RAW = STACK_RAW };
 
 extern void *__libc_stack_end;
+/* Of ALLOCATOR functions (base/mem.c), by the linker. */
+extern const char __start_allocators[] __attribute__((weak));
+extern const char __stop_allocators[] __attribute__((weak));
 
 _Atomic uint64_t heap_filter[HEAP_FILTER_WORDS];
 
@@ -40,7 +43,7 @@ static struct buckets buckets = {
 		     [RAW + FREED_BYTES] = 1 + RAW + ALLOC_BYTES }
 };
 static _Atomic int64_t rate_bytes = HEAP_RATE_DEFAULT;
-static _Atomic bool attached;
+static _Atomic bool attached, rate_changed;
 
 struct places {
 	_Atomic uintptr_t addresses[HEAP_LIVE_MAX]; /* 0 = free */
@@ -158,6 +161,11 @@ static uintptr_t stack_end(void)
 	return end;
 }
 
+static bool allocates_for_others(uintptr_t pc)
+{
+	return pc >= (uintptr_t)__start_allocators && pc < (uintptr_t)__stop_allocators;
+}
+
 static struct bucket *find_bucket(const void *frame, uintptr_t caller)
 {
 	uintptr_t pcs[BUCKET_FRAMES_MAX + SKIPPED_MAX];
@@ -170,6 +178,8 @@ static struct bucket *find_bucket(const void *frame, uintptr_t caller)
 		n = 1;
 		skip = 0;
 	}
+	while (skip + 1 < n && allocates_for_others(pcs[skip]))
+		skip++;
 	return buckets_find(&buckets, pcs + skip, thread_trim(pcs + skip, n - skip),
 			    op_label()->task, NULL);
 }
@@ -238,5 +248,11 @@ int64_t heap_rate(enum profiler_kind kind)
 
 void heap_rate_set(enum profiler_kind kind, int64_t rate)
 {
-	atomic_store_explicit(&rate_bytes, rate, memory_order_relaxed);
+	if (atomic_exchange(&rate_bytes, rate) != rate && buckets_used(&buckets) > 0)
+		atomic_store(&rate_changed, true);
+}
+
+bool heap_rate_was_changed(void)
+{
+	return atomic_load(&rate_changed);
 }

@@ -75,5 +75,7 @@ bool heap_take(void *p, struct heap_sample *ret);
 void heap_freed(const struct heap_sample *s);
 /** It is not, after all. */
 void heap_put_back(const struct heap_sample *s);
+/** The rate was changed after the first sample: raw numbers of different weight stand together. */
+bool heap_rate_was_changed(void);
 /** The allocation functions are in place. */
 void heap_attach(void);

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "profiler/goroutine.h"
+#include "profiler/heap.h"
 #include "profiler/memstats.h"
 #include "profiler/totals.h"
 
@@ -10,7 +11,8 @@
  * /pprof/contention:
  *
  *   heap        "heap profile: N: B [N: B] @ heap/R", then "n: b [n: b] @ 0x…": in use,
- * [allocated]. As they were sampled: readers scale them. R is twice the rate; heap_v2/R is the rate
+ * [allocated]. As they were sampled: readers scale them. R is twice the rate; heap_v2/R is the rate.
+ *   Once the rate was changed they are scaled already, each by its own, and the rate is told as 1
  *   contention  "--- contention:" or "--- mutex:", attributes, then "cycles count @ 0x…". A cycle
  *               is a nanosecond
  *
@@ -18,7 +20,7 @@
  * do not know, objects of no bytes' worth of count, an empty stack; lines that begin with '#' are
  * passed over. */
 
-enum { RAW0 = STACK_RAW, RAW1, RAW2, RAW3 };
+enum { RAW0 = STACK_RAW, RAW1, RAW3 = RAW0 + 3 };
 
 struct record_list {
 	const struct stack **list;
@@ -77,14 +79,15 @@ static void write_stack(struct buf *out, const struct stack *k, bool legacy)
 	buf_write_str(out, "\n");
 }
 
-static void write_heap_totals(struct buf *out, const int64_t *raw)
+static void write_heap_totals(struct buf *out, const int64_t values[4])
 {
-	buf_printf(out, "%" PRId64 ": %" PRId64 " [%" PRId64 ": %" PRId64 "]", raw[RAW2], raw[RAW3],
-		   raw[RAW0], raw[RAW1]);
+	buf_printf(out, "%" PRId64 ": %" PRId64 " [%" PRId64 ": %" PRId64 "]", values[2], values[3],
+		   values[0], values[1]);
 }
 
 void heap_text_write(struct buf *out, const struct stacks *stacks, int64_t rate, bool legacy)
 {
+	unsigned first = heap_rate_was_changed() ? 0 : RAW0;
 	int64_t sum[STACK_VALUES_MAX] = { 0 };
 	struct record_list r;
 
@@ -94,12 +97,12 @@ void heap_text_write(struct buf *out, const struct stacks *stacks, int64_t rate,
 		for (unsigned v = 0; v < STACK_VALUES_MAX; v++)
 			sum[v] += r.list[i]->values[v];
 	buf_write_str(out, "heap profile: ");
-	write_heap_totals(out, sum);
-	rate = MAX(rate, INT64_C(1));
+	write_heap_totals(out, sum + first);
+	rate = first == 0 ? 1 : MAX(rate, INT64_C(1));
 	buf_printf(out, legacy ? " @ heap_v2/%" PRId64 "\n" : " @ heap/%" PRId64 "\n",
 		   legacy ? rate : 2 * rate);
 	for (unsigned i = 0; i < r.n; i++) {
-		write_heap_totals(out, r.list[i]->values);
+		write_heap_totals(out, r.list[i]->values + first);
 		write_stack(out, r.list[i], legacy);
 	}
 	if (!legacy)
