@@ -6,8 +6,14 @@
  *   a span                     an instant ("n") in its operation: category and trace id
  *   memory                     a counter ("C")
  *
- * Times are microseconds since the recording began. What began before it or outlasts it has no "B"
- * or no "E"; readers take the edge of the file instead.
+ * Times are microseconds since the recording began. What readers insist on:
+ *
+ *   speedscope   an "E" has the name and the arguments of its "B", closes the innermost one, and no
+ *                two of a thread are at one time, since it sorts a "B" before an "E"
+ *   Perfetto     an "e" has the category, id and name of its "b"
+ *
+ * So what began before the recording is passed over until its end, what outlasts it is ended with
+ * it, and times of a thread rise.
  *
  * What can go wrong: the file grows beyond its limit. Then it ends early, as valid JSON, and says
  * so. */
@@ -17,12 +23,24 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "profiler/exectrace.h"
+#include "profiler/proc.h"
 
-enum { ARENA_MAX = 64 << 20, TAIL_MAX = 64 << 10 };
+enum { ARENA_MAX = 64 << 20, TAIL_MAX = 1 << 20, DEPTH_MAX = 32, ENDS_MAX = 512 };
+
+/* What is open on a thread, innermost last. */
+struct slices {
+	struct slice {
+		const char *name;
+		uint64_t id;
+	} open[DEPTH_MAX];
+	unsigned depth, unseen; /* beyond DEPTH_MAX */
+	uint64_t last_ns;
+};
 
 struct operation {
 	const struct op_kind *kind;
 	unsigned state;
+	bool ended;
 };
 
 struct chrome {
@@ -32,9 +50,10 @@ struct chrome {
 	struct arena arena;
 	uint64_t ns;
 	uint64_t threads[EXECTRACE_THREADS_MAX]; /* by number less one; 0 is the loop's */
-	bool busy[EXECTRACE_THREADS_MAX];
+	struct slices slices[EXECTRACE_THREADS_MAX];
 	unsigned thread_count;
 	uint64_t left_out;
+	unsigned in_flight;
 	bool first;
 };
 
@@ -56,6 +75,46 @@ static void close_event(struct chrome *c)
 {
 	buf_write_str(c->out, "}");
 }
+
+/* ---- Slices ---- */
+
+static void write_slice(struct chrome *c, unsigned tid, const char *phase, const struct slice *s)
+{
+	struct slices *all = &c->slices[tid - 1];
+	uint64_t now = c->ns;
+
+	c->ns = MAX(now, all->last_ns + 1);
+	all->last_ns = c->ns;
+	open_event(c, phase, tid, s->name);
+	buf_printf(c->out, ",\"args\":{\"id\":%" PRIu64 "}}", s->id);
+	c->ns = now;
+}
+
+static void begin_slice(struct chrome *c, unsigned tid, const char *name, uint64_t id)
+{
+	struct slices *all = &c->slices[tid - 1];
+
+	if (all->depth == DEPTH_MAX) {
+		all->unseen++;
+		c->left_out++;
+		return;
+	}
+	all->open[all->depth] = (struct slice){ name, id };
+	write_slice(c, tid, "B", &all->open[all->depth++]);
+}
+
+/* The innermost one; none, when it began before the recording. */
+static void end_slice(struct chrome *c, unsigned tid)
+{
+	struct slices *all = &c->slices[tid - 1];
+
+	if (all->unseen > 0)
+		all->unseen--;
+	else if (all->depth > 0)
+		write_slice(c, tid, "E", &all->open[--all->depth]);
+}
+
+/* ---- Operations ---- */
 
 static void write_async(struct chrome *c, const char *phase, uint64_t id, const char *name)
 {
@@ -96,6 +155,7 @@ static void on_begin(struct chrome *c, const struct record *record)
 		c->left_out++;
 		return;
 	}
+	c->in_flight++;
 	op->kind = (const struct op_kind *)(uintptr_t)record->words[2];
 	op->state = record->small & ~(uint32_t)RECORD_THERE;
 	write_async(c, "b", id, op->kind->name);
@@ -103,6 +163,16 @@ static void on_begin(struct chrome *c, const struct record *record)
 		   record->words[1]);
 	close_event(c);
 	async(c, "b", id, state_name(op));
+}
+
+static void end_operation(struct chrome *c, uint64_t id, struct operation *op)
+{
+	if (op->ended)
+		return;
+	op->ended = true;
+	c->in_flight--;
+	async(c, "e", id, state_name(op));
+	async(c, "e", id, op->kind->name);
 }
 
 static void on_operation(struct chrome *c, const struct record *record, enum record_type type)
@@ -114,18 +184,15 @@ static void on_operation(struct chrome *c, const struct record *record, enum rec
 	if (op == NULL)
 		return;
 	if (type == RECORD_TICK) {
-		open_event(c, "B", 1, op->kind->name);
-		buf_printf(c->out, ",\"args\":{\"id\":%" PRIu64 "}}", id);
+		begin_slice(c, 1, op->kind->name, id);
 	} else if (type == RECORD_TICKED) {
-		open_event(c, "E", 1, NULL);
-		close_event(c);
+		end_slice(c, 1);
 	} else if (type == RECORD_MOVE && record->small < op->kind->state_count) {
 		async(c, "e", id, state_name(op));
 		op->state = record->small;
 		async(c, "b", id, state_name(op));
 	} else if (type == RECORD_END) {
-		async(c, "e", id, state_name(op));
-		async(c, "e", id, op->kind->name);
+		end_operation(c, id, op);
 	} else if (type == RECORD_SPAN && category != NULL) {
 		async(c, "n", id, category);
 	}
@@ -142,7 +209,7 @@ static unsigned thread_number(struct chrome *c, const struct record *record)
 	if (c->thread_count == EXECTRACE_THREADS_MAX)
 		return 0;
 	c->threads[c->thread_count++] = record->words[0];
-	exectrace_thread_name((pid_t)record->small, name);
+	proc_thread_name((pid_t)record->small, name);
 	name_thread(c, c->thread_count, name);
 	return c->thread_count;
 }
@@ -156,15 +223,9 @@ static void on_label(struct chrome *c, const struct record *record)
 		c->left_out++;
 		return;
 	}
-	if (c->busy[number - 1]) {
-		open_event(c, "E", number, NULL);
-		close_event(c);
-	}
-	c->busy[number - 1] = task != NULL;
-	if (task == NULL)
-		return;
-	open_event(c, "B", number, task);
-	buf_printf(c->out, ",\"args\":{\"id\":%" PRIu64 "}}", record->words[2]);
+	end_slice(c, number);
+	if (task != NULL)
+		begin_slice(c, number, task, record->words[2]);
 }
 
 static void on_heap(struct chrome *c, uint64_t bytes)
@@ -196,6 +257,24 @@ static void write_record(struct chrome *c, const struct record *record)
 	}
 }
 
+/* What outlasts the recording. */
+static void end_all(struct chrome *c)
+{
+	for (unsigned i = 0; i < c->thread_count; i++) {
+		c->slices[i].unseen = 0;
+		while (c->slices[i].depth > 0)
+			end_slice(c, i + 1);
+	}
+	for (struct map_iter it = map_first(&c->ops); it.value != NULL; map_next(&it))
+		end_operation(c, *(const uint64_t *)it.key, it.value);
+}
+
+/* For another record, and for the end of all that is open. */
+static bool has_room(const struct chrome *c, size_t written)
+{
+	return written + c->in_flight * (size_t)ENDS_MAX < PROFILER_OUTPUT_MAX - TAIL_MAX;
+}
+
 int exectrace_write_chrome(const struct exectrace *t, struct buf *out)
 {
 	struct chrome c = {
@@ -208,8 +287,10 @@ int exectrace_write_chrome(const struct exectrace *t, struct buf *out)
 	arena_init(&c.arena, ARENA_MAX);
 	buf_write_str(out, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
 	name_thread(&c, 1, "loop");
-	for (i = 0; i < count && out->len - begin < PROFILER_OUTPUT_MAX - TAIL_MAX; i++)
+	for (i = 0; i < count && has_room(&c, out->len - begin); i++)
 		write_record(&c, &t->records[i]);
+	c.ns = MAX(c.ns, t->stop_ns);
+	end_all(&c);
 	buf_printf(out, "\n],\"otherData\":{\"left_out\":%" PRIu64 "}}\n",
 		   dropped + c.left_out + (count - i));
 	arena_fini(&c.arena);

@@ -28,7 +28,7 @@ static const char *plain_name(const char *name, char buf[NAME_MAX_TEXT])
 	size_t n = strnlen(name, NAME_MAX_TEXT - 1);
 
 	for (size_t i = 0; i < n; i++)
-		buf[i] = strchr("%()[]{}<>,:/ \t\n", name[i]) != NULL ? '_' : name[i];
+		buf[i] = strchr("%()[]{}<>,: \t\n", name[i]) != NULL ? '_' : name[i];
 	buf[n] = '\0';
 	return buf;
 }
@@ -45,13 +45,18 @@ static bool ends_with(const char *s, const char *end)
 	return n > m && strcmp(s + n - m, end) == 0;
 }
 
-static const char *frame_file(const struct symbol_line *l)
+static bool has_place(const struct symbol_line *l)
 {
 	const char *f = l->file;
 
-	if (f[0] != '/' || strpbrk(f, ": \t\n") != NULL)
-		return "??";
-	return ends_with(f, ".c") || ends_with(f, ".s") || ends_with(f, ".go") ? f : "??";
+	return f[0] == '/' && strpbrk(f, ": \t\n") == NULL &&
+	       (ends_with(f, ".c") || ends_with(f, ".s") || ends_with(f, ".go"));
+}
+
+/* "FILE:LINE", or "??:0": a line without its file is no place. */
+static void write_place(struct buf *out, const struct symbol_line *l)
+{
+	buf_printf(out, "%s:%d", has_place(l) ? l->file : "??", has_place(l) ? l->line : 0);
 }
 
 /* ---- Blocks ---- */
@@ -76,8 +81,8 @@ void frames_write(struct buf *out, const uintptr_t *pcs, unsigned n)
 				buf_write_str(out, "...additional frames elided...\n");
 				return;
 			}
-			buf_printf(out, "%s(...)\n\t%s:%d", frame_name(l, name), frame_file(l),
-				   l->line);
+			buf_printf(out, "%s(...)\n\t", frame_name(l, name));
+			write_place(out, l);
 			if (k + 1 == s->n)
 				buf_printf(out, " +0x%" PRIxPTR, offset_in(s, pcs[i] + (i > 0)));
 			buf_write_str(out, "\n");
@@ -90,8 +95,9 @@ static void write_creator(struct buf *out, const struct symbol *s, const struct 
 {
 	char name[NAME_MAX_TEXT];
 
-	buf_printf(out, "created by %s\n\t%s:%d +0x%" PRIxPTR "\n", frame_name(l, name),
-		   frame_file(l), l->line, offset_in(s, pc + 1));
+	buf_printf(out, "created by %s\n\t", frame_name(l, name));
+	write_place(out, l);
+	buf_printf(out, " +0x%" PRIxPTR "\n", offset_in(s, pc + 1));
 }
 
 static void write_created_by(struct buf *out, const uintptr_t *pcs, unsigned n)
@@ -204,8 +210,9 @@ static void write_task_body(struct buf *out, const struct task *t)
 	const struct symbol_line *l = &s->lines[s->n - 1];
 	char text[NAME_MAX_TEXT];
 
-	buf_printf(out, "%s.%s(...)\n\t%s:%d\n", t->kind, plain_name(t->state, text), frame_file(l),
-		   l->line);
+	buf_printf(out, "%s.%s(...)\n\t", t->kind, plain_name(t->state, text));
+	write_place(out, l);
+	buf_write_str(out, "\n");
 	frames_write(out, &t->pc, 1);
 	write_task_creator(out, t);
 }
@@ -348,7 +355,7 @@ void record_frames_write(struct buf *out, const struct stack *k)
 					buf_write_str(out, "\t");
 				buf_printf(out, "%s:%d\n",
 					   s->lines[l].file[0] != '\0' ? s->lines[l].file : "??",
-					   s->lines[l].line);
+					   s->lines[l].file[0] != '\0' ? s->lines[l].line : 0);
 			}
 		}
 }

@@ -196,7 +196,7 @@ static bool is_function(const char *p)
 	const char *end = line_end(p), *open = memchr(p, '(', (size_t)(end - p));
 
 	return open != NULL && open > p && end - open == 5 && starts(open, "(...)") &&
-	       strcspn(p, "% \t:/") >= (size_t)(open - p);
+	       strcspn(p, "% \t:") >= (size_t)(open - p);
 }
 
 static bool is_file(const char *p)
@@ -387,6 +387,30 @@ static void a_thread_that_stands_still_is_shown_with_the_minutes(void **state)
 	check_blocks(text);
 	check_block(text, "wait_sem(...)", "[semacquire, 3 minutes]", "wait_sem");
 	check_block(text, "wait_busy(...)", "[running]", "wait_busy");
+}
+
+/* The thread has used this much so far, and is looked at every second. */
+static uint64_t still_after(struct thread *t, uint64_t from_s, uint64_t to_s, uint64_t cpu_ns,
+			    uint64_t each_ns)
+{
+	uint64_t still_ms = 0;
+
+	for (uint64_t s = from_s; s <= to_s; s++)
+		still_ms = thread_still_ms(t, s * NS_PER_SEC, cpu_ns += each_ns);
+	return still_ms;
+}
+
+static void a_wait_is_known_to_a_second(void **state)
+{
+	struct thread sleeps = { .started_ns = NS_PER_SEC }, works = sleeps, ticks = sleeps;
+
+	assert_int_equal(still_after(&sleeps, 2, 61, 1000, 0), 60000);
+	assert_int_equal(still_after(&works, 2, 9, 0, NS_PER_MS), 0);
+	assert_int_equal(still_after(&works, 10, 70, 8 * NS_PER_MS, 0), 61000);
+	/* Three dumps, of which each takes a little. */
+	assert_int_equal(still_after(&sleeps, 62, 64, 1000, 15000), 63000);
+	/* It wakes up every second for a little. */
+	assert_true(still_after(&ticks, 2, 100, 0, 15000) < 10000);
 }
 
 static void operations_are_shown_with_kind_and_state(void **state)
@@ -711,6 +735,7 @@ int main(void)
 		profiler_test(a_thread_that_blocks_signals_is_walked_from_outside),
 		profiler_test(a_waiter_for_a_mutex_is_shown_with_its_holder),
 		profiler_test(a_thread_that_stands_still_is_shown_with_the_minutes),
+		cmocka_unit_test(a_wait_is_known_to_a_second),
 		profiler_test(operations_are_shown_with_kind_and_state),
 		profiler_test(operations_are_shown_with_who_started_them),
 		profiler_test(the_text_with_counts_has_a_header_records_blocks_and_a_map),
