@@ -277,11 +277,15 @@ static void begin(struct http_request *r, const struct pprof_drawn *drawn, unsig
 	write_head(&head, r, drawn, seconds);
 	if (drawn == NULL)
 		http_page_end(r, &head);
-	if (drawn == NULL || request_is_head(r)) {
+	if (drawn == NULL) {
 		http_reply(r, 200, "text/html; charset=utf-8", &head);
 		return;
 	}
 	http_reply_begin(r, 200, "text/html; charset=utf-8");
+	if (request_is_head(r)) {
+		http_reply_end(r);
+		return;
+	}
 	(void)http_reply_write(r, head.data, head.len);
 }
 

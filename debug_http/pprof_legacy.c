@@ -59,10 +59,7 @@ static void on_profile(void *data, struct http_request *r)
 
 	if (pprof_param(r, "seconds", text) && pprof_int(text, &seconds) && seconds > 0)
 		request.seconds = (unsigned)MIN(seconds, (long)PROFILER_SECONDS_MAX);
-	if (request_is_head(r))
-		http_reply(r, 200, "application/octet-stream", NULL);
-	else
-		pprof_capture(data, r, &request, "profile");
+	pprof_capture(data, r, &request, "profile");
 }
 
 static void on_contention(void *data, struct http_request *r)

@@ -19,15 +19,20 @@
  * waits a moment when those that are idle were accepted just now: their requests are on the way,
  * and would be answered by a reset. When none is idle it gets a short 503, written at once from a
  * handle that every listener has in reserve, so that refusing needs no memory. While that handle
- * closes, libuv keeps the next connection in the kernel's queue. */
+ * is in use, libuv keeps the next connection in the kernel's queue. It closes when the request has
+ * been read, or after REFUSED_MS: with a request unread, the kernel would answer with a reset, and
+ * clients would throw the reply away. */
 
 enum {
 	FRESH_TURNS = 2, /* of the loop, until what has been sent is read */
-	FRESH_MS = 100	 /* for a client to send after it has connected */
+	FRESH_MS = 100,	 /* for a client to send after it has connected */
+	REFUSED_MS = 500 /* the same for one that is refused */
 };
 
+/* X-Go-Pprof: without it `go tool pprof` keeps the reason to itself. */
 static const char busy_reply[] =
 	"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
+	"X-Go-Pprof: 1\r\nX-Content-Type-Options: nosniff\r\n"
 	"Content-Length: 50\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 	"All connections are in use. Try again in a second\n";
 _Static_assert(sizeof("All connections are in use. Try again in a second\n") - 1 == 50,
@@ -45,6 +50,7 @@ static void ignore_sigpipe(void)
 
 static void run_accept(struct runner_task *task);
 static void on_accept_timer(struct runner_timer *timer);
+static void close_refused(struct listener *l);
 
 struct http_server *http_server_new(const struct http_server_config *config)
 {
@@ -158,9 +164,12 @@ void http_server_close(struct http_server *s, void (*closed)(void *data), void *
 	s->closed_data = data;
 	runner_undefer(&s->accept_task);
 	runner_timer_stop(&s->loop->runner, &s->accept_timer);
-	for (unsigned i = 0; i < s->listener_count; i++)
+	for (unsigned i = 0; i < s->listener_count; i++) {
+		if (s->listeners[i].refusing)
+			close_refused(&s->listeners[i]);
 		if (!uv_is_closing(&s->listeners[i].uv.handle))
 			uv_close(&s->listeners[i].uv.handle, on_listener_closed);
+	}
 	list_for_each_safe(node, &s->conns)
 		conn_end_soon(list_entry(node, struct conn, node));
 	check_closed(s);
@@ -174,8 +183,34 @@ static int init_stream(struct http_server *s, union stream *uv, bool is_unix)
 			 uv_tcp_init(&s->loop->uv, &uv->tcp);
 }
 
+static void close_refused(struct listener *l)
+{
+	runner_timer_stop(&l->server->loop->runner, &l->refused_timer);
+	if (!uv_is_closing(&l->refused.handle))
+		uv_close(&l->refused.handle, on_refused_closed);
+}
+
+static void on_refused_timer(struct runner_timer *timer)
+{
+	close_refused(container_of(timer, struct listener, refused_timer));
+}
+
+static void on_refused_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
+{
+	struct listener *l = handle->data;
+
+	*ret = uv_buf_init((char *)l->server->scratch, sizeof(l->server->scratch));
+}
+
+static void on_refused_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+	if (n != 0)
+		close_refused(stream->data);
+}
+
 static void refuse_connection(struct listener *l)
 {
+	struct runner *runner = &l->server->loop->runner;
 	uv_buf_t reply = uv_buf_init((char *)busy_reply, sizeof(busy_reply) - 1);
 
 	if (l->refusing) {
@@ -188,9 +223,14 @@ static void refuse_connection(struct listener *l)
 	l->server->open_listeners++;
 	REQUIRE(init_stream(l->server, &l->refused, l->is_unix) == 0);
 	l->refused.handle.data = l;
-	if (uv_accept(&l->uv.stream, &l->refused.stream) == 0)
-		(void)uv_try_write(&l->refused.stream, &reply, 1);
-	uv_close(&l->refused.handle, on_refused_closed);
+	if (uv_accept(&l->uv.stream, &l->refused.stream) != 0 ||
+	    uv_try_write(&l->refused.stream, &reply, 1) < 0 ||
+	    uv_read_start(&l->refused.stream, on_refused_alloc, on_refused_read) != 0) {
+		close_refused(l);
+		return;
+	}
+	l->refused_timer.run = on_refused_timer;
+	runner_timer_start(runner, &l->refused_timer, runner_now_ms(runner) + REFUSED_MS);
 }
 
 enum room { ROOM, ROOM_SOON, ROOM_LATER, ROOM_NONE };

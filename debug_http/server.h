@@ -44,6 +44,7 @@ struct listener {
 	struct http_server *server;
 	union stream uv;
 	union stream refused; /* a connection over the limit, on its way out */
+	struct runner_timer refused_timer;
 	bool refusing, is_unix;
 	bool waiting; /* a connection is there that could not be taken or refused yet */
 };

@@ -627,8 +627,10 @@ static void connections_beyond_the_limit_are_told_to_come_back(void **state)
 		client_send(&busy[i], GET("/late"));
 		fixture_turns(&f, 5);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(more); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(more); i++) {
 		client_open(&more[i], &f);
+		client_send(&more[i], GET("/echo"));
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(more); i++) {
 		client_await_end(&more[i]);
 		assert_int_equal(503, client_status(&more[i]));
