@@ -466,8 +466,8 @@ static bool follows_blank(const struct scan *s, const char *text)
 static bool follows_method(const struct scan *s, const char *text)
 {
 	return (s->p - text >= 4 && memcmp(s->p - 4, "GET ", 4) == 0) ||
-	       (s->p - text >= 5 && (memcmp(s->p - 5, "POST ", 5) == 0 ||
-				     memcmp(s->p - 5, "HEAD ", 5) == 0));
+	       (s->p - text >= 5 &&
+		(memcmp(s->p - 5, "POST ", 5) == 0 || memcmp(s->p - 5, "HEAD ", 5) == 0));
 }
 
 static bool hide_known_place(struct scan *s)
@@ -497,8 +497,7 @@ void bundle_hide_write(const struct bundle_hide *h, struct buf *out, const char 
 		if (!in_word &&
 		    (hide_iri(&s) || hide_path(&s) || hide_encoded(&s) || hide_url(&s) ||
 		     hide_id(&s) || hide_address(&s) || hide_named_file(&s) ||
-		     (follows_blank(&s, text) &&
-		      hide_file(&s, follows_method(&s, text) ? 1 : 2)) ||
+		     (follows_blank(&s, text) && hide_file(&s, follows_method(&s, text) ? 1 : 2)) ||
 		     hide_place(&s, h->host, "host"))) {
 			in_word = true;
 			continue;

@@ -21,14 +21,14 @@ struct thread {
 	pid_t tid;
 	uintptr_t stack_hi; /* 0: not known */
 	uint64_t started_ns;
-	bool hidden;			       /* the profiler's own */
-	bool foreign;			       /* found by the scan */
-	bool seen;			       /* by the scan that runs */
-	_Atomic int timer;		       /* the kernel's id; THREAD_NO_TIMER */
-	int timer_error;		       /* why it has none though it should; 0 */
-	uintptr_t start;		       /* its start routine; 0 = not known */
-	uint64_t due_cpu_ns, due_period_ns;    /* first period's end, and what follows; 0 = never */
-	_Atomic uint64_t counted;	       /* periods that reached its handler since then */
+	bool hidden;			    /* the profiler's own */
+	bool foreign;			    /* found by the scan */
+	bool seen;			    /* by the scan that runs */
+	_Atomic int timer;		    /* the kernel's id; THREAD_NO_TIMER */
+	int timer_error;		    /* why it has none though it should; 0 */
+	uintptr_t start;		    /* its start routine; 0 = not known */
+	uint64_t due_cpu_ns, due_period_ns; /* first period's end, and what follows; 0 = never */
+	_Atomic uint64_t counted;	    /* periods that reached its handler since then */
 	uint64_t still_since_ns, still_cpu_ns, still_from_ns; /* stillness.c */
 	unsigned created_count;
 	uintptr_t created_by[THREAD_CREATE_FRAMES]; /* stack of pthread_create's caller */
