@@ -134,7 +134,7 @@ class Heap(Case):
         self.assertRegex(self.shell("go tool pprof -top block.prof"), r"(?m)^ +\S+ .* put_tick$")
         self.assertIn("trace_new", self.shell("go tool pprof -inuse_space -top -cum heap.prof"))
         self.assertIn("trace_new", self.shell("go tool pprof -list='trace_new' heap.prof"))
-        self.assertIn("mem_alloc", self.shell(f"go tool pprof {PROGRAM} ipfs.heap", text="top\nquit\n"))
+        self.assertIn("trace_new", self.shell(f"go tool pprof {PROGRAM} ipfs.heap", text="top\nquit\n"))
         self.shell("go tool pprof -base=heap.prof -top ipfs.heap")
 
     @unittest.skipIf(shutil.which("google-pprof") is None, "needs google-perftools")
