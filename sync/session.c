@@ -151,6 +151,7 @@ static void on_dialed(struct net_dial *d, int status)
 		if (info.rtt_us > 0)
 			pace_answered_in(&s->pace, info.rtt_us / 1000);
 		s->outcome.dial_addr = info.dial_addr;
+		s->remote = info.remote; /* the conn may be gone by the next tick */
 	}
 	op_release(&s->op);
 	op_defer(&s->op);
@@ -184,13 +185,11 @@ static void begin(struct session *s)
 static void tell_peer(struct session *s)
 {
 	struct span span = s->op.env.span;
-	struct net_conn_info info;
 	char text[MULTIADDR_TEXT_SIZE];
 
 	peer_id_format(&s->outcome.target.peer, text);
 	trace_attr_str(span, "peer", text, strlen(text));
-	net_conn_info(s->dial.conn, &info);
-	multiaddr_format(&info.remote, text);
+	multiaddr_format(&s->remote, text);
 	trace_attr_str(span, "address", text, strlen(text));
 	trace_mark(span, "dial ok (reused=%d)", s->outcome.reused ? 1 : 0);
 }

@@ -53,6 +53,7 @@ struct session {
 	bool started, dialing, connected;
 	bool admitted; /* the only session with this peer */
 	int dial_status;
+	struct multiaddr remote;
 	struct snapshot_load load;
 	bool loading;
 	int load_status;
