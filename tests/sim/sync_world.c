@@ -48,7 +48,8 @@ static void on_announced(void *data, const struct public_key *peer, const struct
 	h->announced++;
 }
 
-static const struct sync_listener listener = { on_commits, on_announced };
+static const struct sync_listener listener = { .on_commits = on_commits,
+					       .on_announced = on_announced };
 
 static struct host *host_new(struct sync_world *w, const struct net_service *service, void *data)
 {
