@@ -35,7 +35,6 @@
 #include "daemon/sources.h"
 #include "daemon/sys.h"
 #include "daemon/waits.h"
-#include "daemon/workers.h"
 
 static const char port_file[] = "listen.port";
 
@@ -248,8 +247,7 @@ static int start_profiler(struct daemon *d)
 					  .version = "peerscope " PEERSCOPE_VERSION,
 					  .span_category = trace_span_category,
 					  .span_trace_id = waits_trace_id,
-					  .wait_of = waits_of,
-					  .symbols_verb = DAEMON_SYMBOLS_VERB };
+					  .wait_of = waits_of };
 
 	d->profiler = profiler_new(&config);
 	if (d->profiler == NULL)
@@ -379,19 +377,6 @@ static int start_sync(struct daemon *d)
 	return 0;
 }
 
-static void on_offence(void *data, const struct discovery_benched *b)
-{
-	char peer[PEER_ID_TEXT_SIZE];
-
-	(void)data;
-	peer_id_format(&b->peer, peer);
-	log_warn(LOG_DISCOVERY,
-		 "msg=\"a peer is left alone for a while\" peer=%s why=\"%s\" for_s=%llu "
-		 "offences=%u wasted_ms=%llu wasted_bytes=%llu",
-		 peer, b->why, (unsigned long long)b->for_ms / 1000, (unsigned)b->offences,
-		 (unsigned long long)b->wasted_ms, (unsigned long long)b->wasted_bytes);
-}
-
 static int start_discovery(struct daemon *d)
 {
 	struct discovery_config config = { .runner = &d->loop.runner,
@@ -399,8 +384,7 @@ static int start_discovery(struct daemon *d)
 					   .store = d->store,
 					   .sync = d->sync,
 					   .trace = d->trace,
-					   .own_space = &d->space.public,
-					   .on_offence = on_offence };
+					   .own_space = &d->space.public };
 
 	config.timeout_ms = options_number(d->options, OPT_DISCOVERY_TIMEOUT);
 	config.local_timeout_ms = options_number(d->options, OPT_LOCAL_TIMEOUT);
@@ -460,20 +444,38 @@ static void on_watchdog_timer(struct runner_timer *timer)
 	runner_timer_start(&d->loop.runner, timer, runner_now_ms(&d->loop.runner) + d->watchdog_ms);
 }
 
+/* On a full disk what is here can still be read: the pages are named in the log and in the status. */
+static int write_address(struct daemon *d)
+{
+	char line[DAEMON_URL_MAX + 1];
+	int len = snprintf(line, sizeof(line), "%s\n", d->debug_url);
+	int rc = disk_write(d->dir, DAEMON_ADDRESS_FILE, line, (size_t)len, 0600);
+
+	if (rc == UV_ENOSPC || rc == -EDQUOT) {
+		log_warn(
+			LOG_DAEMON,
+			"msg=\"the disk is full: what is here can be read, nothing new is stored\" "
+			"file=%s err=\"%s\"",
+			DAEMON_ADDRESS_FILE, err_str(rc));
+		return 0;
+	}
+	return rc < 0 ? daemon_fail(exit_of(rc), "cannot write %s/%s: %s", d->dir,
+				    DAEMON_ADDRESS_FILE, err_str(rc)) :
+			0;
+}
+
 static int become_ready(struct daemon *d)
 {
 	struct multiaddr addrs[NET_ADDRS_MAX];
 	size_t n = net_addrs(d->net, addrs, ARRAY_SIZE(addrs));
-	char text[MULTIADDR_TEXT_SIZE], line[DAEMON_URL_MAX + 1];
-	int len = snprintf(line, sizeof(line), "%s\n", d->debug_url), rc;
+	char text[MULTIADDR_TEXT_SIZE];
+	int code = write_address(d);
 
-	rc = disk_write(d->dir, DAEMON_ADDRESS_FILE, line, (size_t)len, 0600);
-	if (rc < 0)
-		return daemon_fail(exit_of(rc), "cannot write %s/%s: %s", d->dir,
-				   DAEMON_ADDRESS_FILE, err_str(rc));
+	if (code != 0)
+		return code;
 	d->step = STEP_READY;
-	log_info(LOG_DAEMON, "msg=\"debug listener on %s%s (traces, pprof/, metrics)\"",
-		 d->debug_url, d->debug_url[0] == 'u' ? "" : "/debug/");
+	log_info(LOG_DAEMON, "msg=\"debug listener on %s%s (traces)\"", d->debug_url,
+		 d->debug_url[0] == 'u' ? "" : "/debug/");
 	for (size_t i = 0; i < MIN(n, (size_t)8); i++) {
 		multiaddr_format(&addrs[i], text);
 		log_info(LOG_DAEMON, "msg=listening addr=%s", text);
@@ -528,9 +530,8 @@ static int prepare(struct daemon *d)
 static void run_loop(struct daemon *d)
 {
 	static int (*const steps[])(struct daemon * d) = {
-		workers_start,	   start_profiler, daemon_start_otlp, start_store,
-		start_net,	   start_sync,	   start_discovery,   daemon_start_push,
-		daemon_start_http, start_sources,  become_ready,
+		start_profiler,	 daemon_start_otlp, start_store,       start_net,     start_sync,
+		start_discovery, daemon_start_push, daemon_start_http, start_sources, become_ready,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && d->exit_code == 0; i++)

@@ -47,8 +47,11 @@ static void write_holder(int fd)
 	gmtime_r(&now, &tm);
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	len = snprintf(text, sizeof(text), "%d %s\n", (int)getpid(), when);
-	if (ftruncate(fd, 0) == 0 && len > 0)
-		(void)!pwrite(fd, text, (size_t)len, 0);
+	/* Over what the last one left: its block is there even when the disk is full. Rather nothing
+	 * than another's number. */
+	if (pwrite(fd, text, (size_t)len, 0) != len)
+		len = 0;
+	(void)!ftruncate(fd, len);
 }
 
 int lock_take(struct lock *l, const char *dir, char *ret_why, size_t why_size)
@@ -87,7 +90,6 @@ void lock_release(struct lock *l)
 {
 	if (l->fd < 0)
 		return;
-	(void)!ftruncate(l->fd, 0);
 	close(l->fd);
 	l->fd = -1;
 }

@@ -427,7 +427,9 @@ static int open_steps(struct db *db, const char *dir, const char *path, char *de
 		rc = prepare_all(db);
 	if (rc == 0)
 		rc = totals_read(db);
-	if (rc == 0 && dir != NULL && !checkpoint(db, SQLITE_CHECKPOINT_TRUNCATE))
+	/* On a full disk the log stays as it is: what is here can be read. */
+	if (rc == 0 && dir != NULL && !checkpoint(db, SQLITE_CHECKPOINT_TRUNCATE) &&
+	    db->error != ERR_DISK_FULL)
 		rc = db->error;
 	return rc;
 }
