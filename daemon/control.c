@@ -212,6 +212,9 @@ void control_failed(struct http_request *r, int status)
 		{ ERR_READ_ONLY,
 		  "the data folder cannot be written to: check its permissions and the mount" },
 		{ ERR_BUSY, "the daemon has too much to do at once: try again in a moment" },
+		{ ERR_STORE,
+		  "the disk of the data folder failed to read or write: the daemon's log "
+		  "and `peerscope diag doctor` say more" },
 		{ ERR_CORRUPT, "the database of the data folder is damaged: see the daemon's log, "
 			       "restore a backup" },
 		{ UV_ETIMEDOUT,

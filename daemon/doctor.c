@@ -196,7 +196,7 @@ static void look_at_store(struct report *r, const struct doctor_facts *f)
 	if (has(f->store_error)) {
 		found = add(r, DOCTOR_PROBLEM, "store", "/debug/store",
 			    "The database reported an error: %s.", f->store_error);
-		advise(found, "Look at the disk and at its free space; the log has the time.");
+		advise(found, "Look at the disk (`dmesg`) and at its free space.");
 	}
 	if (f->store_stuck_ms >= DOCTOR_STORE_STUCK_MS) {
 		found = add(r, DOCTOR_PROBLEM, "store stuck", "/debug/store",
