@@ -311,31 +311,40 @@ static void wants_tick(struct op *op)
 static const struct op_kind wants_kind = { "store.wants", request_read_states, REQUEST_STATE_COUNT,
 					   wants_tick };
 
+/* Once it is in the queue it is the thread's: all of it has to be there before. */
+static void start_wants(struct store_wants *w, const struct op_env *env, struct store *s,
+			const struct scope *scope, uint8_t max_priority, const struct hash *pinned,
+			size_t pinned_count, size_t limit, store_wants_cb cb)
+{
+	struct op_env copy = *env;
+	struct hash heads[IRI_HEADS_MAX];
+
+	REQUIRE(pinned_count <= IRI_HEADS_MAX);
+	memcpy(heads, pinned, pinned_count * sizeof(*pinned));
+	*w = (struct store_wants){ .data = w->data,
+				   .cb = cb,
+				   .scope = *scope,
+				   .pinned_count = pinned_count,
+				   .limit = limit,
+				   .max_priority = max_priority };
+	memcpy(w->pinned, heads, pinned_count * sizeof(*heads));
+	request_start(&w->request, &w->op, &wants_kind, &copy, s, false, run_wants);
+}
+
 void store_wants_start(struct store_wants *w, const struct op_env *env, struct store *s,
 		       const struct scope *scope, uint8_t max_priority, size_t limit,
 		       store_wants_cb cb)
 {
-	struct op_env copy = *env;
+	static const struct hash none;
 
-	*w = (struct store_wants){ .data = w->data,
-				   .cb = cb,
-				   .scope = *scope,
-				   .limit = limit,
-				   .max_priority = max_priority };
-	request_start(&w->request, &w->op, &wants_kind, &copy, s, false, run_wants);
+	start_wants(w, env, s, scope, max_priority, &none, 0, limit, cb);
 }
 
 void store_wants_pinned_start(struct store_wants *w, const struct op_env *env, struct store *s,
 			      const struct scope *scope, const struct hash *heads, size_t count,
 			      size_t limit, store_wants_cb cb)
 {
-	struct hash copy[IRI_HEADS_MAX];
-
-	REQUIRE(count <= IRI_HEADS_MAX);
-	memcpy(copy, heads, count * sizeof(*heads));
-	store_wants_start(w, env, s, scope, STORE_WANT_BULK, limit, cb);
-	memcpy(w->pinned, copy, count * sizeof(*heads));
-	w->pinned_count = count;
+	start_wants(w, env, s, scope, STORE_WANT_BULK, heads, count, limit, cb);
 }
 
 void store_wants_fini(struct store_wants *w)

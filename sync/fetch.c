@@ -308,7 +308,6 @@ int fetch_set_need(struct fetch_set *s, unsigned peer, const struct hash *h)
 		return err;
 	w->kind = OBJECT_COMMIT;
 	w->priority = STORE_WANT_COMMIT;
-	w->rank = ++s->ranks;
 	peers_add(&key.candidates, peer);
 	g = group_get(s, &key);
 	if (g == NULL) {
@@ -331,6 +330,7 @@ void fetch_set_checked(struct fetch_set *s, const struct hash *h, bool present)
 		return;
 	}
 	s->counts.discovered++;
+	w->rank = ++s->ranks;
 	fetch_want_move(s, w, w->group, fetch_wanted_or_failed(s, &w->group->key));
 }
 

@@ -73,7 +73,7 @@ struct fetch_want {
 	/* private */
 	struct list node;
 	uint64_t reading;	/* content: the reading of what the store wants that it is of */
-	uint64_t rank;		/* a commit: the how manieth to be listed */
+	uint64_t rank;		/* a commit: the how manieth to be looked up */
 	struct list dependents; /* deferred until this one is settled */
 	struct list defer_node; /* deferred: in the list of what it waits for */
 	struct hash *needs;	/* what it lacked when it was deferred */

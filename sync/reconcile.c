@@ -389,6 +389,7 @@ static int take_list(struct exchange *x, const uint8_t *list, size_t listed, siz
 		else if (x->sink->have(x->sink->data, &ours[i]))
 			x->r->learned = true;
 	}
+	x->r->list_from_time = x->prev_bound.time;
 	for (size_t i = 0; i < listed; i++) {
 		struct hash *hit = bsearch(list + i * HASH_SIZE, theirs, count, HASH_SIZE, id_cmp);
 

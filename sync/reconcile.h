@@ -62,6 +62,8 @@ struct reconcile {
 	size_t frame_limit;
 	enum reconcile_policy policy;
 	bool initiator;
+	/* While needs are told: no item of their list is older than this. */
+	uint64_t list_from_time;
 	/* private */
 	uint64_t last_time_in, last_time_out;
 	unsigned rounds, stalled;

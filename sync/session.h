@@ -13,6 +13,7 @@ enum {
 	SESSION_HASH_INLINE_MAX = 64
 				  << 10, /* larger blobs are verified by the store's thread only */
 	SESSION_SILENT_BYTES = 1024,	 /* pings and credit of an idle window stay below */
+	SESSION_SORT_MAX = 16384,	 /* commits put in order before any is asked for */
 	SESSION_CLOSE_MS = 2000,	 /* for the peer to end its side of the streams */
 	SESSION_OVERTAKE_MS = 20,    /* a peer that would send something only so much sooner is not
 				     asked too */
@@ -31,6 +32,13 @@ struct session_ask {
 /* Those of them that nobody else was asked for since. */
 struct session_live {
 	size_t count, commits;
+};
+
+/* A commit that a peer listed and that has to be looked up. */
+struct session_need {
+	struct hash hash;
+	uint64_t from_time; /* of its list */
+	uint64_t number;    /* as it was told */
 };
 
 struct session;
@@ -69,7 +77,9 @@ struct session {
 	size_t round_sent;
 	uint64_t needs, haves, round_needs, round_haves;
 	int sink_error;
-	struct hash *to_check, *checking;
+	struct session_need *to_check;
+	struct hash *checking;
+	uint64_t needs_told;
 	size_t to_check_count, to_check_cap, checking_count;
 	struct store_has has;
 	bool has_running;

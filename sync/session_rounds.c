@@ -6,6 +6,8 @@
  * What can go wrong: silence (the round's deadline, in session.c), bounds out of order or lists
  * beyond the message (ERR_MALFORMED), rounds that teach nothing (ERR_NO_PROGRESS), rounds without
  * end (ERR_LIMIT), more ids than can be held (the next round waits until fewer are unsettled). */
+#include <stdlib.h>
+
 #include "base/mem.h"
 #include "sync/session.h"
 
@@ -31,12 +33,45 @@ static void on_checked(struct store_has *h, int status)
 	op_defer(&s->op);
 }
 
+static int need_cmp(const void *a, const void *b)
+{
+	const struct session_need *x = a, *y = b;
+
+	if (x->from_time != y->from_time)
+		return x->from_time < y->from_time ? -1 : 1;
+	return x->number < y->number ? -1 : 1;
+}
+
+static void forget_needs(struct session *s)
+{
+	for (size_t i = 0; i < s->to_check_count; i++)
+		fetch_set_checked(s->wave->wants, &s->to_check[i].hash, false);
+	s->to_check_count = 0;
+}
+
+/* Who has part of a history learns of its ranges out of order, those that differ all over first. They
+ * are put in order before anything is asked, which is worth the last few round trips. */
+static bool more_may_come_before(const struct session *s)
+{
+	return s->load.snapshot.set.count > 0 && !s->rounds_done &&
+	       s->to_check_count < SESSION_SORT_MAX;
+}
+
 static void check_needs(struct session *s)
 {
-	if (s->has_running || s->to_check_count == 0)
+	if (s->has_running || s->to_check_count == 0 || more_may_come_before(s))
 		return;
-	s->checking = TAKE_PTR(s->to_check);
+	s->checking = mem_alloc_array(s->to_check_count, sizeof(*s->checking));
+	if (s->checking == NULL) {
+		forget_needs(s);
+		session_fail(s, UV_ENOMEM);
+		return;
+	}
+	qsort(s->to_check, s->to_check_count, sizeof(*s->to_check), need_cmp);
+	for (size_t i = 0; i < s->to_check_count; i++)
+		s->checking[i] = s->to_check[i].hash;
 	s->checking_count = s->to_check_count;
+	s->to_check = mem_free(s->to_check);
 	s->to_check_count = s->to_check_cap = 0;
 	s->has_running = true;
 	op_hold(&s->op);
@@ -48,7 +83,7 @@ static int to_check_add(struct session *s, const struct hash *h)
 {
 	if (s->to_check_count == s->to_check_cap) {
 		size_t cap = s->to_check_cap > 0 ? s->to_check_cap * 2 : 64;
-		struct hash *more;
+		struct session_need *more;
 
 		if (s->to_check_count >= STORE_HAS_MAX)
 			return ERR_LIMIT;
@@ -58,7 +93,8 @@ static int to_check_add(struct session *s, const struct hash *h)
 		s->to_check = more;
 		s->to_check_cap = cap;
 	}
-	s->to_check[s->to_check_count++] = *h;
+	s->to_check[s->to_check_count++] =
+		(struct session_need){ *h, s->reconcile.list_from_time, s->needs_told++ };
 	return 0;
 }
 
@@ -265,7 +301,5 @@ void session_rounds_end(struct session *s)
 	s->round_waits = s->holding = false;
 	if (s->has_running)
 		op_cancel(&s->has.op);
-	for (size_t i = 0; i < s->to_check_count; i++)
-		fetch_set_checked(s->wave->wants, &s->to_check[i], false);
-	s->to_check_count = 0;
+	forget_needs(s);
 }

@@ -221,6 +221,7 @@ static void a_newcomer_that_is_cut_knows_and_goes_on(void **state)
 static void a_follower_catches_up_in_one_run(void **state)
 {
 	static struct history y;
+	struct sync_stats stats;
 
 	(void)state;
 	history_init(&y, 600, 3000, true, TRUE_TIMES);
@@ -228,6 +229,10 @@ static void a_follower_catches_up_in_one_run(void **state)
 	give(&y, y.b, 400);
 	CHECK_STATUS(0, run_sync(&y.run, y.b, &y.scope, &y.a, 1));
 	check_same(&y, y.a, y.b, 3000);
+	sync_stats(y.a->sync, &stats);
+	assert_int_equal(stats.blobs_served, 2600);
+	sync_stats(y.b->sync, &stats);
+	assert_int_equal(stats.blobs_fetched, 2600); /* in order: none had to wait */
 	history_fini(&y);
 }
 
