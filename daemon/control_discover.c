@@ -215,6 +215,7 @@ static void post_discover(void *data, struct http_request *r)
 	struct iri iri;
 	struct discover_call *q = NULL;
 	bool fresh = json_is_true(json_object_get(body, "fresh"));
+	bool history = json_is_true(json_object_get(body, "history"));
 	struct op_env env;
 
 	if (body != NULL && read_question(r, body, &iri, &kind, &timeout_ms))
@@ -226,6 +227,7 @@ static void post_discover(void *data, struct http_request *r)
 	q->start_ms = now_ms(q);
 	q->op.on_progress = on_progress;
 	q->op.fresh = fresh;
+	q->op.history = history;
 	q->call.op = &q->op.op;
 	http_request_on_drain(r, on_drain, q);
 	http_reply_begin(r, 200, "application/x-ndjson");

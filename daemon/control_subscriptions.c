@@ -1,4 +1,5 @@
 /* GET, POST, DELETE /v1/subscriptions: scopes to be kept in sync. */
+#include <string.h>
 #include <time.h>
 
 #include "base/err.h"
@@ -76,10 +77,11 @@ static void on_list(struct store_subscriptions *op, int status)
 	for (size_t i = 0; status == 0 && i < op->count; i++) {
 		const struct store_subscription *s = &op->list[i];
 
-		json_t *o = json_pack("{s:o, s:s, s:o, s:o}", "iri",
+		json_t *o = json_pack("{s:o, s:s, s:b, s:o, s:o}", "iri",
 				      json_iri(&s->scope.space, s->scope.path), "kind",
-				      scope_kind_name(s->scope.kind), "added",
-				      json_time(s->added_s), "last_ok", json_time(s->last_ok_s));
+				      scope_kind_name(s->scope.kind), "history", s->history,
+				      "added", json_time(s->added_s), "last_ok",
+				      json_time(s->last_ok_s));
 
 		add_status(o, q->call.daemon->discovery, &s->scope);
 		(void)json_array_append_new(list, o);
@@ -121,10 +123,19 @@ static void on_changed(struct store_subscription_set *op, int status)
 	control_call_free(&q->call);
 }
 
+static enum store_subscription_change kind_of_change(struct http_request *r)
+{
+	const char *history = http_request_param(r, "history");
+
+	if (http_request_method(r) != HTTP_POST_)
+		return STORE_UNSUBSCRIBE;
+	return history != NULL && strcmp(history, "1") == 0 ? STORE_SUBSCRIBE_HISTORY :
+							      STORE_SUBSCRIBE;
+}
+
 static void change(void *data, struct http_request *r)
 {
 	struct op_env env = control_env(control_daemon(data), CONTROL_TIMEOUT_MS);
-	bool add = http_request_method(r) == HTTP_POST_;
 	struct change_call *q;
 	enum scope_kind kind;
 	struct scope scope;
@@ -138,8 +149,8 @@ static void change(void *data, struct http_request *r)
 	if (q == NULL)
 		return;
 	q->call.op = &q->op.op;
-	store_subscription_set_start(&q->op, &env, q->call.daemon->store,
-				     add ? STORE_SUBSCRIBE : STORE_UNSUBSCRIBE, &scope, on_changed);
+	store_subscription_set_start(&q->op, &env, q->call.daemon->store, kind_of_change(r), &scope,
+				     on_changed);
 }
 
 static void on_request(void *data, struct http_request *r)

@@ -57,6 +57,8 @@ int cli_run_discovery(struct cli *c, const char *iri, const char *kind, struct d
 			json_integer((json_int_t)options_number(c->options, OPT_TIMEOUT)));
 	if (options_on(c->options, OPT_FRESH))
 		json_object_set_new(question, "fresh", json_true());
+	if (options_on(c->options, OPT_HISTORY))
+		json_object_set_new(question, "history", json_true());
 	progress_start(&f.progress, f.stage, "blobs", c->quiet || c->json);
 	f.progress.view.extra = f.extra;
 	rc = client_stream(c->client, "/v1/discover", question, on_line, &f);

@@ -145,6 +145,8 @@ static const struct option_def table[OPT_COUNT] = {
 			   "search even if nobody had it a minute ago"),
 	[OPT_REQUIRE_FRESH] = FLAG("require-fresh", 0, OPTION_SWITCH, NULL, B(DISCOVER) | B(GET),
 				   "fail unless peers confirm that nothing newer is to be had"),
+	[OPT_HISTORY] = FLAG("history", 0, OPTION_SWITCH, NULL, B(DISCOVER) | B(GET) | B(SUBSCRIBE),
+			     "fetch the content of older versions too, in the background"),
 	[OPT_RECURSIVE] = FLAG("recursive", 'r', OPTION_SWITCH, NULL,
 			       B(DISCOVER) | B(SUBSCRIBE) | B(UNSUBSCRIBE) | B(OBJECTS),
 			       "the object and everything below it"),

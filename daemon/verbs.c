@@ -21,8 +21,9 @@ static int ask(struct cli *c, const char *method, const char *route, const char 
 	int rc;
 
 	if (escaped != NULL)
-		path = mem_printf("%s?%s%s%s%s&limit=%" PRIu64, route, iri != NULL ? "iri=" : "",
+		path = mem_printf("%s?%s%s%s%s%s&limit=%" PRIu64, route, iri != NULL ? "iri=" : "",
 				  escaped, with_kind ? "&kind=" : "", with_kind ? cli_kind(c) : "",
+				  options_on(c->options, OPT_HISTORY) ? "&history=1" : "",
 				  options_text(c->options, OPT_LIMIT) != NULL ?
 					  options_number(c->options, OPT_LIMIT) :
 					  100);
@@ -63,7 +64,7 @@ int cli_log(struct cli *c)
 	struct iri *iri = is_lines ? NULL : mem_alloc(sizeof(*iri));
 	json_t *log = NULL, *v;
 	struct buf text;
-	size_t i, heads = 0;
+	size_t i, heads = 0, bare = 0;
 	int code;
 
 	if (is_lines)
@@ -86,12 +87,19 @@ int cli_log(struct cli *c)
 	json_array_foreach(json_object_get(log, "versions"), i, v) {
 		write_version(&text, v);
 		heads += json_is_true(json_object_get(v, "head"));
+		bare += json_is_false(json_object_get(v, "head")) &&
+			json_is_false(json_object_get(v, "complete"));
 	}
 	if (heads > 1)
 		buf_printf(&text,
 			   "conflict: %zu heads, made without knowledge of each other; publishing "
 			   "again joins them\n",
 			   heads);
+	if (bare > 0)
+		buf_printf(&text,
+			   "of %zu of the older versions not all content is here: `peerscope get "
+			   "IRI?v=VERSION` fetches one, `peerscope discover IRI --history` all\n",
+			   bare);
 	if (json_get_count(log, "total") > json_array_size(json_object_get(log, "versions")))
 		buf_printf(&text, "… %" PRIu64 " versions in all; --limit shows more\n",
 			   json_get_count(log, "total"));
@@ -294,8 +302,9 @@ static void print_subscription(struct buf *text, const json_t *s)
 	const char *state = json_get_text(s, "state");
 	bool waits = strcmp(state, "sleeping") == 0 || strcmp(state, "backing off") == 0;
 
-	buf_printf(text, "%s  %s  last synced %s\n", json_get_text(s, "iri"),
+	buf_printf(text, "%s  %s%s  last synced %s\n", json_get_text(s, "iri"),
 		   json_get_text(s, "kind"),
+		   json_is_true(json_object_get(s, "history")) ? ", with history" : "",
 		   json_get_text(s, "last_ok")[0] != '\0' ? json_get_text(s, "last_ok") : "never");
 	buf_printf(text, "  %s", state);
 	if (waits)

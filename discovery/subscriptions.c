@@ -25,6 +25,7 @@ struct discovery_subscription {
 	struct scheduler_result result;
 	struct span queued; /* the trace of the run, from when it was due; zero otherwise */
 	bool running, noting, gone, seen;
+	bool history; /* the content of older versions is wanted too */
 	bool announced;
 	struct public_key announcer, asked; /* who told last; whom a partial run asks */
 	struct public_key providers[PROVIDERS_MAX];
@@ -204,6 +205,7 @@ static void start(struct discovery_subscription *s)
 	bool partial = announced || (hot && take_back(s, &announcer));
 	struct discovery_trigger trigger = { .announcer = partial ? &announcer : NULL,
 					     .fresh = true,
+					     .history = s->history,
 					     .span = s->queued };
 	struct iri iri = { .space = s->scope.space, .path_len = s->scope.path_len };
 
@@ -431,7 +433,8 @@ struct subscription_loader {
 	struct discovery *service;
 };
 
-static int insert(struct discovery *d, const struct scope *scope, const struct hash *key)
+static int insert(struct discovery *d, const struct scope *scope, const struct hash *key,
+		  bool history)
 {
 	struct discovery_subscription *s = mem_alloc(sizeof(*s));
 	int rc;
@@ -441,6 +444,7 @@ static int insert(struct discovery *d, const struct scope *scope, const struct h
 	s->service = d;
 	s->scope = *scope;
 	s->key = *key;
+	s->history = history;
 	s->seen = true;
 	s->since_ms = now_ms(d);
 	rc = map_put(&d->subscribed, s->key.bytes, sizeof(s->key.bytes), s);
@@ -458,15 +462,25 @@ static int insert(struct discovery *d, const struct scope *scope, const struct h
 	return 0;
 }
 
-static void add(struct discovery *d, const struct scope *scope)
+/* Older versions are wanted from now on: as good a reason to look as news. */
+static void turn_history(struct discovery_subscription *s, bool history)
 {
-	struct hash key = scope_key(scope);
+	if (history && !s->history)
+		scheduler_news(&s->service->scheduler, &s->task, now_ms(s->service));
+	s->history = history;
+}
+
+static void add(struct discovery *d, const struct store_subscription *row)
+{
+	struct hash key = scope_key(&row->scope);
 	struct discovery_subscription *s = find(d, &key);
 
-	if (s != NULL)
+	if (s != NULL) {
 		s->seen = true;
-	else if (insert(d, scope, &key) == UV_ENOMEM)
+		turn_history(s, row->history);
+	} else if (insert(d, &row->scope, &key, row->history) == UV_ENOMEM) {
 		d->reload = true;
+	}
 }
 
 static void drop_unseen(struct discovery *d)
@@ -493,7 +507,7 @@ static void on_loaded(struct store_subscriptions *list, int status)
 		list_for_each(node, &d->subscriptions)
 			list_entry(node, struct discovery_subscription, node)->seen = false;
 		for (size_t i = 0; i < list->count; i++)
-			add(d, &list->list[i].scope);
+			add(d, &list->list[i]);
 		drop_unseen(d);
 		d->loaded = true;
 	}

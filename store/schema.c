@@ -86,9 +86,13 @@ static const char version_2[] =
 	"INSERT INTO origin SELECT object, '', hash, 1, time_s FROM commits WHERE head = 1"
 	" GROUP BY object HAVING count(*) = 1;";
 
+static const char version_3[] =
+	"ALTER TABLE subscription ADD COLUMN history INTEGER NOT NULL DEFAULT 0;";
+
 static const struct schema_step steps[] = {
 	{ 1, version_1 },
 	{ 2, version_2 },
+	{ 3, version_3 },
 };
 
 const struct schema_step *schema_steps(size_t *ret_count)

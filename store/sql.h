@@ -200,11 +200,15 @@
 			   " CROSS JOIN authority a ON a.commit_id = c.id"                         \
 			   " WHERE o.space = ?1 AND o.path = '' ORDER BY c.time_s DESC LIMIT ?2")  \
 	/* subscriptions */                                                                        \
-	X(SQL_SUBSCRIPTIONS, "SELECT space, path, kind, added_s, last_ok_s FROM subscription"      \
-			     " ORDER BY space, path, kind")                                        \
+	X(SQL_SUBSCRIPTIONS,                                                                       \
+	  "SELECT space, path, kind, added_s, last_ok_s, history FROM subscription"                \
+	  " ORDER BY space, path, kind")                                                           \
 	X(SQL_SUBSCRIPTION_INSERT,                                                                 \
 	  "INSERT OR IGNORE INTO subscription"                                                     \
-	  " (space, path, kind, added_s, last_ok_s) VALUES (?1, ?2, ?3, ?4, 0)")                   \
+	  " (space, path, kind, added_s, last_ok_s, history) VALUES (?1, ?2, ?3, ?4, 0, ?5)")      \
+	X(SQL_SUBSCRIPTION_HISTORY,                                                                \
+	  "UPDATE subscription SET history = 1"                                                    \
+	  " WHERE space = ?1 AND path = ?2 AND kind = ?3 AND history = 0")                         \
 	X(SQL_SUBSCRIPTION_DELETE,                                                                 \
 	  "DELETE FROM subscription WHERE space = ?1 AND path = ?2 AND kind = ?3")                 \
 	X(SQL_SUBSCRIPTION_OK, "UPDATE subscription SET last_ok_s = ?4"                            \

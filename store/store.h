@@ -532,6 +532,7 @@ void store_peer_set_fini(struct store_peer_set *p);
 struct store_subscription {
 	struct scope scope;
 	uint64_t added_s, last_ok_s;
+	bool history; /* the content of older versions too */
 };
 struct store_subscriptions;
 typedef void (*store_subscriptions_cb)(struct store_subscriptions *p, int status);
@@ -548,7 +549,13 @@ void store_subscriptions_start(struct store_subscriptions *p, const struct op_en
 			       struct store *s, store_subscriptions_cb cb);
 void store_subscriptions_fini(struct store_subscriptions *p);
 
-enum store_subscription_change { STORE_SUBSCRIBE, STORE_UNSUBSCRIBE, STORE_SUBSCRIPTION_OK };
+/* SUBSCRIBE_HISTORY adds it with history, or turns that on; SUBSCRIBE leaves it as it is. */
+enum store_subscription_change {
+	STORE_SUBSCRIBE,
+	STORE_SUBSCRIBE_HISTORY,
+	STORE_UNSUBSCRIBE,
+	STORE_SUBSCRIPTION_OK
+};
 struct store_subscription_set;
 typedef void (*store_subscription_set_cb)(struct store_subscription_set *p, int status);
 struct store_subscription_set {

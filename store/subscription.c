@@ -16,6 +16,7 @@ static int load_row(struct db *db, sqlite3_stmt *q, struct store_subscription *r
 		return UV_ENOMEM;
 	ret->added_s = (uint64_t)sqlite3_column_int64(q, 3);
 	ret->last_ok_s = (uint64_t)sqlite3_column_int64(q, 4);
+	ret->history = sqlite3_column_int64(q, 5) != 0;
 	rc = scope_make(&space, path, (size_t)sqlite3_column_bytes(q, 1),
 			(uint32_t)sqlite3_column_int64(q, 2), &ret->scope);
 	return rc < 0 ? ERR_CORRUPT : 0;
@@ -69,6 +70,26 @@ void store_subscriptions_fini(struct store_subscriptions *p)
 
 /* ---- Change ---- */
 
+static int changes(struct db *db, int rc)
+{
+	return rc < 0 ? rc : (int)sqlite3_changes64(db->sqlite);
+}
+
+/* How many rows it changed. */
+static int subscribe(struct db *db, const struct sql_arg args[5], bool history)
+{
+	int rc;
+
+	if (db->totals.v[TOTAL_SUBSCRIPTIONS] >= STORE_SUBSCRIPTIONS_MAX)
+		return ERR_LIMIT;
+	rc = changes(db, db_run(db, SQL_SUBSCRIPTION_INSERT, args, 5));
+	if (rc > 0)
+		db_add(db, TOTAL_SUBSCRIPTIONS, 1);
+	if (rc == 0 && history)
+		rc = changes(db, db_run(db, SQL_SUBSCRIPTION_HISTORY, args, 3));
+	return rc;
+}
+
 static int change(struct db *db, struct store_subscription_set *p)
 {
 	const struct scope *c = &p->scope;
@@ -77,24 +98,24 @@ static int change(struct db *db, struct store_subscription_set *p)
 		arg_text(c->path, c->path_len),
 		arg_int(c->kind),
 		arg_int((int64_t)p->request.wall_s),
+		arg_int(p->change == STORE_SUBSCRIBE_HISTORY ? 1 : 0),
 	};
 	int rc = 0;
 
 	switch (p->change) {
-	case STORE_SUBSCRIBE:
-		if (db->totals.v[TOTAL_SUBSCRIPTIONS] >= STORE_SUBSCRIPTIONS_MAX)
-			return ERR_LIMIT;
-		rc = db_run(db, SQL_SUBSCRIPTION_INSERT, args, 4);
+	case STORE_SUBSCRIBE: rc = subscribe(db, args, false); break;
+	case STORE_SUBSCRIBE_HISTORY: rc = subscribe(db, args, true); break;
+	case STORE_SUBSCRIPTION_OK:
+		rc = changes(db, db_run(db, SQL_SUBSCRIPTION_OK, args, 4));
 		break;
-	case STORE_UNSUBSCRIBE: rc = db_run(db, SQL_SUBSCRIPTION_DELETE, args, 3); break;
-	case STORE_SUBSCRIPTION_OK: rc = db_run(db, SQL_SUBSCRIPTION_OK, args, 4); break;
+	case STORE_UNSUBSCRIBE:
+		rc = changes(db, db_run(db, SQL_SUBSCRIPTION_DELETE, args, 3));
+		if (rc > 0)
+			db_add(db, TOTAL_SUBSCRIPTIONS, -1);
+		break;
 	}
-	if (rc < 0)
-		return rc;
-	p->changed = sqlite3_changes64(db->sqlite) > 0;
-	if (p->changed && p->change != STORE_SUBSCRIPTION_OK)
-		db_add(db, TOTAL_SUBSCRIPTIONS, p->change == STORE_SUBSCRIBE ? 1 : -1);
-	return 0;
+	p->changed = rc > 0;
+	return MIN(rc, 0);
 }
 
 static int run_subscription_set(struct store *s, struct store_request *r)

@@ -87,7 +87,8 @@ static void a_store_of_the_first_format_is_migrated(void **state)
 	CHECK_STATUS(0, put_one(f, &other, NULL));
 	CHECK_STATUS(0, publish(f, "/a", &root, NULL));
 	fixture_close(f);
-	sql(f, "DROP TABLE origin; PRAGMA user_version = 1");
+	sql(f, "DROP TABLE origin; ALTER TABLE subscription DROP COLUMN history;"
+	       "PRAGMA user_version = 1");
 	fixture_open(f);
 	assert_int_equal(count_sql(f, "SELECT count(*) FROM origin"), 1);
 	CHECK_STATUS(0, publish_from(f, "/a", &other, &folder, NULL, NULL));

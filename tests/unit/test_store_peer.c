@@ -180,6 +180,37 @@ static void subscriptions_survive_a_restart(void **state)
 	assert_false(changed);
 }
 
+static bool has_history(struct fixture *f)
+{
+	struct store_subscriptions p;
+	bool history;
+
+	CHECK_STATUS(0, RUN(store_subscriptions, &p, f));
+	assert_int_equal(p.count, 1);
+	history = p.list[0].history;
+	store_subscriptions_fini(&p);
+	return history;
+}
+
+static void history_is_turned_on_with_a_subscription_or_later(void **state)
+{
+	struct fixture *f = *state;
+	bool changed;
+
+	CHECK_STATUS(0, subscribe(f, STORE_SUBSCRIBE, "/a", &changed));
+	assert_false(has_history(f));
+	CHECK_STATUS(0, subscribe(f, STORE_SUBSCRIBE_HISTORY, "/a", &changed));
+	assert_true(changed && has_history(f));
+	CHECK_STATUS(0, subscribe(f, STORE_SUBSCRIBE_HISTORY, "/a", &changed));
+	assert_false(changed);
+	CHECK_STATUS(0, subscribe(f, STORE_SUBSCRIBE, "/a", &changed));
+	assert_true(!changed && has_history(f));
+	CHECK_STATUS(0, subscribe(f, STORE_UNSUBSCRIBE, "/a", &changed));
+	CHECK_STATUS(0, subscribe(f, STORE_SUBSCRIBE_HISTORY, "/a", &changed));
+	fixture_reopen(f);
+	assert_true(has_history(f));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -190,6 +221,7 @@ int main(void)
 		TEST(authorities_come_first_then_who_served_then_the_rest),
 		TEST(an_authority_that_served_is_listed_once),
 		TEST(subscriptions_survive_a_restart),
+		TEST(history_is_turned_on_with_a_subscription_or_later),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
