@@ -69,6 +69,7 @@ static const struct figure sync_table[] = {
 	F(sync_stats, turned_away),
 	F(sync_stats, gave_way),
 	F(sync_stats, unread),
+	F(sync_stats, busy_waits),
 	F(sync_stats, room_waits),
 	F(sync_stats, held_bytes),
 	F(sync_stats, held_peak_bytes),

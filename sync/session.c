@@ -4,8 +4,8 @@
  * ─┬─► closing ─► done └──────────────────────────────────────────────────────┘
  *
  * Suspends: dial, handshake (net_dial), load (the scope's set, read while the dial is under way),
- * reconcile (a reply), fetch … (blobs), wait (for what other sessions have in flight), store (a
- * put, a look-up), closing (streams, the last put).
+ * reconcile (a reply), busy (the peer has no place and said when), fetch … (blobs), wait (for what
+ * other sessions have in flight), store (a put, a look-up), closing (streams, the last put).
  *
  * From reconcile to store there is one machine, work(): rounds, fetching and storing go on side by
  * side. The state names what the session would be done without: rounds before blobs before the
@@ -21,16 +21,30 @@
 
 #include "base/mem.h"
 
-enum { DIAL, HANDSHAKE, LOAD, RECONCILE, FETCH_COMMITS, FETCH_CONTENT, WAIT, STORE, CLOSING, DONE };
+enum {
+	DIAL,
+	HANDSHAKE,
+	LOAD,
+	RECONCILE,
+	BUSY,
+	FETCH_COMMITS,
+	FETCH_CONTENT,
+	WAIT,
+	STORE,
+	CLOSING,
+	DONE
+};
 
 #define WORKING                                                                                    \
-	(TO(RECONCILE) | TO(FETCH_COMMITS) | TO(FETCH_CONTENT) | TO(WAIT) | TO(STORE) | TO(CLOSING))
+	(TO(RECONCILE) | TO(BUSY) | TO(FETCH_COMMITS) | TO(FETCH_CONTENT) | TO(WAIT) | TO(STORE) | \
+	 TO(CLOSING))
 
 static const struct op_state states[] = {
 	[DIAL] = { "dial", TO(HANDSHAKE) | TO(LOAD) | TO(CLOSING) },
 	[HANDSHAKE] = { "handshake", TO(LOAD) | TO(CLOSING) },
 	[LOAD] = { "load", TO(RECONCILE) | TO(CLOSING) },
 	[RECONCILE] = { "reconcile", WORKING },
+	[BUSY] = { "busy", WORKING },
 	[FETCH_COMMITS] = { "fetch commits", WORKING },
 	[FETCH_CONTENT] = { "fetch content", WORKING },
 	[WAIT] = { "wait", WORKING },
@@ -299,6 +313,8 @@ static unsigned stage(struct session *s)
 {
 	struct session_live live = session_fetch_live(s);
 
+	if (s->busy_until_ms != 0)
+		return BUSY;
 	if (!s->rounds_done)
 		return RECONCILE;
 	if (live.count > 0)

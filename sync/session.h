@@ -14,6 +14,8 @@ enum {
 				  << 10, /* larger blobs are verified by the store's thread only */
 	SESSION_SILENT_BYTES = 1024,	 /* pings and credit of an idle window stay below */
 	SESSION_SORT_MAX = 16384,	 /* commits put in order before any is asked for */
+	SESSION_BUSY_MAX_MS = 5000,	 /* a busy peer is waited for no longer at a time … */
+	SESSION_BUSY_TIMES = 3,		 /* … and no more often, if there is nobody else to ask */
 	SESSION_CLOSE_MS = 2000,	 /* for the peer to end its side of the streams */
 	SESSION_OVERTAKE_MS = 20,    /* a peer that would send something only so much sooner is not
 				     asked too */
@@ -72,6 +74,8 @@ struct session {
 	struct reconcile reconcile;
 	struct buf held; /* the next round's message, while commits are many */
 	bool holding;
+	uint64_t busy_until_ms; /* the peer had no place and said when to come again; 0 = no */
+	unsigned busy_count;
 	unsigned round;
 	uint64_t round_ms;
 	size_t round_sent;

@@ -99,6 +99,7 @@ struct sync_stats {
 	uint64_t rounds, serves, active_serves, refusals_busy, refusals_other, claims, claim_waits;
 	uint64_t gave_way;    /* streams ended because they did nothing and others waited */
 	uint64_t turned_away; /* streams told to come again, there being no room */
+	uint64_t busy_waits;  /* sessions that came again when a busy peer said */
 	uint64_t known_peers, standing_peers;
 	uint64_t held_bytes, held_peak_bytes; /* for peers: queued, and being read */
 	uint64_t room_waits;		      /* reads that had to wait for room */

@@ -1,8 +1,7 @@
 /* Who is served when a crowd of strangers wants everything. */
 #include "sync/serve.h"
 #include "tests/sim/crowd.h"
-
-enum { CROWD_MAX = 64 };
+#include "tests/sim/sync_liar.h"
 
 struct scene {
 	struct sync_world w;
@@ -172,6 +171,69 @@ static void a_known_peer_is_served_before_any_stranger(void **state)
 	scene_fini(&s);
 }
 
+/* ---- The asking side ---- */
+
+static void a_busy_peer_is_asked_again_when_it_said(void **state)
+{
+	struct host *asker;
+	struct scene s;
+	struct liar l;
+	struct run r;
+
+	(void)state;
+	scene_init(&s, 20);
+	liar_init(&l, &s.w, LIE_BUSY, &s.thing, 1000);
+	asker = sync_world_host(&s.w);
+	run_start(&r, asker, &s.scope, STORE_WANT_HISTORY, &l.host, 1, 60000);
+	sync_world_run_ms(&s.w, 400);
+	assert_false(r.done);
+	l.lie = LIE_NONE;
+	run_wait(&r);
+	CHECK_STATUS(0, r.status);
+	assert_int_equal(stats_of(asker).busy_waits, 1);
+	assert_true(sync_world_stage_ms(&s.w, "sync.peer", "busy") > 400);
+	liar_fini(&l);
+	scene_fini(&s);
+}
+
+static void a_peer_that_is_always_busy_is_given_up(void **state)
+{
+	struct host *asker;
+	struct scene s;
+	struct liar l;
+	struct run r;
+
+	(void)state;
+	scene_init(&s, 21);
+	liar_init(&l, &s.w, LIE_BUSY, &s.thing, 1000);
+	asker = sync_world_host(&s.w);
+	CHECK_STATUS(ERR_BUSY, run_sync(&r, asker, &s.scope, &l.host, 1));
+	assert_int_equal(stats_of(asker).busy_waits, 3);
+	liar_fini(&l);
+	scene_fini(&s);
+}
+
+/* Who has somebody else to ask does not wait. */
+static void a_busy_peer_beside_another_holds_nothing_up(void **state)
+{
+	struct host *asker, *both[2];
+	struct scene s;
+	struct liar l;
+	struct run r;
+
+	(void)state;
+	scene_init(&s, 22);
+	liar_init(&l, &s.w, LIE_BUSY, &s.thing, 1000);
+	asker = sync_world_host(&s.w);
+	both[0] = l.host;
+	both[1] = s.server;
+	CHECK_STATUS(0, run_sync(&r, asker, &s.scope, both, 2));
+	assert_int_equal(stats_of(asker).busy_waits, 0);
+	CHECK_STATUS(ERR_BUSY, run_outcome(&r, l.host)->status);
+	liar_fini(&l);
+	scene_fini(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +241,9 @@ int main(void)
 		cmocka_unit_test(idle_streams_from_everywhere_keep_nobody_out),
 		cmocka_unit_test(who_pretends_to_be_at_work_has_no_more_than_its_share),
 		cmocka_unit_test(who_does_not_read_holds_little_and_keeps_nobody_out),
+		cmocka_unit_test(a_busy_peer_is_asked_again_when_it_said),
+		cmocka_unit_test(a_peer_that_is_always_busy_is_given_up),
+		cmocka_unit_test(a_busy_peer_beside_another_holds_nothing_up),
 		cmocka_unit_test(a_known_peer_is_served_before_any_stranger),
 	};
 
