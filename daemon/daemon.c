@@ -35,6 +35,7 @@
 #include "daemon/sources.h"
 #include "daemon/sys.h"
 #include "daemon/waits.h"
+#include "daemon/workers.h"
 
 static const char port_file[] = "listen.port";
 
@@ -247,7 +248,8 @@ static int start_profiler(struct daemon *d)
 					  .version = "peerscope " PEERSCOPE_VERSION,
 					  .span_category = trace_span_category,
 					  .span_trace_id = waits_trace_id,
-					  .wait_of = waits_of };
+					  .wait_of = waits_of,
+					  .symbols_verb = DAEMON_SYMBOLS_VERB };
 
 	d->profiler = profiler_new(&config);
 	if (d->profiler == NULL)
@@ -377,6 +379,19 @@ static int start_sync(struct daemon *d)
 	return 0;
 }
 
+static void on_offence(void *data, const struct discovery_benched *b)
+{
+	char peer[PEER_ID_TEXT_SIZE];
+
+	(void)data;
+	peer_id_format(&b->peer, peer);
+	log_warn(LOG_DISCOVERY,
+		 "msg=\"a peer is left alone for a while\" peer=%s why=\"%s\" for_s=%llu "
+		 "offences=%u wasted_ms=%llu wasted_bytes=%llu",
+		 peer, b->why, (unsigned long long)b->for_ms / 1000, (unsigned)b->offences,
+		 (unsigned long long)b->wasted_ms, (unsigned long long)b->wasted_bytes);
+}
+
 static int start_discovery(struct daemon *d)
 {
 	struct discovery_config config = { .runner = &d->loop.runner,
@@ -384,7 +399,8 @@ static int start_discovery(struct daemon *d)
 					   .store = d->store,
 					   .sync = d->sync,
 					   .trace = d->trace,
-					   .own_space = &d->space.public };
+					   .own_space = &d->space.public,
+					   .on_offence = on_offence };
 
 	config.timeout_ms = options_number(d->options, OPT_DISCOVERY_TIMEOUT);
 	config.local_timeout_ms = options_number(d->options, OPT_LOCAL_TIMEOUT);
@@ -474,8 +490,8 @@ static int become_ready(struct daemon *d)
 	if (code != 0)
 		return code;
 	d->step = STEP_READY;
-	log_info(LOG_DAEMON, "msg=\"debug listener on %s%s (traces)\"", d->debug_url,
-		 d->debug_url[0] == 'u' ? "" : "/debug/");
+	log_info(LOG_DAEMON, "msg=\"debug listener on %s%s (traces, pprof/, metrics)\"",
+		 d->debug_url, d->debug_url[0] == 'u' ? "" : "/debug/");
 	for (size_t i = 0; i < MIN(n, (size_t)8); i++) {
 		multiaddr_format(&addrs[i], text);
 		log_info(LOG_DAEMON, "msg=listening addr=%s", text);
@@ -530,8 +546,9 @@ static int prepare(struct daemon *d)
 static void run_loop(struct daemon *d)
 {
 	static int (*const steps[])(struct daemon * d) = {
-		start_profiler,	 daemon_start_otlp, start_store,       start_net,     start_sync,
-		start_discovery, daemon_start_push, daemon_start_http, start_sources, become_ready,
+		workers_start,	   start_profiler, daemon_start_otlp, start_store,
+		start_net,	   start_sync,	   start_discovery,   daemon_start_push,
+		daemon_start_http, start_sources,  become_ready,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && d->exit_code == 0; i++)
