@@ -145,6 +145,7 @@ static int plan(struct work *w)
 	p->force = options_on(w->d->cli->options, OPT_FORCE);
 	p->delete = options_on(w->d->cli->options, OPT_DELETE);
 	p->suffix = w->suffix;
+	private_own_load(&p->own, w->d->cli->data);
 	if (!w->place.is_there || !S_ISDIR(w->place.st.st_mode) || w->now.kind != ENTRY_DIRECTORY)
 		return plan_entry(p, w->place.parent, w->place.name, &w->versions);
 	w->root = openat(w->place.parent, w->place.name,
@@ -170,6 +171,7 @@ static int plan_again(struct work *w)
 	plan_fini(&w->plan);
 	plan_init(&w->plan, &w->x);
 	w->plan.suffix = w->suffix;
+	private_own_load(&w->plan.own, w->d->cli->data);
 	close(w->root);
 	w->root = -1;
 	return plan_replace(&w->plan, w->place.parent, w->place.name, &w->versions);

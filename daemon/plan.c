@@ -3,14 +3,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "daemon/beneath.h"
+#include "daemon/plan_steps.h"
 #include "daemon/staging.h"
 
 /* A folder in all versions. */
@@ -19,343 +18,6 @@ struct level {
 	struct folder *olds[PLAN_VERSIONS_MAX];
 	size_t count;
 };
-
-/* Where the walk is. */
-struct spot {
-	int dir;
-	const char *name;
-	const char *path; /* below the folder that is planned */
-	unsigned depth;
-	struct stat st;
-};
-
-static const struct {
-	const char *word, *text;
-} whys[] = {
-	[KEPT_EDITED] = { "edited", "it differs from every version that is here" },
-	[KEPT_FOREIGN] = { "foreign", "it is not part of the object" },
-	[KEPT_SPECIAL] = { "special", "it is a device, socket or pipe" },
-	[KEPT_MOUNT] = { "mount", "it lies on another mount" },
-	[KEPT_UNREADABLE] = { "unreadable", "it cannot be read, and so not be compared" },
-	[KEPT_IN_THE_WAY] = { "in_the_way",
-			      "it is in the place of something of another kind, and holds what "
-			      "no version has" },
-	[KEPT_MODE] = { "mode", "its mode is none that it was published with" },
-	[KEPT_CHANGED] = { "changed", "it changed while `get` was at work" },
-};
-
-const char *kept_word(enum kept_why why)
-{
-	return whys[why].word;
-}
-
-const char *kept_text(enum kept_why why)
-{
-	return whys[why].text;
-}
-
-void plan_init(struct plan *p, struct extract *x)
-{
-	*p = (struct plan){ .x = x, .suffix = "" };
-	arena_init(&p->arena, PLAN_ARENA_MAX);
-}
-
-void plan_fini(struct plan *p)
-{
-	mem_free(p->changes);
-	mem_free(p->kept);
-	arena_fini(&p->arena);
-}
-
-/* ---- Writing the plan ---- */
-
-static void *room(void *list, size_t count, size_t *cap, size_t size)
-{
-	size_t more = MAX(*cap * 2, (size_t)64);
-	void *grown = list;
-
-	if (count < *cap)
-		return list;
-	if (count < PLAN_ITEMS_MAX && (grown = mem_realloc(list, more * size)) != NULL)
-		*cap = more;
-	return count < PLAN_ITEMS_MAX ? grown : NULL;
-}
-
-int plan_keep(struct plan *p, const char *path, enum kept_why why)
-{
-	struct kept *kept = room(p->kept, p->kept_count, &p->kept_cap, sizeof(*p->kept));
-	char *copy = arena_strndup(&p->arena, path, strlen(path));
-
-	if (kept != NULL)
-		p->kept = kept;
-	if (kept == NULL || copy == NULL)
-		return UV_ENOMEM;
-	p->kept[p->kept_count++] = (struct kept){ .path = copy, .why = why };
-	return 0;
-}
-
-static int add(struct plan *p, const struct spot *at, enum change_kind kind, struct change **ret)
-{
-	struct change *changes = room(p->changes, p->count, &p->changes_cap, sizeof(*changes));
-	char *copy = arena_strndup(&p->arena, at->path, strlen(at->path));
-
-	if (changes != NULL)
-		p->changes = changes;
-	if (changes == NULL || copy == NULL)
-		return UV_ENOMEM;
-	*ret = &p->changes[p->count++];
-	**ret = (struct change){ .kind = kind,
-				 .path = copy,
-				 .was = at->st,
-				 .was_there = at->st.st_nlink > 0,
-				 .depth = at->depth };
-	return 0;
-}
-
-/* The folder that the entry comes from is gone when the plan is carried out. */
-static int copy_entry(struct plan *p, const struct entry *e, struct entry *ret)
-{
-	*ret = *e;
-	ret->name = NULL;
-	ret->name_len = 0;
-	if (e->symlink_len > 0)
-		ret->symlink = arena_strndup(&p->arena, e->symlink, e->symlink_len);
-	if (e->chunk_count > 0)
-		ret->chunks = arena_dup(&p->arena, e->chunks, e->chunk_count * sizeof(*e->chunks));
-	return (e->symlink_len > 0 && ret->symlink == NULL) ||
-			       (e->chunk_count > 0 && ret->chunks == NULL) ?
-		       UV_ENOMEM :
-		       0;
-}
-
-static int place(struct plan *p, const struct spot *at, const struct entry *now, bool replace)
-{
-	struct change *c;
-	int rc = add(p, at, CHANGE_PLACE, &c);
-
-	if (rc < 0)
-		return rc;
-	c->was_there = replace;
-	c->mode = now->mode & 0777 & ~p->x->mask;
-	return copy_entry(p, now, &c->entry);
-}
-
-/* "name.replaced-<time>", of a name that leaves room for it, cut between two characters. */
-static const char *aside_name(struct plan *p, const char *name)
-{
-	size_t len = strlen(name), most = OBJECT_NAME_MAX - strlen(p->suffix) - 4;
-
-	if (len > most) {
-		len = most;
-		while (len > 1 && ((unsigned char)name[len] & 0xc0) == 0x80)
-			len--;
-	}
-	return arena_printf(&p->arena, "%.*s%s", (int)len, name, p->suffix);
-}
-
-static int aside(struct plan *p, const struct spot *at, const struct entry *now)
-{
-	struct change *c;
-	int rc = add(p, at, CHANGE_ASIDE, &c);
-
-	if (rc < 0)
-		return rc;
-	c->is_named = true;
-	c->to = aside_name(p, at->name);
-	return c->to != NULL ? place(p, at, now, false) : UV_ENOMEM;
-}
-
-static int drop(struct plan *p, const struct spot *at, enum change_kind kind, bool is_named)
-{
-	struct change *c;
-	int rc = add(p, at, kind, &c);
-
-	if (rc == 0)
-		c->is_named = is_named;
-	return rc;
-}
-
-/* ---- Modes ---- */
-
-/* Equal, or narrowed by another umask or by its owner, whose own bits are as they were. */
-static bool is_narrowed(mode_t disk, mode_t published)
-{
-	return (disk & 0700) == (published & 0700) && (disk & ~published & 0777) == 0;
-}
-
-enum mode_verdict { MODE_FINE, MODE_SET, MODE_THEIRS };
-
-static enum mode_verdict judge_mode(const struct plan *p, mode_t disk, const struct entry *now,
-				    const struct entry *const *olds, size_t count)
-{
-	mode_t want = now->mode & 0777 & ~p->x->mask;
-	mode_t open = now->kind == ENTRY_DIRECTORY ? 0700 : 0; /* left by an interrupted `get` */
-	bool was_narrowed = false;
-
-	disk &= 0777;
-	if (disk == want)
-		return MODE_FINE;
-	if (disk == (want | open))
-		return MODE_SET;
-	for (size_t i = 0; i < count; i++) {
-		mode_t old = olds[i]->mode & 0777;
-
-		if (olds[i]->kind != now->kind || old == (now->mode & 0777))
-			continue;
-		if (disk == (old & ~p->x->mask) || disk == ((old & ~p->x->mask) | open))
-			return MODE_SET;
-		was_narrowed |= is_narrowed(disk, old);
-	}
-	if (is_narrowed(disk, now->mode))
-		return MODE_FINE;
-	return was_narrowed ? MODE_SET : MODE_THEIRS;
-}
-
-static int plan_mode(struct plan *p, const struct spot *at, const struct plan_versions *v)
-{
-	enum mode_verdict verdict = judge_mode(p, at->st.st_mode, v->now, v->olds, v->count);
-	struct change *c;
-	int rc;
-
-	if (verdict == MODE_FINE)
-		return 0;
-	if (verdict == MODE_THEIRS && !p->force)
-		return plan_keep(p, at->path, KEPT_MODE);
-	/* Another name of the same file, wherever it is, keeps its mode. */
-	if (S_ISREG(at->st.st_mode) && at->st.st_nlink > 1)
-		return place(p, at, v->now, true);
-	rc = add(p, at, CHANGE_MODE, &c);
-	if (rc < 0)
-		return rc;
-	c->is_named = verdict == MODE_THEIRS;
-	c->mode = v->now->mode & 0777 & ~p->x->mask;
-	if (S_ISDIR(at->st.st_mode))
-		c->mode |= at->st.st_mode & 07000; /* inherited from the folder above */
-	return 0;
-}
-
-/* ---- Files and links ---- */
-
-static bool same_content(const struct entry *a, const struct entry *b)
-{
-	if (a->kind != b->kind || a->size != b->size || a->has_target != b->has_target ||
-	    a->chunk_count != b->chunk_count || a->symlink_len != b->symlink_len)
-		return false;
-	if (a->has_target && !hash_eq(&a->target.hash, &b->target.hash))
-		return false;
-	for (size_t i = 0; i < a->chunk_count; i++)
-		if (!hash_eq(&a->chunks[i].hash, &b->chunks[i].hash))
-			return false;
-	return a->symlink_len == 0 || memcmp(a->symlink, b->symlink, a->symlink_len) == 0;
-}
-
-enum content { CONTENT_NOW, CONTENT_OLD, CONTENT_OTHER, CONTENT_UNREADABLE, CONTENT_MOUNT };
-
-/* Trees and lists of chunks of older versions that are not here, or are damaged: then that version
- * is not known. */
-static bool is_unknown(int rc)
-{
-	return rc == ERR_NOT_FOUND || rc == ERR_MISSING || rc == ERR_MALFORMED || rc == ERR_LIMIT ||
-	       rc == ERR_VERIFY || rc == ERR_TRUNCATED;
-}
-
-static int forget_story(struct plan *p, int rc)
-{
-	if (!is_unknown(rc))
-		return rc;
-	p->x->why[0] = '\0';
-	return 0;
-}
-
-static int compare(struct plan *p, struct compared *c, const struct plan_versions *v,
-		   enum content *ret)
-{
-	const struct entry *last = NULL;
-	bool disk = false;
-	int rc = 0;
-
-	*ret = CONTENT_OTHER;
-	if (v->now != NULL && (rc = compared_with(c, v->now, &disk)) == 1)
-		*ret = CONTENT_NOW;
-	for (size_t i = 0; i < v->count && rc == 0; i++) {
-		const struct entry *old = v->olds[i];
-
-		if ((v->now != NULL && same_content(old, v->now)) ||
-		    (last != NULL && same_content(old, last)))
-			continue;
-		last = old;
-		rc = compared_with(c, old, &disk);
-		if (rc == 1)
-			*ret = CONTENT_OLD;
-		else if (rc < 0 && !disk)
-			rc = forget_story(p, rc);
-	}
-	if (rc < 0 && disk && rc != UV_ENOMEM) {
-		*ret = rc == UV_EXDEV ? CONTENT_MOUNT : CONTENT_UNREADABLE;
-		return 0;
-	}
-	return MIN(rc, 0);
-}
-
-static void count_unchanged(struct plan *p, const struct entry *e)
-{
-	p->files += e->kind == ENTRY_FILE;
-	p->symlinks += e->kind == ENTRY_SYMLINK;
-	p->bytes += e->kind == ENTRY_FILE ? e->size : 0;
-}
-
-static int plan_unwanted(struct plan *p, const struct spot *at, const struct plan_versions *v,
-			 enum content content)
-{
-	if (content == CONTENT_OLD)
-		return drop(p, at, CHANGE_REMOVE, false);
-	if (content == CONTENT_MOUNT)
-		return plan_keep(p, at->path, KEPT_MOUNT);
-	if (p->delete)
-		return drop(p, at, CHANGE_REMOVE, true);
-	if (content == CONTENT_UNREADABLE)
-		return plan_keep(p, at->path, KEPT_UNREADABLE);
-	return plan_keep(p, at->path, v->count > 0 ? KEPT_EDITED : KEPT_FOREIGN);
-}
-
-static int plan_file(struct plan *p, const struct spot *at, const struct plan_versions *v)
-{
-	struct compared c = { .x = p->x,
-			      .path = at->path,
-			      .dir = at->dir,
-			      .name = at->name,
-			      .st = at->st,
-			      .fd = -1 };
-	enum content content = CONTENT_OTHER;
-	int rc = 0;
-
-	if (v->now != NULL || v->count > 0) {
-		p->known++;
-		rc = compare(p, &c, v, &content);
-	} else {
-		p->unknown++;
-	}
-	compared_fini(&c);
-	p->compared_bytes += c.bytes;
-	if (rc < 0)
-		return rc;
-	p->equal += content == CONTENT_NOW || content == CONTENT_OLD;
-	if (v->now == NULL)
-		return plan_unwanted(p, at, v, content);
-	switch (content) {
-	case CONTENT_NOW:
-		count_unchanged(p, v->now);
-		return S_ISREG(at->st.st_mode) ? plan_mode(p, at, v) : 0;
-	case CONTENT_OLD: return place(p, at, v->now, true);
-	case CONTENT_MOUNT: return plan_keep(p, at->path, KEPT_MOUNT);
-	case CONTENT_OTHER:
-	case CONTENT_UNREADABLE: break;
-	}
-	if (p->force)
-		return aside(p, at, v->now);
-	return plan_keep(p, at->path,
-			 content == CONTENT_UNREADABLE ? KEPT_UNREADABLE : KEPT_EDITED);
-}
 
 /* ---- Folders ---- */
 
@@ -384,7 +46,7 @@ static int read_old(struct plan *p, struct level *l, const struct hash *tree, co
 	rc = folder_read(p->x, tree, path, &f);
 	if (rc < 0) {
 		folder_free(f);
-		return forget_story(p, rc);
+		return plan_forget_story(p, rc);
 	}
 	l->olds[l->count++] = f;
 	p->old_bytes += f->arena.used_bytes;
@@ -513,6 +175,16 @@ static bool was_folder(const struct plan_versions *v)
 	return false;
 }
 
+/* Among what was kept since: something that is not even moved. */
+static bool holds_untouchable(const struct plan *p, size_t since)
+{
+	for (size_t i = since; i < p->kept_count; i++)
+		if (p->kept[i].why == KEPT_PRIVATE || p->kept[i].why == KEPT_MOUNT ||
+		    p->kept[i].why == KEPT_SPECIAL)
+			return true;
+	return false;
+}
+
 /* A folder that shall not be one: what versions know in it goes, and then itself. */
 static int plan_old_folder(struct plan *p, int fd, const struct spot *at,
 			   const struct plan_versions *v)
@@ -529,15 +201,16 @@ static int plan_old_folder(struct plan *p, int fd, const struct spot *at,
 		rc = plan_level(p, fd, at->path, v, at->depth + 1);
 	}
 	if (rc == 0 && p->kept_count == kept)
-		rc = drop(p, at, CHANGE_REMOVE_FOLDER, !known);
+		rc = plan_drop(p, at, CHANGE_REMOVE_FOLDER, !known);
 	if (rc < 0 || v->now == NULL)
 		return rc;
 	if (p->kept_count == kept)
-		return place(p, at, v->now, false);
-	if (p->force) { /* as a whole, instead of what was planned for its inside */
+		return plan_place(p, at, v->now, false);
+	/* As a whole, instead of what was planned for its inside. */
+	if (p->force && !holds_untouchable(p, kept)) {
 		p->count = changes;
 		p->kept_count = kept;
-		return aside(p, at, v->now);
+		return plan_aside(p, at, v->now);
 	}
 	if (kept_whole)
 		p->kept_count = kept;
@@ -553,7 +226,9 @@ static int plan_directory(struct plan *p, const struct spot *at, const struct pl
 				 fd == UV_EXDEV	 ? KEPT_MOUNT :
 				 fd == UV_EACCES ? KEPT_UNREADABLE :
 						   KEPT_CHANGED);
-	if (v->now != NULL && v->now->kind == ENTRY_DIRECTORY) {
+	if (private_is_own(&p->own, &at->st) || private_folder(fd) != 0) {
+		rc = plan_keep(p, at->path, KEPT_PRIVATE);
+	} else if (v->now != NULL && v->now->kind == ENTRY_DIRECTORY) {
 		rc = plan_level(p, fd, at->path, v, at->depth + 1);
 		p->directories++;
 		if (rc == 0)
@@ -573,7 +248,7 @@ static int plan_spot(struct plan *p, struct spot *at, const struct plan_versions
 		at->st = (struct stat){ 0 };
 		if (errno != ENOENT)
 			return extract_fail(p->x, at->path, "cannot look at it", -errno);
-		return v->now != NULL ? place(p, at, v->now, false) : 0;
+		return v->now != NULL ? plan_place(p, at, v->now, false) : 0;
 	}
 	if (S_ISDIR(at->st.st_mode) && v->now == NULL &&
 	    staging_sweep_one(at->dir, at->name, &swept) != STAGING_NOT)
@@ -617,8 +292,14 @@ int plan_folder(struct plan *p, int dir, const struct plan_versions *v)
 int plan_replace(struct plan *p, int dir, const char *name, const struct plan_versions *v)
 {
 	struct spot at = { .dir = dir, .name = name, .path = name, .depth = 1 };
+	bool is_own;
+	int fd;
 
 	if (fstatat(dir, name, &at.st, AT_SYMLINK_NOFOLLOW) < 0)
 		return extract_fail(p->x, name, "cannot look at it", -errno);
-	return aside(p, &at, v->now);
+	fd = beneath_open(dir, name, O_RDONLY | O_DIRECTORY);
+	is_own = private_is_own(&p->own, &at.st) || (fd >= 0 && private_folder(fd) != 0);
+	if (fd >= 0)
+		close(fd);
+	return is_own ? plan_keep(p, name, KEPT_PRIVATE) : plan_aside(p, &at, v->now);
 }

@@ -8,10 +8,12 @@
  *   equal to a version   replace       remove                -
  *   differs from all     keep / aside  keep / delete         keep / delete
  *
- * Devices, sockets, pipes and other mounts are kept whatever the caller says. */
+ * Devices, sockets, pipes, other mounts, and keys and data folders of peerscope are kept whatever
+ * the caller says. */
 #pragma once
 
 #include "daemon/folder.h"
+#include "daemon/private.h"
 
 enum {
 	PLAN_VERSIONS_MAX = 64, /* older versions that are compared, the newest first */
@@ -58,6 +60,7 @@ enum kept_why {
 	KEPT_UNREADABLE,
 	KEPT_IN_THE_WAY,
 	KEPT_MODE,
+	KEPT_PRIVATE,
 	KEPT_CHANGED
 };
 struct kept {
@@ -69,9 +72,10 @@ const char *kept_text(enum kept_why why);
 
 struct plan {
 	struct extract *x;
-	bool force;	    /* what differs is moved aside */
-	bool delete;	    /* what is not part of the version is removed */
-	const char *suffix; /* of names of what is moved aside */
+	bool force;		/* what differs is moved aside */
+	bool delete;		/* what is not part of the version is removed */
+	struct private_own own; /* the data folder in use */
+	const char *suffix;	/* of names of what is moved aside */
 	/* Results */
 	struct change *changes;
 	size_t count;

@@ -257,6 +257,23 @@ class Updates(GetCase):
         self.get("--force")
         self.assertEqual(mode_of(self.target / "d"), 0o755)
 
+    def test_keys_and_data_folders_are_never_removed_or_moved(self):
+        other = self.lab.daemon(start=False)
+        other.data = self.target / "home" / "node"
+        other.data.mkdir(parents=True, mode=0o700)
+        for name in ("node.key", "space.key"):
+            shutil.copy(self.daemon.data / name, other.data)
+        shutil.copy(self.daemon.data / "space.key", self.target / "copy")
+        shutil.copy(self.daemon.data / "space.key", self.target / "edited")
+        for flags in (("--delete",), ("--force",), ("--force", "--delete")):
+            run = self.get(*flags, expect=PARTIAL)
+            for path in ("home/node/node.key", "home/node/space.key", "copy", "edited"):
+                self.assertEqual((self.target / path).read_bytes(), (self.daemon.data / pathlib.Path(path).name
+                                 if "node" in path else self.daemon.data / "space.key").read_bytes())
+        self.assertIn("keys or data of peerscope", run.stderr)
+        self.daemon.cli("get", self.iri, "--offline", "-o", self.daemon.data, "--force", expect=PARTIAL)
+        self.assertTrue((self.daemon.data / "space.key").exists())
+
     def test_another_name_of_a_file_is_not_touched(self):
         other = self.lab.folder / "other-name"
         os.link(self.target / "same", other)
