@@ -238,6 +238,7 @@ static void resolve_duplicates(struct net_conn *c)
 			struct net_conn *loser = replaces(c, other) ? other : c;
 
 			net_conn_drain(loser);
+			other->doubted = other->doubted || (loser == other && c->renews);
 			if (loser == other && c->renews)
 				net_conn_check(other); /* whoever uses it shall not wait long */
 		} else if (draining == NULL) {

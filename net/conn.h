@@ -139,8 +139,8 @@ void net_liveness_ping(struct net_conn *c);
 bool net_conn_trusted(const struct net_conn *c);
 /** Does it lead to this address? */
 bool net_conn_leads_to(const struct net_conn *c, const struct multiaddr *addr);
-/** Ask the peer; the answer is due within NET_CHECK_MS, more on a slow line. Nothing new when it
- * has been asked. */
+/** Ask the peer; the answer is due within NET_CHECK_MS if it is doubted, else NET_CHECK_SILENT_MS,
+ * more on a slow line. Nothing new when it has been asked. */
 void net_conn_check(struct net_conn *c);
 /** Bytes came. */
 void net_conn_heard(struct net_conn *c);

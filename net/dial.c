@@ -294,6 +294,7 @@ static enum op_step check(struct net_dial *d, struct net_conn *c)
 
 	trace_mark(d->op.env.span,
 		   elsewhere ? "is the conn that leads elsewhere alive?" : "is the conn alive?");
+	c->doubted = c->doubted || elsewhere;
 	if (!c->doubtful)
 		net_conn_check(c);
 	d->head_start_ms = runner_now_ms(r);

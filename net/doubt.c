@@ -35,11 +35,13 @@ bool net_conn_leads_to(const struct net_conn *c, const struct multiaddr *addr)
 void net_conn_check(struct net_conn *c)
 {
 	uint64_t trips_ms = 4 * (uint64_t)c->rtt_us / 1000;
+	uint64_t patience_ms = c->doubted ? NET_CHECK_MS : NET_CHECK_SILENT_MS;
+	uint64_t due_ms = now_ms(c) + MIN(MAX(trips_ms, patience_ms), NET_CHECK_MAX_MS);
 
-	if (c->check_ms != 0 || c->state != NET_CONN_UP || c->failed)
+	if (c->state != NET_CONN_UP || c->failed || (c->check_ms != 0 && c->check_ms <= due_ms))
 		return;
-	c->net->stats.checks++;
-	c->check_ms = now_ms(c) + MIN(MAX(trips_ms, (uint64_t)NET_CHECK_MS), NET_CHECK_MAX_MS);
+	c->net->stats.checks += c->check_ms == 0;
+	c->check_ms = due_ms;
 	c->check_late = false;
 	net_liveness_ping(c);
 	net_liveness_rearm(c);

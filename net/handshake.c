@@ -140,6 +140,8 @@ static enum existing look_for_existing(struct net_conn *c)
 		c->renews = true;
 		return EXISTING_NONE;
 	}
+	if (!net_conn_leads_to(existing, &c->remote))
+		existing->doubted = true;
 	net_conn_check(existing);
 	c->held = true;
 	return EXISTING_ASKED;

@@ -40,8 +40,10 @@ enum {
 	NET_HANDSHAKE_TIMEOUT_MS = 6000,
 	NET_PING_INTERVAL_MS = 30000,
 	NET_PING_TIMEOUT_MS = 15000,
-	NET_FRESH_MS = 1000,	 /* a conn that was heard of since is used without asking */
-	NET_CHECK_MS = 700,	 /* for an answer when asked, or four round trips … */
+	NET_FRESH_MS = 1000, /* a conn that was heard of since is used without asking */
+	NET_CHECK_MS = 700,  /* for an answer when asked since it may have moved … */
+	NET_CHECK_SILENT_MS =
+		2000, /* … or was merely silent: busy, perhaps; or four round trips … */
 	NET_CHECK_MAX_MS = 3000, /* … of these so many at most */
 	NET_IDLE_MS = 300000,	 /* a conn without streams is closed after */
 	NET_AGENT_MAX = 64,
