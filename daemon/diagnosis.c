@@ -73,10 +73,12 @@ enum diagnosis diagnose(const struct diagnosis_facts *f)
 		return DIAGNOSIS_NO_ADDRESS;
 	if (f->dht_wanted && !is(f->dht, "on"))
 		return diagnose_dht(f);
+	if (f->outside == OUTSIDE_NO)
+		return diagnose_outside(f);
+	/* Without the DHT nobody outside finds it, even if he could connect. */
 	if (!f->dht_wanted && is(f->lan, "off"))
 		return DIAGNOSIS_ALONE;
-	/* Without the DHT nobody outside finds it, whether he could connect or not. */
-	if (f->outside == OUTSIDE_NO || (f->outside == OUTSIDE_YES && f->dht_wanted))
+	if (f->dht_wanted && f->outside == OUTSIDE_YES)
 		return diagnose_outside(f);
 	if (!f->dht_wanted)
 		return lan || is(f->lan, "starting") ? DIAGNOSIS_LAN_ONLY : DIAGNOSIS_NO_LAN;
@@ -166,8 +168,6 @@ static void write_alone(struct buf *out, const struct diagnosis_facts *f)
 			   "was told of this daemon finds it");
 	if (f->outside == OUTSIDE_YES)
 		buf_write_str(out, "; peers outside can connect");
-	else if (f->outside == OUTSIDE_NO)
-		buf_printf(out, "; peers outside cannot connect to TCP port %u", f->tcp_port);
 	buf_write_u8(out, '.');
 }
 
