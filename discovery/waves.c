@@ -58,28 +58,42 @@ bool run_is_answered(const struct discovery_run *run)
 
 /* ---- Waves ---- */
 
+/* Waves that run side by side, or one after the other, want the same blobs: what was brought adds up,
+ * what is left does not. */
 static void add_progress(struct sync_progress *to, const struct sync_progress *p)
 {
 	to->peers_found += p->peers_found;
 	to->peers_synced_ok += p->peers_synced_ok;
 	to->peers_failed += p->peers_failed;
 	to->peers_cut += p->peers_cut;
-	to->blobs_discovered += p->blobs_discovered;
 	to->blobs_downloaded += p->blobs_downloaded;
-	to->blobs_failed += p->blobs_failed;
+	to->blobs_failed = MAX(to->blobs_failed, p->blobs_failed);
 	to->bytes_downloaded += p->bytes_downloaded;
-	to->bytes_expected += p->bytes_expected;
+	to->blobs_left = MAX(to->blobs_left, p->blobs_left);
+	to->bytes_left = MAX(to->bytes_left, p->bytes_left);
 	to->rounds += p->rounds;
-	to->outstanding += p->outstanding;
+	to->outstanding = MAX(to->outstanding, p->outstanding);
+	to->commits_behind = MAX(to->commits_behind, p->commits_behind);
+}
+
+static void add_totals(struct sync_progress *p)
+{
+	p->blobs_discovered = p->blobs_downloaded + p->blobs_left;
+	p->bytes_expected = p->bytes_downloaded + p->bytes_left;
 }
 
 void run_sum_progress(struct discovery_run *run)
 {
 	run->progress = run->ended;
-	if (run->waving)
+	if (run->waving) {
+		sync_wave_count(&run->wave);
 		add_progress(&run->progress, &run->wave.progress);
-	if (run->dht_waving)
+	}
+	if (run->dht_waving) {
+		sync_wave_count(&run->dht_wave);
 		add_progress(&run->progress, &run->dht_wave.progress);
+	}
+	add_totals(&run->progress);
 }
 
 static void tell_progress(struct discovery_run *run)
@@ -214,12 +228,21 @@ static void on_wave_progress(struct sync_wave *w)
 static const struct sync_wave_events wave_events = { on_wave_peer, on_wave_settled,
 						     on_wave_progress, on_wave_proven };
 
+/* A wave that ends takes with it what it wanted: a later one wants it again, or it is left for good,
+ * less what has come since. */
+static void leave_to_later(struct sync_progress *ended, const struct sync_progress *p)
+{
+	ended->blobs_left -= MIN(ended->blobs_left, p->blobs_downloaded);
+	ended->bytes_left -= MIN(ended->bytes_left, p->bytes_downloaded);
+	add_progress(ended, p);
+	ended->outstanding = ended->commits_behind = 0;
+}
+
 /* Fold a wave that ended into the totals. What it left owing is kept apart: a later tier may pay
  * it. */
 static void wave_ended(struct discovery_run *run, const struct sync_wave *w, bool *running)
 {
-	add_progress(&run->ended, &w->progress);
-	run->ended.outstanding = 0;
+	leave_to_later(&run->ended, &w->progress);
 	run->owed = w->progress.outstanding;
 	*running = false;
 	op_release(&run->op);

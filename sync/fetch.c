@@ -67,6 +67,7 @@ static void want_out(struct fetch_set *s, struct fetch_want *w)
 	list_remove(&w->node);
 	s->counts.state[w->state]--;
 	s->counts.commits_behind -= is_behind(w) ? 1 : 0;
+	s->counts.stored_bytes -= w->state == FETCH_STORED ? w->size : 0;
 	if (is_unsettled(w->state))
 		s->counts.unsettled[w->priority]--;
 	if (g == NULL)
@@ -87,6 +88,7 @@ static void want_in(struct fetch_set *s, struct fetch_want *w, struct fetch_grou
 		list_remove(&w->defer_node);
 	s->counts.state[state]++;
 	s->counts.commits_behind += is_behind(w) ? 1 : 0;
+	s->counts.stored_bytes += state == FETCH_STORED ? w->size : 0;
 	if (is_unsettled(state))
 		s->counts.unsettled[w->priority]++;
 	w->group = g;
@@ -374,8 +376,10 @@ static int add_again(struct fetch_set *s, struct fetch_want *w, const struct sto
 		s->counts.discovered++;
 	if (state == FETCH_CHECKING || state == FETCH_FAILED)
 		state = fetch_wanted_or_failed(s, &key);
-	if (w->size == 0)
+	if (w->size == 0) {
 		w->size = want->size;
+		s->counts.expected_bytes += want->size;
+	}
 	w->reading = s->readings;
 	want_set(s, w, g, state, MIN(w->priority, want->priority));
 	/* What others wait for comes first. */

@@ -89,6 +89,7 @@ struct fetch_counts {
 	uint64_t already;		      /* listed by a peer, and here (or refused before) */
 	uint64_t unsettled[FETCH_PRIORITIES]; /* checking, wanted or in flight, by priority */
 	uint64_t expected_bytes;	      /* of everything discovered whose size is known */
+	uint64_t stored_bytes;		      /* of that what is here now, whoever brought it */
 	uint64_t commits_behind;	      /* commits neither stored nor refused */
 };
 

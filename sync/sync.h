@@ -138,6 +138,8 @@ enum sync_cut {
 struct sync_progress {
 	uint64_t peers_found, peers_synced_ok, peers_failed, peers_cut;
 	uint64_t blobs_discovered, blobs_downloaded, blobs_failed, bytes_downloaded, bytes_expected;
+	/* Of what was discovered and expected: not here, now. What other waves brought is here. */
+	uint64_t blobs_left, bytes_left;
 	uint64_t outstanding; /* wants neither stored nor given up, now, but for the doubtful */
 	uint64_t doubtful; /* commits that are listed by nobody but peers that do not send them */
 	/* Commits that peers listed, or that listed ones descend from, and that are neither here
@@ -226,6 +228,8 @@ void sync_wave_pin(struct sync_wave *w, const struct hash *heads, size_t count);
 int sync_wave_add(struct sync_wave *w, const struct sync_target *target);
 /** No more targets will come. */
 void sync_wave_seal(struct sync_wave *w);
+/** Bring w->progress up to date: another wave may have stored something since it was told. */
+void sync_wave_count(struct sync_wave *w);
 /** Is any of its sessions connected and has not yet heard all that the peer has? */
 bool sync_wave_talks(const struct sync_wave *w);
 /** Cancel the sessions still running (and drop queued targets) for this reason; the wave then ends

@@ -345,10 +345,18 @@ static void update_progress(struct sync_wave *w)
 
 	w->progress.blobs_discovered = c->discovered;
 	w->progress.bytes_expected = c->expected_bytes;
+	w->progress.blobs_left = c->discovered + c->already - c->state[FETCH_STORED];
+	w->progress.bytes_left = c->expected_bytes - c->stored_bytes;
 	w->progress.blobs_failed = c->state[FETCH_FAILED] + c->state[FETCH_REFUSED];
 	w->progress.doubtful = fetch_set_doubtful(w->wants);
 	w->progress.outstanding = fetch_set_outstanding(w->wants) - w->progress.doubtful;
 	w->progress.commits_behind = c->commits_behind;
+}
+
+void sync_wave_count(struct sync_wave *w)
+{
+	if (w->wants != NULL)
+		update_progress(w);
 }
 
 static void tell(struct sync_wave *w)

@@ -10,6 +10,7 @@ struct script {
 	struct runner *runner;
 	uint64_t first_ms, end_ms;
 	const struct node *provider; /* NULL: it finds nobody */
+	bool by_address;	     /* it does not know who that is */
 	unsigned lookups;
 	uint64_t asked_ms; /* when it was asked last */
 	struct discovery_lookup *lookup;
@@ -36,7 +37,7 @@ static void on_script(struct runner_timer *t)
 	}
 	s->told = true;
 	runner_timer_start(s->runner, t, s->asked_ms + s->end_ms);
-	s->lookup->events->on_peer(s->lookup, &(struct sync_target){ .any_peer = false,
+	s->lookup->events->on_peer(s->lookup, &(struct sync_target){ .any_peer = s->by_address,
 								     .peer = s->provider->peer,
 								     .addrs = { s->provider->addr },
 								     .addr_count = 1 });
@@ -197,6 +198,105 @@ static void a_node_that_the_dht_names_to_itself_does_not_dial_itself(void **stat
 	world_fini(&w);
 }
 
+/* ---- What is found twice counts once ---- */
+
+struct watched {
+	struct discover d;
+	bool done;
+	int status;
+	uint64_t most_bytes, most_blobs;
+};
+
+static void on_watched_progress(struct discover *d)
+{
+	struct watched *x = container_of(d, struct watched, d);
+
+	x->most_bytes = MAX(x->most_bytes, d->progress.bytes_expected);
+	x->most_blobs = MAX(x->most_blobs, d->progress.blobs_discovered);
+}
+
+static void on_watched(struct discover *d, int status)
+{
+	struct watched *x = container_of(d, struct watched, d);
+
+	x->done = true;
+	x->status = status;
+}
+
+static bool is_done(void *data)
+{
+	return ((struct watched *)data)->done;
+}
+
+/* The hinted peer needs half a minute; the DHT joins after two seconds. */
+static void discover_slowly(struct world *w, struct script *script, struct watched *x)
+{
+	static const struct world_file big[] = { { "big.bin", "0123456789abcdef", 700000 } };
+	const struct simnet_path slow = { .latency_ms = 20, .bandwidth = 20000 };
+	struct op_env env;
+	struct iri iri;
+
+	world_publish(&w->nodes[0], "/notes", big, 1);
+	if (w->count > 2) {
+		struct discover d;
+
+		iri = world_iri(&w->nodes[0], "/notes", true);
+		CHECK_STATUS(0, world_discover(&w->nodes[2], &iri, SCOPE_EXACT, &d));
+	}
+	simnet_set_default(w->simnet, &slow);
+	CHECK_STATUS(0, discovery_add_source(w->nodes[1].discovery, &script->source));
+	iri = world_iri(&w->nodes[0], "/notes", true);
+	env = world_env(&w->nodes[1], 600000);
+	x->d.on_progress = on_watched_progress;
+	discover_start(&x->d, &env, w->nodes[1].discovery, &iri, SCOPE_EXACT, on_watched);
+	assert_true(world_run_until(w, is_done, x, 600000));
+	CHECK_STATUS(0, x->status);
+	assert_int_equal(script->lookups, 1);
+}
+
+static void a_peer_found_by_id_and_by_address_is_synced_once(void **state)
+{
+	for (int by_address = 0; by_address <= 1; by_address++) {
+		struct watched x = { 0 };
+		struct sync_stats sync;
+		struct script script;
+		struct world w;
+
+		world_init(&w, 6);
+		world_node(&w);
+		world_node(&w);
+		script = script_for(&w.nodes[1], &w.nodes[0], 100, 60000);
+		script.by_address = by_address;
+		discover_slowly(&w, &script, &x);
+		sync_stats(w.nodes[1].sync, &sync);
+		assert_int_equal(sync.sessions_ok, 1);
+		assert_int_equal(sync.sessions_failed, 0);
+		assert_int_equal(x.d.peers.asked, 1);
+		assert_int_equal(x.d.peers.answered, 1);
+		assert_int_equal(x.d.progress.peers_found, 1);
+		assert_true(discovery_is_sure(x.d.answer, &x.d.peers));
+		assert_in_range(x.most_bytes, 700000, 710000);
+		world_fini(&w);
+	}
+}
+
+static void blobs_that_two_waves_want_count_once(void **state)
+{
+	struct watched x = { 0 };
+	struct script script;
+	struct world w;
+
+	world_init(&w, 7);
+	for (int i = 0; i < 3; i++)
+		world_node(&w);
+	script = script_for(&w.nodes[1], &w.nodes[2], 100, 60000);
+	discover_slowly(&w, &script, &x);
+	assert_int_equal(x.d.progress.peers_found, 2);
+	assert_in_range(x.most_bytes, 700000, 710000);
+	assert_in_range(x.most_blobs, 9, 10); /* commit, tree, eight chunks at most */
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -204,6 +304,8 @@ int main(void)
 		cmocka_unit_test(the_dht_starts_beside_local_peers_that_do_not_answer),
 		cmocka_unit_test(the_dht_is_not_asked_when_a_local_peer_has_it),
 		cmocka_unit_test(news_of_what_is_held_is_sought_in_the_dht_rarely),
+		cmocka_unit_test(a_peer_found_by_id_and_by_address_is_synced_once),
+		cmocka_unit_test(blobs_that_two_waves_want_count_once),
 		cmocka_unit_test(a_node_that_the_dht_names_to_itself_does_not_dial_itself),
 	};
 
