@@ -107,6 +107,24 @@ class Outcomes(Case):
         findings = json.loads(b.http("/debug/doctor?json")[2])["findings"]
         self.assertIn("unconfirmed", [f["name"] for f in findings])
 
+    def test_news_of_a_peer_that_was_away_passes_along_before_the_interval(self):
+        a, b, c = (self.lab.daemon("--subscription-interval", "10m") for _ in range(3))
+        iri, version = self.publish(a, "one")
+        for follower, followed in ((b, a), (c, b)):
+            follower.cli("peers", "add", followed.address())
+            follower.cli("subscribe", iri)
+            self.wait(lambda: self.has(follower, iri, version))
+        a.stop()
+        self.wait(lambda: b.json("status")["discovery"]["redial_lost"] == 1)
+        a.start()
+        _, version = self.publish(a, "two")
+        self.wait(lambda: self.has(c, iri, version))
+        self.assertEqual(b.json("status")["discovery"]["redial_came_back"], 1)
+
+    def has(self, daemon, iri, version):
+        return any(v["version"] == version for v in
+                   json.loads(daemon.cli("log", "--json", iri, expect=None).stdout or '{"versions": []}')["versions"])
+
     def subscription(self, daemon):
         return {"answer": "", **daemon.json("subscriptions")["subscriptions"][0]}
 
