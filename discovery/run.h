@@ -7,7 +7,7 @@
 #include "discovery/service.h"
 
 enum {
-	RUN_RETRIES_MAX = 4,	   /* times that busy peers are asked again while a user waits */
+	RUN_RETRIES_MAX = 2,	   /* times that busy peers are asked again while a user waits */
 	RUN_RETRY_WAIT_MS = 10000, /* the longest that they may ask us to wait for that */
 	RUN_MET_MAX = 4 * SYNC_WAVE_PEERS_MAX,
 	RUN_BUSY_MAX = 8 /* busy peers that are remembered for it */
