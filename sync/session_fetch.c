@@ -205,13 +205,15 @@ static int take_reply(struct session *s, const struct wire_reply *reply)
 	return reply->missing ? take_missing(s, w) : take_blob(s, w, &reply->bytes);
 }
 
-static const char *reason(int err)
+static const char *reason(const struct session *s, int err)
 {
+	if (err == ERR_PROTOCOL && s->missing_listed > SESSION_LISTED_MISSING_MAX)
+		return "lists commits that it does not have";
 	switch (err) {
 	case ERR_VERIFY: return "sent other bytes than were asked for";
 	case ERR_LIMIT: return "sent a blob that is larger than its kind may be";
 	case ERR_MALFORMED: return "sent an answer that cannot be read";
-	default: return "sent what was not asked for, or lists commits that it does not have";
+	default: return "sent what was not asked for";
 	}
 }
 
@@ -236,7 +238,7 @@ static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len
 	if (err == UV_ENOMEM)
 		session_fail(s, err);
 	else if (err < 0)
-		session_blame(s, err, reason(err));
+		session_blame(s, err, reason(s, err));
 	arena_fini(&arena);
 	op_defer(&s->op);
 }
