@@ -66,13 +66,33 @@ void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /** Drop the first n bytes (moves the rest). */
 void buf_consume(struct buf *b, size_t n);
 
-/* The one escaping helper for each output format. Invalid UTF-8 becomes U+FFFD; control characters
- * are escaped (JSON) or shown as U+FFFD (HTML, except \n and \t). */
+/* The one escaping helper for each output format. What a reader would not see, or would see wrong
+ * (utf8_is_hidden), is written out as utf8_show does, in HTML except \n and \t; in JSON as \uNNNN,
+ * which means the same bytes. Invalid UTF-8 in JSON becomes U+FFFD. */
+void buf_write_shown(struct buf *b, const char *s, size_t len); /* for terminals */
 void buf_write_html(struct buf *b, const char *s, size_t len);
 void buf_write_json_str(struct buf *b, const char *s, size_t len); /* with the quotes */
+/** JSON text as an encoder wrote it, the same but for what is hidden in its strings. */
+void buf_write_json_text(struct buf *b, const char *s, size_t len);
+
+/** "1 file", "2 files": the word for n of them. */
+static inline const char *plural(uint64_t n, const char *one, const char *many)
+{
+	return n == 1 ? one : many;
+}
 
 /** Length of the well-formed UTF-8 sequence at the front of s and its code point; 0 if there is
  * none (also when it is cut off, or len is 0). */
 size_t utf8_decode(const void *s, size_t len, uint32_t *ret);
 /** C0, DEL and C1: what must not reach a terminal or a page as it is. */
 bool utf8_is_control(uint32_t c);
+/** Control characters, and what leaves no mark of its own or changes the order of what stands
+ * around it: bidirectional controls, zero-width characters, line separators, fillers, tags. A
+ * stranger's text with them can pass for another text. */
+bool utf8_is_hidden(uint32_t c);
+
+enum { UTF8_SHOWN_MAX = 12 };
+/** The first character of s as it may be shown: itself, or \x1b for a control character or a byte
+ * that is not UTF-8, or \u202e (\U000e0001) for what is hidden. Returns the bytes of s that it
+ * takes; ret is no string. len > 0. */
+size_t utf8_show(const char *s, size_t len, char ret[UTF8_SHOWN_MAX], size_t *ret_len);

@@ -155,30 +155,18 @@ static size_t write_time(char *dst, size_t cap, uint64_t wall_ns)
 	return n > 0 ? (size_t)n : 0;
 }
 
-/* Shows what is not plain text as \xNN. dst has room for the longest result. */
+/* Shows what is not plain text (utf8_show). dst has room for the longest result: a byte takes four,
+ * a longer character less than that for each of its bytes. */
 static size_t escape(char *dst, const char *s, size_t len)
 {
-	static const char digits[] = "0123456789abcdef";
 	char *p = dst;
 
 	while (len > 0) {
-		uint32_t c;
-		size_t n = utf8_decode(s, len, &c);
-		bool plain = n > 0 && !utf8_is_control(c);
+		char shown[UTF8_SHOWN_MAX];
+		size_t shown_len, n = utf8_show(s, len, shown, &shown_len);
 
-		n = MAX(n, (size_t)1);
-		for (size_t i = 0; i < n; i++) {
-			uint8_t byte = (uint8_t)s[i];
-
-			if (plain) {
-				*p++ = s[i];
-				continue;
-			}
-			*p++ = '\\';
-			*p++ = 'x';
-			*p++ = digits[byte >> 4];
-			*p++ = digits[byte & 15];
-		}
+		memcpy(p, shown, shown_len);
+		p += shown_len;
 		s += n;
 		len -= n;
 	}

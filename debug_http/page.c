@@ -14,30 +14,9 @@ void page_write_text(struct buf *out, const char *s)
 	buf_write_html(out, s, strlen(s));
 }
 
-/* Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX 9): a title
- * must not read backwards. */
-static bool is_bidi_control(uint32_t c)
-{
-	return c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) ||
-	       (c >= 0x2066 && c <= 0x2069);
-}
-
 void page_write_foreign(struct buf *out, const char *s, size_t len)
 {
-	size_t from = 0, i = 0;
-
-	while (i < len) {
-		uint32_t c = 0;
-		size_t n = utf8_decode(s + i, len - i, &c);
-
-		if (n > 1 && is_bidi_control(c)) {
-			buf_write_html(out, s + from, i - from);
-			buf_write_str(out, "\xef\xbf\xbd");
-			from = i + n;
-		}
-		i += MAX(n, (size_t)1);
-	}
-	buf_write_html(out, s + from, len - from);
+	buf_write_html(out, s, len);
 }
 
 void page_write_query(struct buf *out, const char *s, size_t len)

@@ -105,32 +105,15 @@ static unsigned char_columns(uint32_t c)
 	return 1;
 }
 
-/* C0, DEL, C1, line separators, zero-width and bidirectional controls, byte order mark, interlinear
- * marks, tags. */
-static bool is_harmful(uint32_t c)
-{
-	return utf8_is_control(c) || c == 0xad || c == 0x61c || c == 0x180e ||
-	       (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
-	       (c >= 0x2060 && c <= 0x206f) || c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) ||
-	       (c >= 0xe0000 && c <= 0xe0fff);
-}
-
 /* The character at s: how it is shown, and how many bytes and columns it takes. */
-static size_t safe_char(const char *s, size_t len, const char **ret_shown, size_t *ret_shown_len,
-			unsigned *ret_columns)
+static size_t safe_char(const char *s, size_t len, char ret_shown[UTF8_SHOWN_MAX],
+			size_t *ret_shown_len, unsigned *ret_columns)
 {
 	uint32_t c;
-	size_t used = utf8_decode(s, len, &c);
+	size_t used = utf8_show(s, len, ret_shown, ret_shown_len);
+	bool is_itself = utf8_decode(s, len, &c) > 0 && !utf8_is_hidden(c);
 
-	if (used == 0 || is_harmful(c)) {
-		*ret_shown = "\xef\xbf\xbd";
-		*ret_shown_len = 3;
-		*ret_columns = 1;
-		return used == 0 ? 1 : used;
-	}
-	*ret_shown = s;
-	*ret_shown_len = used;
-	*ret_columns = char_columns(c);
+	*ret_columns = is_itself ? char_columns(c) : (unsigned)*ret_shown_len;
 	return used;
 }
 
@@ -138,11 +121,11 @@ unsigned text_safe(struct buf *out, const char *s, size_t len, unsigned columns)
 {
 	size_t pos = 0, fits = 0; /* up to here there is room for the sign of a cut too */
 	unsigned used = 0, used_fits = 0, width;
-	const char *shown;
+	char shown[UTF8_SHOWN_MAX];
 	size_t shown_len;
 
 	while (pos < len) {
-		size_t n = safe_char(s + pos, len - pos, &shown, &shown_len, &width);
+		size_t n = safe_char(s + pos, len - pos, shown, &shown_len, &width);
 		if (used + width > columns)
 			break;
 		pos += n;
@@ -155,7 +138,7 @@ unsigned text_safe(struct buf *out, const char *s, size_t len, unsigned columns)
 	bool cut = pos < len;
 	size_t end = cut ? fits : len;
 	for (pos = 0; pos < end;) {
-		pos += safe_char(s + pos, len - pos, &shown, &shown_len, &width);
+		pos += safe_char(s + pos, len - pos, shown, &shown_len, &width);
 		buf_write(out, shown, shown_len);
 	}
 	if (!cut)
@@ -168,11 +151,11 @@ unsigned text_safe(struct buf *out, const char *s, size_t len, unsigned columns)
 static unsigned columns_of(const char *s, size_t len)
 {
 	unsigned columns = 0, width;
-	const char *shown;
+	char shown[UTF8_SHOWN_MAX];
 	size_t shown_len;
 
 	for (size_t pos = 0; pos < len; columns += width)
-		pos += safe_char(s + pos, len - pos, &shown, &shown_len, &width);
+		pos += safe_char(s + pos, len - pos, shown, &shown_len, &width);
 	return columns;
 }
 
@@ -180,13 +163,13 @@ unsigned text_safe_middle(struct buf *out, const char *s, size_t len, unsigned c
 {
 	unsigned left = columns_of(s, len), used, width;
 	unsigned tail = columns * 2 / 3;
-	const char *shown;
+	char shown[UTF8_SHOWN_MAX];
 	size_t shown_len, pos = 0;
 
 	if (left <= columns || tail == 0)
 		return text_safe(out, s, len, columns);
 	for (; left > tail; left -= width)
-		pos += safe_char(s + pos, len - pos, &shown, &shown_len, &width);
+		pos += safe_char(s + pos, len - pos, shown, &shown_len, &width);
 	used = text_safe(out, s, pos, columns - left);
 	return used + text_safe(out, s + pos, len - pos, left);
 }

@@ -54,9 +54,14 @@ function duration(ns) {
 		Math.floor(s / 3600) + " h " + Math.floor(s % 3600 / 60) + " min";
 }
 
-/* What peers have named must not reorder the text around it. */
+/* What peers have named must not reorder or hide the text around it: written out as the pages do that
+   the daemon writes (utf8_is_hidden). */
 function foreign(text) {
-	return text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
+	return text.replace(/[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]/gu, function (c) {
+		var n = c.codePointAt(0), digits = n.toString(16);
+		return n < 0x80 ? "\\x" + digits.padStart(2, "0") :
+		       n > 0xffff ? "\\U" + digits.padStart(8, "0") : "\\u" + digits.padStart(4, "0");
+	});
 }
 
 function isTyping() {

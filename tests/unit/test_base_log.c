@@ -62,9 +62,9 @@ static void control_and_ill_formed_bytes_are_escaped(void **state)
 {
 	log_info(LOG_STORE, "%s", "a\nlevel=error\x1b[31m\x7f\t");
 	log_info(LOG_STORE, "%s", "gr\xc3\xbc\xc3\x9f \xff \xc2\x9b \xe2\x82");
-	assert_string_equal(
-		lines, "level=info sub=store a\\x0alevel=error\\x1b[31m\\x7f\\x09\n"
-		       "level=info sub=store gr\xc3\xbc\xc3\x9f \\xff \\xc2\\x9b \\xe2\\x82\n");
+	assert_string_equal(lines,
+			    "level=info sub=store a\\x0alevel=error\\x1b[31m\\x7f\\x09\n"
+			    "level=info sub=store gr\xc3\xbc\xc3\x9f \\xff \\u009b \\xe2\\x82\n");
 }
 
 static void a_long_text_is_cut_and_says_so(void **state)

@@ -28,10 +28,12 @@ static void html_cannot_be_broken_out_of(void **state)
 {
 	check_html("", 0, "");
 	check_html("<a href='x' b=\"&\">", 18, "&lt;a href=&#39;x&#39; b=&quot;&amp;&quot;&gt;");
-	check_html("a\tb\nc\x01\x7f\r", 8, "a\tb\nc" U_FFFD U_FFFD U_FFFD);
-	check_html("\xc2\x9b", 2, U_FFFD);
+	check_html("a\tb\nc\x01\x7f\r", 8, "a\tb\nc\\x01\\x7f\\x0d");
+	check_html("\xc2\x9b", 2, "\\u009b");
 	check_html("gr\xc3\xbc\xc3\x9f", 6, "gr\xc3\xbc\xc3\x9f");
-	check_html("a\0b", 3, "a" U_FFFD "b");
+	check_html("a\0b", 3,
+		   "a\\x00"
+		   "b");
 }
 
 static void json_strings_are_escaped(void **state)
@@ -49,8 +51,48 @@ static void ill_formed_bytes_become_replacement_characters(void **state)
 	check_json("a\xff"
 		   "b",
 		   3, "\"a" U_FFFD "b\"");
-	check_html("\xe2\x82", 2, U_FFFD U_FFFD);
+	check_html("\xe2\x82", 2, "\\xe2\\x82");
 	check_json("\xc0\xaf", 2, "\"" U_FFFD U_FFFD "\"");
+}
+
+static void what_a_reader_would_not_see_is_written_out(void **state)
+{
+	static const struct {
+		const char *given, *shown;
+	} cases[] = {
+		{ "gr\u00fc\u00df \u65e5\u672c \U0001f600",
+		  "gr\u00fc\u00df \u65e5\u672c \U0001f600" },
+		{ "a\u202egpj.exe", "a\\u202egpj.exe" },
+		{ "\u2066x\u2069", "\\u2066x\\u2069" },
+		{ "pay\u200bpal", "pay\\u200bpal" },
+		{ "\ufeff\u00ad\u2060\u3164", "\\ufeff\\u00ad\\u2060\\u3164" },
+		{ "\U000e0041", "\\U000e0041" },
+		{ "\x1b[2J\r\n\t", "\\x1b[2J\\x0d\\x0a\\x09" },
+		{ "\xc2\x9b", "\\u009b" },
+		{ "\xff\xfe", "\\xff\\xfe" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		CLEANUP(buf_fini) struct buf b = { 0 };
+
+		buf_init(&b, 1000);
+		buf_write_shown(&b, cases[i].given, strlen(cases[i].given));
+		CHECK_STATUS(0, buf_err(&b));
+		assert_string_equal((char *)b.data, cases[i].shown);
+	}
+	check_html("<\u202e>", 5, "&lt;\\u202e&gt;");
+}
+
+static void json_means_the_same_with_what_is_hidden_escaped(void **state)
+{
+	static const char text[] = "{\"a\u202e\":\"\u65e5\U000e0041\x7f\"}";
+	CLEANUP(buf_fini) struct buf b = { 0 };
+
+	check_json("\u202e", 3, "\"\\u202e\"");
+	check_json("\U000e0041", 4, "\"\\udb40\\udc41\"");
+	buf_init(&b, 1000);
+	buf_write_json_text(&b, text, strlen(text));
+	assert_string_equal((char *)b.data, "{\"a\\u202e\":\"\u65e5\\udb40\\udc41\\u007f\"}");
 }
 
 /* Table 3-7 of the Unicode standard: the first and last sequence of each row, and what lies just
@@ -108,6 +150,8 @@ int main(void)
 		cmocka_unit_test(html_cannot_be_broken_out_of),
 		cmocka_unit_test(json_strings_are_escaped),
 		cmocka_unit_test(ill_formed_bytes_become_replacement_characters),
+		cmocka_unit_test(what_a_reader_would_not_see_is_written_out),
+		cmocka_unit_test(json_means_the_same_with_what_is_hidden_escaped),
 		cmocka_unit_test(utf8_is_decoded_strictly),
 		cmocka_unit_test(utf8_that_is_cut_off_is_not_decoded),
 	};
