@@ -1,5 +1,6 @@
 #include "daemon/json.h"
 
+#include <string.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -23,7 +24,7 @@ static int append(const char *data, size_t len, void *arg)
 {
 	struct buf *out = arg;
 
-	buf_write(out, data, len);
+	buf_write_json_text(out, data, len); /* in pieces, but never of a character */
 	return buf_err(out) < 0 ? -1 : 0;
 }
 
@@ -66,10 +67,14 @@ json_t *json_multiaddr(const struct multiaddr *a)
 
 json_t *json_iri(const struct public_key *space, const char *path)
 {
-	char text[KEY_TEXT_SIZE];
+	struct buf text;
+	json_t *value;
 
-	space_format(space, text);
-	return json_sprintf("hm://%s%s", text, path);
+	buf_init(&text, IRI_TEXT_MAX);
+	iri_format_object(space, path, strlen(path), &text);
+	value = buf_err(&text) == 0 ? json_stringn((const char *)text.data, text.len) : NULL;
+	buf_fini(&text);
+	return value;
 }
 
 json_t *json_version(const struct hash *heads, size_t count)

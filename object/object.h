@@ -54,11 +54,11 @@ const char *object_kind_name(enum object_kind kind);
 
 /* ---- IRI ---- */
 
-/* hm://<space>[/<path>][?v=<head>.<head>][&peer=<multiaddr>]... */
+/* hm://<space>[/<path>][?v=<head>.<head>][&peer=<multiaddr>]... (docs/names.md) */
 struct iri {
 	struct public_key space;
-	/* "" or "/a/b": no trailing slash, no empty, "." or ".." segment, UTF-8 without controls,
-	 * space, quotes, backslash, '?', '#' and '&'. */
+	/* "" or "/a/b": no trailing slash, no empty, "." or ".." segment, UTF-8 without controls.
+	 * Decoded: the name's own bytes, which is what is compared, signed and hashed. */
 	char path[OBJECT_PATH_MAX + 1];
 	size_t path_len;
 	struct hash heads[IRI_HEADS_MAX]; /* the pinned version, ascending; none = not pinned */
@@ -67,15 +67,25 @@ struct iri {
 	size_t hint_count;
 };
 /** ERR_MALFORMED / ERR_LIMIT / ERR_UNSUPPORTED (a key or head of another kind), with what is wrong
- * and where in ret_why (may be NULL). Lenient to what people paste: one trailing slash, heads in
- * any order; hints for transports we do not speak are left out. */
+ * and where in ret_why (may be NULL). Lenient to what people paste: blanks around it, HM://, names
+ * that are not percent-encoded, one trailing slash, heads in any order; hints for transports we do
+ * not speak are left out. */
 int iri_parse(const char *s, size_t len, struct iri *ret, char *ret_why, size_t why_size);
-/** Canonical text without version and hints: names the object. */
+/** The text that is printed, without version and hints: names the object. Percent-encoded is what
+ * RFC 3987 does not allow, what a shell would take for its own, and what is not seen or would not
+ * survive being copied. */
 void iri_format(const struct iri *iri, struct buf *out);
+/** The same from its parts; the path as in struct iri. */
+void iri_format_object(const struct public_key *space, const char *path, size_t path_len,
+		       struct buf *out);
+/** Scheme, space and the path's own bytes, nothing encoded: what keys of the DHT are hashes of.
+ * Never shown. */
+void iri_write_name(const struct public_key *space, const char *path, size_t path_len,
+		    struct buf *out);
 /** The same plus ?v= and &peer=. */
 void iri_format_full(const struct iri *iri, struct buf *out);
 /** Checks and normalises a path as typed by a person ("a/b/", "/a/b") into ret (OBJECT_PATH_MAX + 1
- * bytes). */
+ * bytes). Nothing is percent-decoded: a '%' is a '%'. */
 int iri_path_normalize(const char *s, size_t len, char *ret, size_t *ret_len, char *ret_why,
 		       size_t why_size);
 /** Same space and path. */

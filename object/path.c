@@ -13,15 +13,6 @@ static int fault(struct object_path_fault *ret, int code, size_t at, const char 
 	return code;
 }
 
-static const char *character_fault(uint32_t c)
-{
-	if (utf8_is_control(c))
-		return "control character in the path";
-	if (c < 0x80 && strchr(" \"'`\\?#&", (int)c) != NULL)
-		return "character that a path may not contain";
-	return NULL;
-}
-
 /* One segment, without slashes. */
 static int segment_check(const char *path, size_t from, size_t to, struct object_path_fault *ret)
 {
@@ -37,8 +28,8 @@ static int segment_check(const char *path, size_t from, size_t to, struct object
 
 		if (n == 0)
 			return fault(ret, ERR_MALFORMED, at, "invalid UTF-8 in the path");
-		if (character_fault(c) != NULL)
-			return fault(ret, ERR_MALFORMED, at, character_fault(c));
+		if (utf8_is_control(c))
+			return fault(ret, ERR_MALFORMED, at, "control character in the path");
 		at += n;
 	}
 	return 0;

@@ -118,11 +118,8 @@ void sync_received(struct sync *s, const struct store_new_commit *commits, size_
 
 void scope_format(const struct scope *s, struct buf *out)
 {
-	char space[KEY_TEXT_SIZE];
-
-	space_format(&s->space, space);
-	buf_printf(out, "hm://%s%.*s %s", space, (int)s->path_len, s->path,
-		   scope_kind_name(s->kind));
+	iri_format_object(&s->space, s->path, s->path_len, out);
+	buf_printf(out, " %s", scope_kind_name(s->kind));
 }
 
 /* ---- Life ---- */

@@ -54,20 +54,17 @@ static const struct op_kind kind = { "dht.source", states, ARRAY_SIZE(states), s
 
 size_t dht_keys_of_iri(const struct iri *iri, struct dht_id ret[2])
 {
-	struct iri bare = { .space = iri->space };
 	CLEANUP(buf_fini) struct buf text = { 0 };
 
 	buf_init(&text, IRI_TEXT_MAX);
-	iri_format(&bare, &text);
+	iri_write_name(&iri->space, "", 0, &text);
 	if (buf_err(&text) < 0)
 		return 0;
 	ret[0] = dht_key_of((const char *)text.data, text.len);
 	if (iri->path_len == 0)
 		return 1;
-	memcpy(bare.path, iri->path, iri->path_len + 1);
-	bare.path_len = iri->path_len;
 	buf_clear(&text);
-	iri_format(&bare, &text);
+	iri_write_name(&iri->space, iri->path, iri->path_len, &text);
 	if (buf_err(&text) < 0)
 		return 0;
 	ret[1] = dht_key_of((const char *)text.data, text.len);

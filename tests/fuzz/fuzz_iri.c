@@ -19,6 +19,9 @@ static void check_iri(const struct iri *iri)
 	REQUIRE(iri_same_object(iri, &parsed));
 	iri_format_full(&parsed, &again);
 	REQUIRE(again.len == text.len && memcmp(again.data, text.data, text.len) == 0);
+	for (size_t i = 0; i < text.len; i++) /* pasted into a shell it is one word */
+		REQUIRE(text.data[i] >= 0x80 ||
+			strchr(" \t!\"#$'()*;<>[\\]^`{|}", text.data[i]) == NULL);
 	REQUIRE(scope_make(&iri->space, iri->path, iri->path_len, SCOPE_EXACT, &scope) == 0);
 	REQUIRE(scope_contains(&scope, &iri->space, iri->path, iri->path_len));
 }
