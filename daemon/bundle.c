@@ -112,6 +112,7 @@ static void ask(struct piece *p)
 			       strchr(p->part->path, '?') != NULL ? '&' : '?', config->seconds);
 		limit += (uint64_t)config->seconds * 1000;
 	}
+	client_set_patience(c, 0); /* each part has its own */
 	client_set_limits(c, limit, BUNDLE_PART_BYTES_MAX, is_cancelled, (void *)(uintptr_t)config);
 	rc = client_request(c, "GET", path, NULL, NULL, 0, &reply);
 	if (rc == UV_ECANCELED)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "daemon/disk.h"
@@ -25,6 +26,10 @@ struct client {
 	int dir_fd;
 	bool unreachable;
 	uint64_t timeout_ms; /* 0 = none */
+	uint64_t patience_ms;
+	uint64_t moved_ms;   /* when the request under way last got on, in either direction */
+	curl_off_t moved;    /* bytes of bodies until then */
+	bool hangs, is_open; /* it streams an answer, which may be silent for as long as it likes */
 	size_t max_bytes;    /* 0 = CLIENT_REPLY_MAX */
 	bool (*cancelled)(void *data);
 	void *cancelled_data;
@@ -40,6 +45,7 @@ struct stream {
 	bool (*on_text)(void *data, const char *line, size_t len); /* … or as it is */
 	void *data;
 	CURL *curl;
+	struct client *client;
 	struct buf rest;
 	bool stop;
 };
@@ -105,6 +111,7 @@ struct client *client_new(const char *where)
 	if (c == NULL)
 		return NULL;
 	c->dir_fd = -1;
+	c->patience_ms = CLIENT_PATIENCE_MS;
 	c->curl = curl_easy_init();
 	c->where = mem_strdup(where);
 	if (strncmp(where, "http://", 7) == 0)
@@ -187,6 +194,7 @@ static size_t on_data(char *data, size_t size, size_t count, void *arg)
 
 	if (s->on_line != NULL || s->on_text != NULL) {
 		curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
+		s->client->is_open = status == 200;
 		if (status == 200)
 			return give_lines(s, data, size * count);
 	}
@@ -194,13 +202,37 @@ static size_t on_data(char *data, size_t size, size_t count, void *arg)
 	return buf_err(s->whole) < 0 ? 0 : size * count;
 }
 
-static int on_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+/* Any line of a head: the daemon's "102 Processing" is one. */
+static size_t on_header(char *line, size_t size, size_t count, void *arg)
 {
-	const struct client *client = arg;
+	struct stream *s = arg;
+	long status = 0;
 
-	(void)a, (void)b, (void)c, (void)d;
-	return interrupted != 0 ||
-	       (client->cancelled != NULL && client->cancelled(client->cancelled_data));
+	s->client->moved_ms = clock_now_ms(&clock_system);
+	curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
+	s->client->is_open = status == 200 && (s->on_line != NULL || s->on_text != NULL);
+	return size * count;
+}
+
+/* At least once a second. */
+static int on_tick(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
+		   curl_off_t up)
+{
+	struct client *c = arg;
+	uint64_t now = clock_now_ms(&clock_system);
+
+	if (down + up != c->moved) {
+		c->moved = down + up;
+		c->moved_ms = now;
+	}
+	c->hangs = c->patience_ms > 0 && !c->is_open && now - c->moved_ms > c->patience_ms;
+	return c->hangs || interrupted != 0 ||
+	       (c->cancelled != NULL && c->cancelled(c->cancelled_data));
+}
+
+void client_set_patience(struct client *c, uint64_t ms)
+{
+	c->patience_ms = ms;
 }
 
 void client_set_limits(struct client *c, uint64_t timeout_ms, size_t max_bytes,
@@ -229,6 +261,10 @@ static void prepare(struct client *c, const char *url, const char *method,
 	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_tick);
 	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, c);
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)c->timeout_ms);
+	if (c->patience_ms > 0)
+		curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)c->patience_ms);
+	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(curl, CURLOPT_HEADERDATA, s);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, s);
 	if (body != NULL || strcmp(method, "POST") == 0) {
@@ -238,12 +274,38 @@ static void prepare(struct client *c, const char *url, const char *method,
 	}
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
 	s->curl = curl;
+	s->client = c;
+	c->moved = 0;
+	c->moved_ms = clock_now_ms(&clock_system);
+	c->hangs = c->is_open = false;
 }
 
-static int explain(struct client *c, CURLcode code, const struct stream *s)
+static int no_memory(struct client *c)
+{
+	snprintf(c->why, sizeof(c->why), "out of memory");
+	return UV_ENOMEM;
+}
+
+static int explain_hanging(struct client *c)
+{
+	c->unreachable = true;
+	snprintf(c->why, sizeof(c->why),
+		 "the daemon at %s takes requests, but has not answered for %.0f s: it is stopped, "
+		 "or hangs. What it does, and what to do:\npeerscope diag doctor%s%s",
+		 c->where, (double)c->patience_ms / 1000, c->is_dir ? " --data " : "",
+		 c->is_dir ? c->where : "");
+	return UV_ETIMEDOUT;
+}
+
+static int explain(struct client *c, CURLcode code, const struct stream *s, uint64_t started_ms)
 {
 	if (code == CURLE_OK || (code == CURLE_WRITE_ERROR && s->stop))
 		return 0;
+	/* Of time: the whole request's is over, or, before that, the connection's. */
+	if (c->hangs ||
+	    (code == CURLE_OPERATION_TIMEDOUT &&
+	     (c->timeout_ms == 0 || clock_now_ms(&clock_system) - started_ms < c->timeout_ms)))
+		return explain_hanging(c);
 	if (code == CURLE_ABORTED_BY_CALLBACK) {
 		snprintf(c->why, sizeof(c->why), "cancelled");
 		return UV_ECANCELED;
@@ -264,6 +326,10 @@ static int explain(struct client *c, CURLcode code, const struct stream *s)
 			snprintf(c->why, sizeof(c->why), "no daemon answers on %s", c->where);
 		return ERR_CLOSED;
 	}
+	if (code == CURLE_OUT_OF_MEMORY ||
+	    (code == CURLE_WRITE_ERROR &&
+	     (buf_err(s->whole) == UV_ENOMEM || buf_err(&s->rest) == UV_ENOMEM)))
+		return no_memory(c);
 	if (code == CURLE_WRITE_ERROR) {
 		snprintf(c->why, sizeof(c->why), "the daemon's answer is too large");
 		return ERR_LIMIT;
@@ -275,6 +341,9 @@ static int explain(struct client *c, CURLcode code, const struct stream *s)
 	return ERR_CLOSED;
 }
 
+/* No round trip before a body on a local socket; and a sign of life while it works. */
+static const char *const fixed[] = { "Accept: application/json", "Expect:", "Peerscope-Alive: 1" };
+
 static int perform(struct client *c, const char *method, const char *path, const char *content_type,
 		   const void *body, size_t len, struct stream *s, int *ret_status)
 {
@@ -285,7 +354,8 @@ static int perform(struct client *c, const char *method, const char *path, const
 	CLEANUP(mem_freep)
 	char *last = c->last_event_id != NULL ? mem_printf("Last-Event-ID: %s", c->last_event_id) :
 						NULL;
-	struct curl_slist *headers = NULL;
+	struct curl_slist *headers = NULL, *more;
+	uint64_t started_ms = clock_now_ms(&clock_system);
 	long status = 0;
 	int rc;
 
@@ -295,16 +365,22 @@ static int perform(struct client *c, const char *method, const char *path, const
 		snprintf(c->why, sizeof(c->why), "cancelled");
 		return UV_ECANCELED;
 	}
-	if (url == NULL || type == NULL)
-		return UV_ENOMEM;
-	headers = curl_slist_append(headers, type);
-	headers = curl_slist_append(headers, "Accept: application/json");
-	if (last != NULL)
-		headers = curl_slist_append(headers, last);
-	headers = curl_slist_append(headers,
-				    "Expect:"); /* no round trip before a body on a local socket */
+	if (url == NULL || type == NULL || (c->last_event_id != NULL && last == NULL))
+		return no_memory(c);
+	for (size_t i = 0; i < ARRAY_SIZE(fixed) + 2; i++) {
+		const char *line = i == 0 ? type : i == 1 ? last : fixed[i - 2];
+
+		if (line == NULL)
+			continue;
+		more = curl_slist_append(headers, line);
+		if (more == NULL) {
+			curl_slist_free_all(headers);
+			return no_memory(c);
+		}
+		headers = more;
+	}
 	prepare(c, url, method, headers, body, len, s);
-	rc = explain(c, curl_easy_perform(c->curl), s);
+	rc = explain(c, curl_easy_perform(c->curl), s, started_ms);
 	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
 	curl_slist_free_all(headers);
 	*ret_status = (int)status;
@@ -336,7 +412,7 @@ int client_error_of(struct client *c, const struct client_reply *reply)
 	const char *text = json_string_value(json_object_get(error, "error"));
 	int code = ERR_PROTOCOL;
 
-	if (text != NULL) {
+	if (text != NULL && text[0] != '\0') {
 		snprintf(c->why, sizeof(c->why), "%s", text);
 		code = code_of(error);
 	} else if (reply->http_status == 400 && reply->body.len > 0) { /* of a page */
@@ -368,16 +444,20 @@ int client_json(struct client *c, const char *method, const char *path, const js
 	buf_init(&text, CLIENT_REPLY_MAX);
 	if (body != NULL)
 		json_write(&text, body);
-	if ((rc = buf_err(&text)) < 0)
+	if ((rc = buf_err(&text)) < 0) {
+		snprintf(c->why, sizeof(c->why), "the request: %s", err_str(rc));
 		return rc;
+	}
 	rc = client_request(c, method, path, NULL, text.data, text.len, &reply);
 	if (rc == 0 && reply.http_status / 100 != 2)
 		rc = client_error_of(c, &reply);
 	if (rc == 0 && ret != NULL) {
 		answer = json_loadb((const char *)reply.body.data, reply.body.len, 0, NULL);
 		if (answer == NULL) {
-			snprintf(c->why, sizeof(c->why), "the daemon's answer to %s is not JSON",
-				 path);
+			snprintf(c->why, sizeof(c->why),
+				 "the answer of %s to %.*s is not JSON: is it a peerscope daemon, "
+				 "and of this version?",
+				 c->where, (int)strcspn(path, "?"), path);
 			rc = ERR_PROTOCOL;
 		} else {
 			*ret = answer;
@@ -400,6 +480,8 @@ int client_stream(struct client *c, const char *path, const json_t *body,
 	buf_init(&s.rest, LINE_MAX_BYTES);
 	json_write(&text, body);
 	rc = buf_err(&text);
+	if (rc < 0)
+		snprintf(c->why, sizeof(c->why), "the request: %s", err_str(rc));
 	if (rc == 0)
 		rc = perform(c, "POST", path, NULL, text.data, text.len, &s, &reply.http_status);
 	if (rc == 0 && reply.http_status != 200)

@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 
-enum { CLIENT_WHY_MAX = 1024, CLIENT_REPLY_MAX = 64 << 20 };
+enum { CLIENT_WHY_MAX = 1024, CLIENT_REPLY_MAX = 64 << 20, CLIENT_PATIENCE_MS = 5000 };
 
 struct client;
 
@@ -21,6 +21,11 @@ struct client_reply {
 struct client *client_new(const char *where);
 struct client *client_free(struct client *c);
 
+/** A daemon that takes a request and then is silent for longer than this is taken to hang: the
+ * request ends with UV_ETIMEDOUT, and client_unreachable() is true. While it works on an answer it
+ * says so (docs/control.md). CLIENT_PATIENCE_MS unless set; 0 = never. */
+void client_set_patience(struct client *c, uint64_t ms);
+
 /** Ctrl-C, SIGTERM and a closed terminal from now on end the request under way with UV_ECANCELED. */
 void client_catch_interrupt(void);
 bool client_interrupted(void);
@@ -31,8 +36,8 @@ bool client_interrupted(void);
 void client_set_limits(struct client *c, uint64_t timeout_ms, size_t max_bytes,
 		       bool (*cancelled)(void *data), void *data);
 
-/** One request. 0 with any HTTP status; UV_ECANCELED; ERR_CLOSED when no daemon answers or it went
- * away. */
+/** One request. 0 with any HTTP status; UV_ECANCELED; UV_ETIMEDOUT; ERR_CLOSED when no daemon answers
+ * or it went away. */
 int client_request(struct client *c, const char *method, const char *path, const char *content_type,
 		   const void *body, size_t len, struct client_reply *ret);
 /** The same with JSON both ways. 0 with *ret set (json_decref; ret may be NULL); an error that the
@@ -46,9 +51,9 @@ int client_stream(struct client *c, const char *path, const json_t *body,
  * last_event_id (may be NULL) is sent as the header of server-sent events. */
 int client_lines(struct client *c, const char *path, const char *last_event_id,
 		 bool (*on_text)(void *data, const char *line, size_t len), void *data);
-/** Story of the last failure. */
+/** Story of the last failure; never empty after one. */
 const char *client_why(const struct client *c);
-/** The last failure was that no daemon answers. */
+/** The last failure was that no daemon answers, or that it hangs. */
 bool client_unreachable(const struct client *c);
 /** Reads the daemon's error from a reply that is not 2xx: keeps the text for client_why, returns
  * the code. */

@@ -92,6 +92,15 @@ static void arm_after(struct conn *c, uint64_t ms)
 	runner_timer_start(runner_of(c), &c->timer, runner_now_ms(runner_of(c)) + ms);
 }
 
+/* Nothing of the reply is there yet, and the client asked to be told that somebody works on it. */
+static bool owes_sign(const struct conn *c)
+{
+	const struct http_request *r = &c->request;
+
+	return c->state == CONN_REPLY && !r->begun && !c->server->closing && conn_queued(c) == 0 &&
+	       r->parser.http_minor >= 1 && http_request_header(r, "peerscope-alive") != NULL;
+}
+
 static void arm(struct conn *c)
 {
 	switch (c->state) {
@@ -109,6 +118,8 @@ static void arm(struct conn *c)
 		} else if (conn_queued(c) > 0) {
 			c->seen_taken = taken(c);
 			arm_after(c, HTTP_WRITE_TIMEOUT_MS);
+		} else if (owes_sign(c)) {
+			arm_after(c, HTTP_ALIVE_MS);
 		} else {
 			runner_timer_stop(runner_of(c), &c->timer);
 		}
@@ -124,6 +135,16 @@ static void move(struct conn *c, enum conn_state state)
 	arm(c);
 }
 
+/* RFC 2518, 10.1: the request has been taken, and is not done yet. */
+static void send_processing(struct conn *c)
+{
+	static const char line[] = "HTTP/1.1 102 Processing\r\n\r\n";
+
+	conn_send(c, line, sizeof(line) - 1, NULL, 0, "");
+	if (c->state == CONN_REPLY)
+		arm(c);
+}
+
 static void on_timer(struct runner_timer *timer)
 {
 	struct conn *c = container_of(timer, struct conn, timer);
@@ -131,7 +152,10 @@ static void on_timer(struct runner_timer *timer)
 
 	if (c->state == CONN_HEAD || c->state == CONN_BODY)
 		reply_refuse(&c->request, 408, "The request did not arrive in time.");
-	else if (writing && !c->server->closing && taken(c) != c->seen_taken)
+	else if (owes_sign(c))
+		send_processing(c);
+	else if (writing && !c->server->closing &&
+		 (taken(c) != c->seen_taken || conn_queued(c) == 0))
 		arm(c);
 	else
 		conn_drop(c);
