@@ -12,20 +12,7 @@ enum { MESSAGE_MAX = 4096, JSON_MAX = 64 << 20 };
 
 void cli_write_safe(struct buf *out, const char *text)
 {
-	size_t left = strlen(text);
-
-	while (left > 0) {
-		uint32_t c = 0;
-		size_t n = utf8_decode(text, left, &c);
-
-		if (n == 0 || utf8_is_control(c))
-			buf_write_str(out, "\xef\xbf\xbd");
-		else
-			buf_write(out, text, n);
-		n = MAX(n, (size_t)1);
-		text += n;
-		left -= n;
-	}
+	buf_write_shown(out, text, strlen(text));
 }
 
 static void print_message(const char *kind, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
@@ -45,7 +32,7 @@ static void print_message(const char *kind, const char *fmt, va_list ap)
 		cli_write_safe(&line, line_text);
 	}
 	buf_write_u8(&line, '\n');
-	fflush(stdout);
+	output_flush();
 	(void)!write(STDERR_FILENO, line.data, line.len);
 	buf_fini(&line);
 }
@@ -71,13 +58,15 @@ void cli_warn(const char *fmt, ...)
 
 int cli_client_failed(struct cli *c, int rc)
 {
+	const char *why;
+
 	if (rc == UV_ECANCELED)
 		return cli_fail(EXIT_CANCELLED, "cancelled");
 	if (client_unreachable(c->client))
 		return cli_fail(EXIT_UNREACHABLE, "%s", client_why(c->client));
-	if (rc == UV_ENOMEM)
-		return cli_fail(EXIT_FAILED, "out of memory");
-	return cli_fail((enum exit_code)exit_of(rc), "%s", client_why(c->client));
+	/* The client had no part in it when it tells nothing. */
+	why = client_why(c->client)[0] != '\0' ? client_why(c->client) : err_str(rc);
+	return cli_fail((enum exit_code)exit_of(rc), "%s", rc == UV_ENOMEM ? "out of memory" : why);
 }
 
 void cli_print_json(json_t *value)
@@ -87,8 +76,12 @@ void cli_print_json(json_t *value)
 	buf_init(&text, JSON_MAX);
 	json_write(&text, value);
 	buf_write_u8(&text, '\n');
-	if (buf_err(&text) == 0)
-		fwrite(text.data, 1, text.len, stdout);
+	if (value == NULL)
+		output_failed(UV_ENOMEM);
+	else if (buf_err(&text) < 0)
+		output_failed(buf_err(&text));
+	else
+		output_bytes(text.data, text.len);
 	buf_fini(&text);
 	json_decref(value);
 }

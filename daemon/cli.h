@@ -6,6 +6,7 @@
 #include "daemon/exit.h"
 #include "daemon/json.h"
 #include "daemon/options.h"
+#include "daemon/output.h"
 #include "object/object.h"
 
 struct cli {
@@ -45,7 +46,7 @@ void cli_warn(const char *fmt, ...) PRINTF_LIKE(1, 2);
 int cli_client_failed(struct cli *c, int rc) MUST_USE;
 /** Takes the value, prints it as one line. */
 void cli_print_json(json_t *value);
-/** Text from elsewhere, safe for a terminal: control characters become U+FFFD. */
+/** Text from elsewhere, in one line, safe for a terminal (buf_write_shown). */
 void cli_write_safe(struct buf *out, const char *text);
 /** The only argument as an IRI; prints what is wrong and where. 0 or an exit code. */
 int cli_iri(struct cli *c, const char *text, struct iri *ret) MUST_USE;

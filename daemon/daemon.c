@@ -598,7 +598,7 @@ int cli_daemon(struct cli *c)
 		return daemon_run(c->options);
 	buf_init(&out, 64 << 10);
 	options_write_settings(c->options, &out, true);
-	fwrite(out.data, 1, out.len, stdout);
+	output_text(&out);
 	buf_fini(&out);
 	return EXIT_DONE;
 }

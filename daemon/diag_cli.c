@@ -71,8 +71,7 @@ static int fetch(struct cli *c, const char *path, struct client_reply *reply)
 	buf_fini(&reply->body);
 	if (reply->http_status == 404)
 		return cli_fail(EXIT_NOT_FOUND, "this daemon does not offer that");
-	return rc == UV_ETIMEDOUT ? cli_fail(EXIT_TIMEOUT, "%s", client_why(c->client)) :
-				    cli_client_failed(c, rc);
+	return cli_client_failed(c, rc);
 }
 
 static int show_page(struct cli *c, const char *path)
@@ -87,7 +86,7 @@ static int show_page(struct cli *c, const char *path)
 	rc = fetch(c, path, &reply);
 	if (rc != 0)
 		return rc;
-	fwrite(reply.body.data, 1, reply.body.len, stdout);
+	output_text(&reply.body);
 	buf_fini(&reply.body);
 	return EXIT_DONE;
 }
@@ -198,7 +197,7 @@ static int keep(struct cli *c, const char *name, const struct buf *content)
 	int fd, rc;
 
 	if (to_stdout(c)) {
-		fwrite(content->data, 1, content->len, stdout);
+		output_bytes(content->data, content->len);
 		return EXIT_DONE;
 	}
 	stamp(when);
@@ -208,6 +207,8 @@ static int keep(struct cli *c, const char *name, const struct buf *content)
 		return cli_fail((enum exit_code)exit_of(fd), "cannot create %s: %s", path,
 				err_str(fd));
 	rc = write_all(fd, content->data, content->len);
+	if (rc == 0 && fsync(fd) < 0 && errno != EINVAL && errno != EROFS)
+		rc = -errno;
 	if (close(fd) < 0 && rc == 0)
 		rc = -errno;
 	if (rc < 0) {
@@ -215,7 +216,7 @@ static int keep(struct cli *c, const char *name, const struct buf *content)
 		return cli_fail((enum exit_code)exit_of(rc), "cannot write %s: %s", path,
 				err_str(rc));
 	}
-	printf("%s\n", path);
+	output_path(path);
 	if (!c->quiet)
 		fprintf(stderr, "%zu bytes. Look at it: go tool pprof -http=:8080 %s\n",
 			content->len, path);
@@ -281,7 +282,7 @@ static int diag_stacks(struct cli *c)
 
 		rc = fetch(c, "/debug/pprof/goroutine?debug=2", &reply);
 		if (rc == 0)
-			fwrite(reply.body.data, 1, reply.body.len, stdout);
+			output_text(&reply.body);
 		if (rc == 0)
 			buf_fini(&reply.body);
 		return rc;
@@ -294,7 +295,7 @@ static int diag_stacks(struct cli *c)
 	if (rc < 0)
 		return cli_fail((enum exit_code)exit_of(rc), "%s",
 				why[0] != '\0' ? why : err_str(rc));
-	fwrite(out.data, 1, out.len, stdout);
+	output_text(&out);
 	return EXIT_DONE;
 }
 
@@ -310,7 +311,10 @@ static int diag_sys(struct cli *c)
 	if (facts == NULL)
 		return cli_fail(EXIT_FAILED, "out of memory");
 	text = json_dumps(facts, c->json ? JSON_COMPACT : JSON_INDENT(2));
-	printf("%s\n", text != NULL ? text : "{}");
+	if (text != NULL)
+		output_printf("%s\n", text);
+	else
+		output_failed(UV_ENOMEM);
 	mem_free(text);
 	json_decref(facts);
 	return EXIT_DONE;
@@ -336,7 +340,7 @@ static int doctor_outside(struct cli *c)
 		doctor_write_json(&out, findings, count);
 	else
 		doctor_write_text(&out, findings, count);
-	fwrite(out.data, 1, out.len, stdout);
+	output_text(&out);
 	return verdict_code(findings[0].severity);
 }
 
@@ -351,7 +355,7 @@ static int diag_doctor(struct cli *c)
 	rc = fetch(c, c->json ? "/debug/doctor?json" : "/debug/doctor?text", &reply);
 	if (rc != 0)
 		return rc;
-	fwrite(reply.body.data, 1, reply.body.len, stdout);
+	output_text(&reply.body);
 	is_bad = strncmp((char *)reply.body.data, "problem", 7) == 0 ||
 		 strstr((char *)reply.body.data, "\"verdict\":\"problem\"") != NULL;
 	buf_fini(&reply.body);
@@ -411,7 +415,7 @@ static int tell_bundle(struct cli *c, const char *path, const struct bundle_resu
 					 (int)r->failed, "skipped", (int)r->skipped, "cancelled",
 					 r->cancelled));
 	else if (!to_stdout(c))
-		printf("%s\n", path);
+		output_path(path);
 	if (!c->quiet && !c->json) {
 		fprintf(stderr, "%u parts, %u not available, %u failed, %" PRIu64 " KiB%s.\n",
 			r->parts, r->skipped, r->failed, r->bytes / 1024,
@@ -444,7 +448,11 @@ static int collect(struct cli *c, struct bundle_config *config, struct sink *sin
 	rc = bundle_run(config, &result);
 	if (to_stdout(c))
 		return rc == 0 ? tell_bundle(c, path, &result, p) :
-				 cli_fail((enum exit_code)exit_of(rc), "%s", err_str(rc));
+				 cli_fail((enum exit_code)exit_of(rc),
+					  "the bundle could not be written to standard output: %s",
+					  err_str(rc));
+	if (rc == 0 && fsync(sink->fd) < 0 && errno != EINVAL && errno != EROFS)
+		rc = -errno;
 	if (close(sink->fd) < 0 && rc == 0)
 		rc = -errno;
 	if (rc == 0 && rename(part, path) < 0)
@@ -464,7 +472,7 @@ static int list_parts(void)
 	buf_init(&out, 64 << 10);
 	bundle_list(&out);
 	buf_printf(&out, "\n%s", bundle_notice());
-	fwrite(out.data, 1, out.len, stdout);
+	output_text(&out);
 	return EXIT_DONE;
 }
 

@@ -218,9 +218,9 @@ void cli_print_trace(struct cli *c, const json_t *result)
 	}
 	if (client_request(c->client, "GET", path, NULL, NULL, 0, &reply) == 0 &&
 	    reply.http_status == 200) {
-		fwrite(reply.body.data, 1, reply.body.len, stdout);
+		output_text(&reply.body);
 		if (json_get_text(result, "trace_url")[0] != '\0')
-			printf("%s\n", json_get_text(result, "trace_url"));
+			output_printf("%s\n", json_get_text(result, "trace_url"));
 	} else {
 		cli_warn("the trace is gone: it made room for newer ones");
 	}
@@ -253,7 +253,7 @@ static void print_outcome(const json_t *r)
 	buf_printf(&text, ")\ntook     %.3f s\n", (double)json_get_count(r, "elapsed_ms") / 1000);
 	if (json_get_text(r, "trace_url")[0] != '\0')
 		buf_printf(&text, "trace    %s\n", json_get_text(r, "trace_url"));
-	fwrite(text.data, 1, text.len, stdout);
+	output_text(&text);
 	buf_fini(&text);
 }
 

@@ -37,7 +37,7 @@ static int send_level(struct cli *c, const char *method, const char *path)
 		(void)client_error_of(c->client, &reply);
 		rc = cli_fail(EXIT_USAGE, "%s", client_why(c->client));
 	} else {
-		fwrite(reply.body.data, 1, reply.body.len, stdout);
+		output_text(&reply.body);
 	}
 	buf_fini(&reply.body);
 	return rc;
@@ -74,9 +74,10 @@ static bool print_event(void *data, const char *line, size_t len)
 	if (len < 6 || strncmp(line, "data: ", 6) != 0)
 		return true;
 	if (c->json) {
-		printf("%.*s\n", (int)(len - 6), line + 6);
-		fflush(stdout);
-		return true;
+		output_bytes(line + 6, len - 6);
+		output_bytes("\n", 1);
+		output_flush();
+		return output_err() == 0;
 	}
 	o = json_loadb(line + 6, len - 6, 0, NULL);
 	buf_init(&out, TEXT_MAX);
@@ -84,10 +85,10 @@ static bool print_event(void *data, const char *line, size_t len)
 		   json_get_text(o, "level"), json_get_text(o, "part"));
 	cli_write_safe(&out, json_get_text(o, "text"));
 	buf_write_u8(&out, '\n');
-	fwrite(out.data, 1, out.len, stdout);
-	fflush(stdout);
+	output_text(&out);
+	output_flush();
 	json_decref(o);
-	return true;
+	return output_err() == 0;
 }
 
 static int log_tail(struct cli *c)
@@ -130,7 +131,7 @@ int cli_config(struct cli *c)
 	}
 	buf_init(&out, TEXT_MAX);
 	options_write_settings(c->options, &out, options_on(c->options, OPT_ORIGIN));
-	fwrite(out.data, 1, out.len, stdout);
+	output_text(&out);
 	return EXIT_DONE;
 }
 
@@ -173,6 +174,6 @@ int cli_paths(struct cli *c)
 	else
 		json_decref(o);
 	if (!c->json)
-		fwrite(out.data, 1, out.len, stdout);
+		output_text(&out);
 	return EXIT_DONE;
 }

@@ -105,13 +105,18 @@ static const struct verb_def verbs[VERB_COUNT] = {
 	[VERB_MAN] = { "man", cli_man, "", "the manual page", NULL, false, true },
 };
 
-static int cli_version(struct cli *c)
+static int print_version(bool as_json)
 {
-	if (c->json)
+	if (as_json)
 		cli_print_json(json_pack("{s:s}", "version", PEERSCOPE_VERSION));
 	else
-		printf("peerscope %s\n", PEERSCOPE_VERSION);
+		output_printf("peerscope %s\n", PEERSCOPE_VERSION);
 	return EXIT_DONE;
+}
+
+static int cli_version(struct cli *c)
+{
+	return print_version(c->json);
 }
 
 static int find_verb(const char *name)
@@ -166,7 +171,7 @@ static int print_help(int verb)
 		buf_write_str(&out, "\noptions:\n");
 		options_help(&out, VERB_BIT(verb), verb == VERB_DAEMON);
 	}
-	fwrite(out.data, 1, out.len, stdout);
+	output_text(&out);
 	buf_fini(&out);
 	return EXIT_DONE;
 }
@@ -180,7 +185,7 @@ static void fill_verbs(struct verb_help ret[VERB_COUNT])
 
 static int print_buf(struct buf *out)
 {
-	fwrite(out->data, 1, out->len, stdout);
+	output_text(out);
 	buf_fini(out);
 	return EXIT_DONE;
 }
@@ -267,49 +272,53 @@ static int run_verb(const struct options *o, int verb, int argc, char **argv, co
 	}
 	code = verbs[verb].run(&c);
 	client_free(c.client);
-	if (fflush(stdout) != 0 && code == EXIT_DONE)
-		return cli_fail(EXIT_FAILED, "cannot write the answer: %s", err_str(-errno));
 	return code;
+}
+
+/* The flags are in; `first` is where the verb stands. */
+static int dispatch(struct options *o, int first, int argc, char **argv)
+{
+	int verb = first < argc ? find_verb(argv[first]) : VERB_HELP, rc;
+	char why[1024] = "";
+
+	/* Whatever else is there, and whether or not the settings are right. */
+	if (options_on(o, OPT_VERSION))
+		return print_version(options_on(o, OPT_JSON));
+	if (verb < 0)
+		return unknown_verb(argv[first]);
+	if (options_on(o, OPT_HELP) || first >= argc) {
+		(void)print_help(first < argc ? verb : -1);
+		return options_on(o, OPT_HELP) ? EXIT_DONE : EXIT_USAGE;
+	}
+	if (options_check_verb(o, (enum verb)verb, verbs[verb].name, why, sizeof(why)) < 0)
+		return cli_fail(EXIT_USAGE, "%s", why);
+	rc = read_settings(o, why, sizeof(why));
+	if (rc < 0 && verb != VERB_DIAG) /* the doctor is to say what is wrong with them */
+		return cli_fail(EXIT_USAGE, "%s", why);
+	return run_verb(o, verb, argc - first - 1, argv + first + 1, rc < 0 ? why : NULL);
 }
 
 int main(int argc, char **argv)
 {
 	struct options o;
 	char why[1024] = "";
-	int first = 0, verb, code = EXIT_USAGE, rc;
-	bool is_spoilt = false;
+	int first = 0, code;
 
 	/* Not for people: the daemon starts itself so, to find the names in a profile. */
 	if (argc == 2 && strcmp(argv[1], DAEMON_SYMBOLS_VERB) == 0)
 		return base_init() < 0 ? EXIT_FAILED : profiler_symbols_main();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
+	output_init();
 	if (base_init() < 0)
 		return cli_fail(EXIT_FAILED, "no source of randomness");
 	json_setup();
 	if (options_init(&o, from_environment) < 0)
 		return cli_fail(EXIT_FAILED, "out of memory");
-	rc = options_parse_flags(&o, argc, argv, &first, why, sizeof(why));
-	if (rc == 0) {
-		rc = read_settings(&o, why, sizeof(why));
-		/* The doctor is to say what is wrong with them. */
-		is_spoilt = rc < 0 && first < argc && find_verb(argv[first]) == VERB_DIAG;
-		rc = is_spoilt ? 0 : rc;
-	}
-	verb = rc == 0 && first < argc ? find_verb(argv[first]) : VERB_HELP;
-	if (rc == 0 && verb >= 0 && first < argc)
-		rc = options_check_verb(&o, (enum verb)verb, verbs[verb].name, why, sizeof(why));
-	if (rc < 0)
+	if (options_parse_flags(&o, argc, argv, &first, why, sizeof(why)) < 0)
 		code = cli_fail(EXIT_USAGE, "%s", why);
-	else if (verb < 0)
-		code = unknown_verb(argv[first]);
-	else if (options_on(&o, OPT_HELP))
-		code = print_help(first < argc ? verb : -1);
-	else if (first >= argc)
-		(void)print_help(-1);
 	else
-		code = run_verb(&o, verb, argc - first - 1, argv + first + 1,
-				is_spoilt ? why : NULL);
+		code = dispatch(&o, first, argc, argv);
 	options_fini(&o);
-	return code;
+	return output_end(code);
 }

@@ -214,6 +214,8 @@ static const struct option_def table[OPT_COUNT] = {
 		      .help = "until a log level goes back by itself (default 10m)" },
 	[OPT_ORIGIN] =
 		FLAG("origin", 0, OPTION_SWITCH, NULL, B(CONFIG), "where each value comes from"),
+	[OPT_VERSION] =
+		FLAG("version", 'V', OPTION_SWITCH, NULL, VERB_ALL, "version of this program"),
 	[OPT_HELP] = FLAG("help", 'h', OPTION_SWITCH, NULL, VERB_ALL, "this text"),
 };
 

@@ -97,6 +97,7 @@ enum option_id {
 	OPT_PART,
 	OPT_FOR,
 	OPT_ORIGIN,
+	OPT_VERSION,
 	OPT_HELP,
 	OPT_COUNT
 };

@@ -172,8 +172,8 @@ static int report(struct cli *c, json_t *answer, const struct publishing *p, con
 		cli_print_json(json_incref(answer));
 		return w != NULL && w->counts.unreadable > 0 ? EXIT_PARTIAL : EXIT_DONE;
 	}
-	printf("%s\n%s\n", json_get_text(answer, "iri"), json_get_text(answer, "version"));
-	fflush(stdout);
+	output_printf("%s\n%s\n", json_get_text(answer, "iri"), json_get_text(answer, "version"));
+	output_flush();
 	buf_init(&text, 1024);
 	if (w != NULL) {
 		buf_printf(&text, "%" PRIu64 " files, ", w->counts.files);

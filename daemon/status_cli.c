@@ -124,7 +124,7 @@ int cli_status(struct cli *c)
 	write_identity(&text, status);
 	write_figures(&text, status);
 	if (buf_err(&text) == 0)
-		fwrite(text.data, 1, text.len, stdout);
+		output_text(&text);
 	buf_fini(&text);
 	json_decref(status);
 	return EXIT_DONE;

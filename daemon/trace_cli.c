@@ -25,13 +25,15 @@ int trace_cli_refused(const struct client_reply *reply)
 			reply->body.data != NULL ? (char *)reply->body.data : "");
 }
 
-int trace_cli_show_page(struct cli *c, const char *path)
+int trace_cli_show_page(struct cli *c, const char *path, bool as_it_is)
 {
 	struct client_reply reply;
 	int rc = client_request(c->client, "GET", path, NULL, NULL, 0, &reply);
 
-	if (rc == 0 && reply.http_status == 200)
-		fwrite(reply.body.data, 1, reply.body.len, stdout);
+	if (rc == 0 && reply.http_status == 200 && as_it_is)
+		output_bytes(reply.body.data, reply.body.len);
+	else if (rc == 0 && reply.http_status == 200)
+		output_text(&reply.body);
 	else if (rc == 0)
 		rc = trace_cli_refused(&reply);
 	else
@@ -200,7 +202,8 @@ static int trace_diff(struct cli *c, const char *first, const char *then)
 	if (escaped_a != NULL && escaped_b != NULL)
 		path = mem_printf("/v1/traces/diff?first=%s&then=%s&%s", escaped_a, escaped_b,
 				  c->json ? "json" : "text");
-	return path != NULL ? trace_cli_show_page(c, path) : cli_fail(EXIT_FAILED, "out of memory");
+	return path != NULL ? trace_cli_show_page(c, path, c->json) :
+			      cli_fail(EXIT_FAILED, "out of memory");
 }
 
 static int trace_list(struct cli *c, const char *text)
@@ -209,7 +212,8 @@ static int trace_list(struct cli *c, const char *text)
 	char *path = trace_cli_path(c->json ? "json" : "text", "q", text,
 				    trace_cli_limit(c, LIST_DEFAULT));
 
-	return path != NULL ? trace_cli_show_page(c, path) : cli_fail(EXIT_FAILED, "out of memory");
+	return path != NULL ? trace_cli_show_page(c, path, c->json) :
+			      cli_fail(EXIT_FAILED, "out of memory");
 }
 
 static int trace_show(struct cli *c, const char *text)
@@ -224,7 +228,8 @@ static int trace_show(struct cli *c, const char *text)
 		return c->json ? trace_cli_export(c, id, "json") : trace_cli_show_joined(c, id);
 	path = trace_cli_path(c->json ? "json" : "text", "id", id,
 			      trace_cli_limit(c, LIST_DEFAULT));
-	return path != NULL ? trace_cli_show_page(c, path) : cli_fail(EXIT_FAILED, "out of memory");
+	return path != NULL ? trace_cli_show_page(c, path, c->json) :
+			      cli_fail(EXIT_FAILED, "out of memory");
 }
 
 static int trace_export(struct cli *c, const char *text)
@@ -254,7 +259,7 @@ static int trace_keep(struct cli *c, const char *what, const char *text)
 	else if (reply.http_status != 200)
 		rc = trace_cli_refused(&reply);
 	else if (c->json)
-		fwrite(reply.body.data, 1, reply.body.len, stdout);
+		output_text(&reply.body);
 	buf_fini(&reply.body);
 	return rc;
 }

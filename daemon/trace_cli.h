@@ -13,7 +13,7 @@ unsigned trace_cli_columns(void);
 /** Says why the daemon refused. Returns the exit code. */
 int trace_cli_refused(const struct client_reply *reply) MUST_USE;
 /** Writes a page to stdout. 0 or an exit code. */
-int trace_cli_show_page(struct cli *c, const char *path) MUST_USE;
+int trace_cli_show_page(struct cli *c, const char *path, bool as_it_is) MUST_USE;
 /** What --limit says. */
 uint64_t trace_cli_limit(const struct cli *c, uint64_t otherwise);
 

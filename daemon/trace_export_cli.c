@@ -109,7 +109,7 @@ static int add_json(void *data, unsigned number, const char *where, struct buf *
 
 static int add_bytes(void *data, unsigned number, const char *where, struct buf *body)
 {
-	fwrite(body->data, 1, body->len, stdout);
+	output_bytes(body->data, body->len);
 	return 0;
 }
 
@@ -145,7 +145,7 @@ int trace_cli_export(struct cli *c, const char *id, const char *format)
 	if (path == NULL)
 		return cli_fail(EXIT_FAILED, "out of memory");
 	if (options_text(c->options, OPT_FROM) == NULL)
-		return trace_cli_show_page(c, path);
+		return trace_cli_show_page(c, path, !text);
 	if (text && id == NULL)
 		return cli_usage("trace", "as text, --from needs the ID of one trace");
 	return text ? trace_cli_show_joined(c, id) : export_joined(c, path, format);

@@ -486,7 +486,7 @@ int trace_cli_show_joined(struct cli *c, const char *id)
 	if (rc == 0 && trace_cli_join(id, all.answers, all.count, &out) < 0)
 		rc = cli_fail(EXIT_FAILED, "the halves of the trace cannot be put together");
 	if (rc == 0)
-		fwrite(out.data, 1, out.len, stdout);
+		output_text(&out);
 	for (size_t i = 0; i < all.count; i++) {
 		json_decref(all.answers[i].json);
 		mem_free(all.answers[i].where);

@@ -165,8 +165,7 @@ static void print_trace(const struct tail *t, const json_t *trace)
 	if (t->columns > used + 3)
 		(void)write_cut(&line, json_get_text(trace, "title"), t->columns - used - 2);
 	buf_write_u8(&line, '\n');
-	if (buf_err(&line) == 0)
-		fwrite(line.data, 1, line.len, stdout);
+	output_text(&line);
 	buf_fini(&line);
 }
 
@@ -185,7 +184,7 @@ static void end_of_event(struct tail *t)
 	t->data = NULL;
 	t->id[0] = '\0';
 	t->event = EVENT_OTHER;
-	fflush(stdout);
+	output_flush();
 }
 
 static bool is_field(const char *line, size_t len, const char *name, const char **ret,
@@ -223,7 +222,7 @@ static bool on_line(void *data, const char *line, size_t len)
 		json_decref(t->data);
 		t->data = json_loadb(value, n, 0, NULL);
 	}
-	return !client_interrupted();
+	return !client_interrupted() && output_err() == 0;
 }
 
 /* ---- The connection, and the next one ---- */
@@ -249,6 +248,8 @@ static int follow(struct tail *t, const char *path)
 				  on_line, t);
 		if (client_interrupted() || rc == UV_ECANCELED)
 			return EXIT_CANCELLED;
+		if (output_err() < 0)
+			return EXIT_DONE; /* the exit code is made of it */
 		was_heard |= t->heard;
 		if (rc < 0 && (!was_heard || !client_unreachable(t->c->client)))
 			return cli_client_failed(t->c, rc);

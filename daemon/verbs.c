@@ -35,8 +35,7 @@ static int ask(struct cli *c, const char *method, const char *route, const char 
 
 static void print(struct buf *text)
 {
-	if (buf_err(text) == 0 && text->len > 0)
-		fwrite(text->data, 1, text->len, stdout);
+	output_text(text);
 	buf_fini(text);
 }
 
@@ -217,7 +216,7 @@ static int add_peer(struct cli *c, const char *address)
 			      "when something is looked for",
 			      json_get_text(answer, "peer"), json_get_text(answer, "error"));
 	} else if (!c->json) {
-		printf("%s\n", json_get_text(answer, "peer"));
+		output_printf("%s\n", json_get_text(answer, "peer"));
 	}
 	if (c->json)
 		cli_print_json(json_incref(answer));
@@ -362,6 +361,7 @@ int cli_wait(struct cli *c)
 	int rc;
 
 	client_catch_interrupt();
+	client_set_patience(c->client, MAX(limit, UINT64_C(1)));
 	while ((rc = client_json(c->client, "GET", "/v1/status", NULL, &status)) < 0) {
 		if (rc == UV_ECANCELED)
 			return cli_client_failed(c, rc);
