@@ -21,10 +21,11 @@ static void on_objects(struct store_objects *op, int status)
 		const struct store_object *o = &op->objects[i];
 
 		(void)json_array_append_new(
-			list, json_pack("{s:o, s:o, s:I, s:I, s:I}", "iri",
-					json_iri(&o->space, o->path), "time", json_time(o->time_s),
-					"commits", (json_int_t)o->commits, "heads",
-					(json_int_t)o->heads, "missing", (json_int_t)o->missing));
+			list,
+			json_pack("{s:o, s:o, s:I, s:I, s:I, s:b}", "iri",
+				  json_iri(&o->space, o->path), "time", json_time(o->time_s),
+				  "commits", (json_int_t)o->commits, "heads", (json_int_t)o->heads,
+				  "missing", (json_int_t)o->missing, "tombstone", o->tombstone));
 	}
 	if (status < 0) {
 		json_decref(list);

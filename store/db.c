@@ -72,6 +72,7 @@ int db_fail(struct db *db, int rc)
 	if ((extended & 0xff) != (rc & 0xff))
 		extended = rc;
 	db->error = map_code(db, extended);
+	db->failed_now = true;
 	(void)snprintf(db->error_text, sizeof(db->error_text), "%s (SQLite %d)",
 		       db->sqlite != NULL ? sqlite3_errmsg(db->sqlite) : sqlite3_errstr(rc),
 		       extended);
@@ -81,6 +82,7 @@ int db_fail(struct db *db, int rc)
 static int set_error(struct db *db, int code, const char *text)
 {
 	db->error = code;
+	db->failed_now = true;
 	(void)snprintf(db->error_text, sizeof(db->error_text), "%s", text);
 	return code;
 }
@@ -226,10 +228,21 @@ static int totals_write(struct db *db)
 
 int db_begin(struct db *db)
 {
-	int rc = db_run(db, SQL_BEGIN, NULL, 0);
+	int rc;
 
+	db->failed_now = db->wrote = false;
+	rc = db_run(db, SQL_BEGIN, NULL, 0);
 	db->in_transaction = rc == 0;
 	return rc;
+}
+
+/* A change has just been written: there is room again, and nobody forbids it. Damage stays. */
+static void forget_error(struct db *db)
+{
+	if (!db->wrote || db->failed_now || db->error == ERR_CORRUPT)
+		return;
+	db->error = 0;
+	db->error_text[0] = '\0';
 }
 
 int db_commit(struct db *db)
@@ -244,6 +257,7 @@ int db_commit(struct db *db)
 	}
 	db->in_transaction = false;
 	db->written = db->totals;
+	forget_error(db);
 	return 0;
 }
 
@@ -294,6 +308,7 @@ static int on_wal(void *data, sqlite3 *sqlite, const char *name, int pages)
 	(void)sqlite;
 	(void)name;
 	db->wal_bytes = (uint64_t)pages * DB_PAGE_SIZE;
+	db->wrote = true;
 	return SQLITE_OK;
 }
 

@@ -47,7 +47,9 @@ struct db {
 	bool in_transaction; /* begun by us, not ended by us */
 	uint64_t wal_bytes;
 	uint64_t checkpoint_at_bytes;
-	int error; /* the last failure, for statistics; never cleared */
+	int error; /* the last failure, for statistics; what passes by itself is cleared by the
+		    * next change that succeeds */
+	bool failed_now, wrote; /* error is of the transaction under way; it reached the disk */
 	char error_text[DB_ERROR_TEXT_MAX];
 };
 

@@ -168,6 +168,16 @@ static int object_missing(struct db *db, int64_t id, uint64_t *ret)
 	return rc == 0 ? missing_count(db, ret) : rc;
 }
 
+static int object_tombstone(struct db *db, int64_t id, bool *ret)
+{
+	CLEANUP(db_done)
+	sqlite3_stmt *q = db_query(db, SQL_HEADS, ARGS(arg_int(id), arg_int(1)));
+	int rc = db_row(db, q);
+
+	*ret = rc > 0 && sqlite3_column_type(q, 4) == SQLITE_NULL;
+	return MIN(rc, 0);
+}
+
 static int load_object(struct db *db, sqlite3_stmt *q, struct store_object *ret)
 {
 	const char *path = (const char *)sqlite3_column_text(q, 2);
@@ -181,6 +191,10 @@ static int load_object(struct db *db, sqlite3_stmt *q, struct store_object *ret)
 	ret->time_s = (uint64_t)sqlite3_column_int64(q, 3);
 	ret->commits = (uint64_t)sqlite3_column_int64(q, 4);
 	ret->heads = (uint64_t)sqlite3_column_int64(q, 5);
+	if (ret->heads == 1)
+		rc = object_tombstone(db, sqlite3_column_int64(q, 0), &ret->tombstone);
+	if (rc < 0)
+		return rc;
 	return sqlite3_column_int64(q, 6) > 0 ?
 		       object_missing(db, sqlite3_column_int64(q, 0), &ret->missing) :
 		       0;

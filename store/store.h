@@ -78,7 +78,7 @@ struct store_stats {
 	uint64_t refused_dropped, peers_dropped;
 	uint64_t damaged; /* blobs read whose bytes did not match their hash; they are not given out
 			   */
-	int last_error;
+	int last_error;	  /* until a change succeeds again; damage stays */
 	char last_error_text[128];
 };
 /** Figures as of the last request; safe on the loop, never blocks. */
@@ -378,6 +378,7 @@ struct store_object {
 	char *path;
 	uint64_t time_s; /* of the newest commit */
 	uint64_t commits, heads, missing;
+	bool tombstone; /* its one head says that it is deleted */
 };
 struct store_objects;
 typedef void (*store_objects_cb)(struct store_objects *o, int status);

@@ -266,6 +266,30 @@ static void a_full_disk_is_named_and_work_goes_on_when_there_is_room(void **stat
 		assert_true(n < 1000);
 }
 
+/* What passes by itself is not told for ever; damage is. */
+static void an_error_is_forgotten_when_a_change_succeeds(void **state)
+{
+	struct fixture f;
+	struct story s;
+	struct store_stats stats;
+
+	(void)state;
+	fixture_init(&f, true);
+	story_init(&s, &f);
+	disk_fault(1, true, SQLITE_FULL);
+	CHECK_STATUS(ERR_DISK_FULL, story_run(&s));
+	store_stats(f.store, &stats);
+	assert_int_equal(stats.last_error, ERR_DISK_FULL);
+	assert_true(strlen(stats.last_error_text) > 0);
+	disk_fault(0, false, 0);
+	CHECK_STATUS(0, story_run(&s));
+	store_stats(f.store, &stats);
+	assert_int_equal(stats.last_error, 0);
+	assert_string_equal(stats.last_error_text, "");
+	story_fini(&s);
+	fixture_fini(&f);
+}
+
 static void opening_on_a_failing_disk_fails_cleanly(void **state)
 {
 	struct fixture f;
@@ -517,6 +541,7 @@ int main(void)
 		cmocka_unit_test(a_failing_write_or_sync_loses_nothing_acknowledged),
 		cmocka_unit_test(a_disk_that_fails_for_good_loses_nothing_acknowledged),
 		cmocka_unit_test(a_full_disk_is_named_and_work_goes_on_when_there_is_room),
+		cmocka_unit_test(an_error_is_forgotten_when_a_change_succeeds),
 		cmocka_unit_test(opening_on_a_failing_disk_fails_cleanly),
 		cmocka_unit_test(sqlite_without_memory_fails_cleanly),
 		cmocka_unit_test(a_put_survives_oom_at_every_allocation),
