@@ -21,7 +21,7 @@ struct announcer {
 	struct store_subscriptions subscriptions;
 	struct store_objects objects;
 	struct op *running; /* NULL = idle */
-	bool again;
+	bool again, soon;   /* soon: the timer runs for ANNOUNCER_SETTLE_MS */
 	struct runner_timer timer;
 	void (*closed)(void *data); /* set = closing */
 	void *closed_data;
@@ -76,7 +76,14 @@ static void tell(struct announcer *a)
 
 /* ---- Reading the store ---- */
 
-static void begin(struct announcer *a);
+static void look_soon(struct announcer *a)
+{
+	struct runner *r = &a->daemon->loop.runner;
+
+	if (!a->soon)
+		runner_timer_start(r, &a->timer, runner_now_ms(r) + ANNOUNCER_SETTLE_MS);
+	a->soon = true;
+}
 
 static void run_closed(struct runner_task *task)
 {
@@ -94,7 +101,7 @@ static void end(struct announcer *a)
 	if (a->closed != NULL)
 		runner_defer(&a->daemon->loop.runner, &a->closed_task);
 	else if (a->again)
-		begin(a);
+		look_soon(a);
 }
 
 static void on_objects(struct store_objects *op, int status)
@@ -153,7 +160,7 @@ void announcer_changed(struct announcer *a)
 	if (a->running != NULL)
 		a->again = true;
 	else if (a->closed == NULL)
-		begin(a);
+		look_soon(a);
 }
 
 void announcer_set_port(struct announcer *a, uint16_t port)
@@ -167,8 +174,12 @@ static void on_timer(struct runner_timer *timer)
 	struct announcer *a = container_of(timer, struct announcer, timer);
 	struct runner *r = &a->daemon->loop.runner;
 
-	announcer_changed(a);
+	a->soon = false;
 	runner_timer_start(r, timer, runner_now_ms(r) + ANNOUNCER_AGAIN_MS);
+	if (a->running != NULL)
+		a->again = true;
+	else
+		begin(a);
 }
 
 /* ---- Life ---- */

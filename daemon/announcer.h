@@ -7,6 +7,7 @@
 
 enum {
 	ANNOUNCER_SUBSCRIPTION_KEYS_MAX = DHT_ANNOUNCEMENTS_MAX / 2,
+	ANNOUNCER_SETTLE_MS = 300, /* changes come in crowds */
 	ANNOUNCER_AGAIN_MS = 60000 /* subscriptions come in sync meanwhile */
 };
 
@@ -15,7 +16,7 @@ struct announcer;
 struct announcer *announcer_new(struct daemon *d, struct dht *dht, uint16_t port);
 /** Peers connect elsewhere now: everything is announced anew. */
 void announcer_set_port(struct announcer *a, uint16_t port);
-/** Look again. */
+/** Look again, soon. */
 void announcer_changed(struct announcer *a);
 /** Keys for which there was no room. */
 uint64_t announcer_left_out(const struct announcer *a);

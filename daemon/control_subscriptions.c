@@ -16,6 +16,8 @@ struct list_call {
 struct change_call {
 	struct control_call call;
 	struct store_subscription_set op;
+	struct scope scope;
+	enum store_subscription_change change;
 };
 
 /* Why the last run did not confirm it. */
@@ -112,7 +114,13 @@ static void on_changed(struct store_subscription_set *op, int status)
 	struct change_call *q = container_of(op, struct change_call, op);
 
 	if (status == 0 && op->changed) {
-		discovery_subscriptions_changed(q->call.daemon->discovery);
+		struct discovery *d = q->call.daemon->discovery;
+
+		if (q->change == STORE_UNSUBSCRIBE)
+			discovery_subscription_removed(d, &q->scope);
+		else
+			discovery_subscription_added(d, &q->scope,
+						     q->change == STORE_SUBSCRIBE_HISTORY);
 		sources_changed(q->call.daemon->sources);
 	}
 	if (status == 0)
@@ -138,18 +146,18 @@ static void change(void *data, struct http_request *r)
 	struct op_env env = control_env(control_daemon(data), CONTROL_TIMEOUT_MS);
 	struct change_call *q;
 	enum scope_kind kind;
-	struct scope scope;
 	struct iri iri;
 
 	if (!control_kind(r, http_request_param(r, "kind"), &kind) ||
 	    !control_iri(r, http_request_param(r, "iri"), &iri))
 		return;
-	scope_of_iri(&iri, kind, &scope);
 	q = control_call_new(data, r, sizeof(*q));
 	if (q == NULL)
 		return;
+	scope_of_iri(&iri, kind, &q->scope);
+	q->change = kind_of_change(r);
 	q->call.op = &q->op.op;
-	store_subscription_set_start(&q->op, &env, q->call.daemon->store, kind_of_change(r), &scope,
+	store_subscription_set_start(&q->op, &env, q->call.daemon->store, q->change, &q->scope,
 				     on_changed);
 }
 

@@ -163,8 +163,10 @@ struct discovery *discovery_new(const struct discovery_config *config);
 int discovery_add_source(struct discovery *d, struct discovery_source *source);
 /** Load subscriptions and keep them in sync: now, when a peer announces, and every interval. */
 void discovery_start_subscriptions(struct discovery *d);
-/** Tell it that the subscription table changed. */
-void discovery_subscriptions_changed(struct discovery *d);
+/** Tell it that the table of subscriptions has one more (or one that wants older versions from now
+ * on), or one less. */
+void discovery_subscription_added(struct discovery *d, const struct scope *scope, bool history);
+void discovery_subscription_removed(struct discovery *d, const struct scope *scope);
 /* What the scheduler knows of one subscription. */
 struct discovery_subscription_status {
 	const char *state; /* "sleeping", "backing off", "queued", "running" */

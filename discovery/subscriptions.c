@@ -543,11 +543,35 @@ void discovery_start_subscriptions(struct discovery *d)
 	start_due(d);
 }
 
-void discovery_subscriptions_changed(struct discovery *d)
+/* One by one: reading the whole table for each would make a thousand of them a million. A table
+ * that is being read may be older than the change, and is read again. */
+static bool takes_changes(struct discovery *d)
 {
 	if (!d->subscribing || d->closing)
+		return false;
+	if (!d->loaded || d->loader != NULL || d->reload)
+		load(d);
+	return true;
+}
+
+void discovery_subscription_added(struct discovery *d, const struct scope *scope, bool history)
+{
+	const struct store_subscription row = { .scope = *scope, .history = history };
+
+	if (!takes_changes(d))
 		return;
-	load(d);
+	add(d, &row);
+	start_due(d);
+}
+
+void discovery_subscription_removed(struct discovery *d, const struct scope *scope)
+{
+	struct discovery_subscription *s = subscription_find(d, scope);
+
+	if (!takes_changes(d) || s == NULL)
+		return;
+	sync_unfollow(d->sync, &s->scope);
+	forget(s);
 	start_due(d);
 }
 

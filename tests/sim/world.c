@@ -389,7 +389,11 @@ static void set_subscription(struct node *n, enum store_subscription_change chan
 	wait_for(n, &wait);
 	CHECK_STATUS(0, wait.status);
 	store_subscription_set_fini(&set);
-	discovery_subscriptions_changed(n->discovery);
+	if (change == STORE_UNSUBSCRIBE)
+		discovery_subscription_removed(n->discovery, &scope);
+	else
+		discovery_subscription_added(n->discovery, &scope,
+					     change == STORE_SUBSCRIBE_HISTORY);
 }
 
 void world_subscribe(struct node *n, const struct iri *iri, enum scope_kind kind)
