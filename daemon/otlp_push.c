@@ -65,10 +65,14 @@ static uint64_t now_ms(struct otlp_push *p)
 
 char *otlp_push_url(const char *endpoint)
 {
+	static const char path[] = "/v1/traces";
 	size_t len = strlen(endpoint);
 
 	while (len > 0 && endpoint[len - 1] == '/')
 		len--;
+	/* OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, and what collectors print, have the path already. */
+	if (len > strlen(path) && memcmp(endpoint + len - strlen(path), path, strlen(path)) == 0)
+		len -= strlen(path);
 	return mem_printf("%.*s/v1/traces", (int)len, endpoint);
 }
 
@@ -235,8 +239,8 @@ static void fail(struct otlp_push *p, int status)
 		(void)snprintf(p->why, sizeof(p->why), "it answers with status %d",
 			       p->post.http_status);
 	if (p->figures.failing++ == 0)
-		log_warn(LOG_DAEMON, "msg=\"the collector does not take traces\" why=\"%s\"",
-			 p->why);
+		log_warn(LOG_DAEMON, "msg=\"the collector does not take traces\" url=%s why=\"%s\"",
+			 p->url, p->why);
 	if (may_retry(status, p->post.http_status))
 		back_off(p);
 	else

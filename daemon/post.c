@@ -298,6 +298,8 @@ static int set_options(struct post *p, const struct post_request *request)
 	CURLcode rc = CURLE_OK;
 
 	rc |= curl_easy_setopt(easy, CURLOPT_URL, request->url);
+	if (post_url_is_loopback(request->url))
+		rc |= curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	rc |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	rc |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	rc |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);

@@ -5,7 +5,7 @@
  *   post     one request (base/op.h): starts, may be cancelled, ends once
  *
  * http and https only; certificates are verified (TLS 1.2 or newer); http_proxy, https_proxy and
- * no_proxy of the environment are honoured; redirects are not followed; the answer is capped and
+ * no_proxy of the environment are honoured, but for this machine itself; redirects are not followed; the answer is capped and
  * not decompressed. Names are resolved on curl's own threads. All on the loop's thread. */
 #pragma once
 
@@ -37,6 +37,8 @@ void post_client_close(struct post_client *c, void (*closed)(void *data), void *
  *  lists of processes and on pages), no fragment. 0, or ERR_MALFORMED with a text for the user in
  *  ret_why. */
 int post_url_check(const char *url, char *ret_why, size_t why_size);
+/** Its host is this machine by name or address, so that no proxy has a part in it. */
+bool post_url_is_loopback(const char *url);
 /** One line "Name: value" as HTTP allows it, of at most POST_HEADER_MAX bytes, and not a header
  *  that the request sets itself. */
 bool post_header_ok(const char *line, size_t len);

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/err.h"
+#include "base/multiformats.h"
 #include "daemon/post.h"
 
 static int refuse(char *ret_why, size_t why_size, const char *why)
@@ -62,6 +63,37 @@ int post_url_check(const char *url, char *ret_why, size_t why_size)
 		rc = check_parts(u, ret_why, why_size);
 	curl_url_cleanup(u);
 	return rc;
+}
+
+static bool is_loopback(const char *host)
+{
+	size_t len = strlen(host), name = strlen("localhost");
+	struct multiaddr addr;
+	char text[96];
+	int n;
+
+	/* RFC 6761, 6.3 */
+	if (len >= name && strcasecmp(host + len - name, "localhost") == 0)
+		return len == name || host[len - name - 1] == '.';
+	if (host[0] == '[')
+		n = snprintf(text, sizeof(text), "/ip6/%.*s/tcp/1", (int)strcspn(host + 1, "]"),
+			     host + 1);
+	else
+		n = snprintf(text, sizeof(text), "/ip4/%s/tcp/1", host);
+	return n > 0 && (size_t)n < sizeof(text) && multiaddr_parse(text, (size_t)n, &addr) == 0 &&
+	       multiaddr_is_loopback(&addr);
+}
+
+bool post_url_is_loopback(const char *url)
+{
+	CURLU *u = curl_url();
+	char *host = NULL;
+	bool is_here = u != NULL && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+		       curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK && is_loopback(host);
+
+	curl_free(host);
+	curl_url_cleanup(u);
+	return is_here;
 }
 
 /* RFC 9110 section 5.6.2. */

@@ -348,6 +348,13 @@ class Failures(PushCase):
             self.assertEqual(self.flush(a)["sent_heap"], 1)
             self.assertTrue(proxy.requests[0].target.startswith("http://profiles.example/api/profiles/ingest?"))
 
+    def test_a_proxy_of_the_environment_has_no_part_in_this_machine(self):
+        with Server(token=TOKEN) as server:
+            os.environ["http_proxy"] = f"http://127.0.0.1:{closed_port()}"
+            self.addCleanup(os.environ.pop, "http_proxy")
+            a = self.daemon(profiles=server.connection_string())
+            self.assertEqual(self.flush(a)["sent_heap"], 1)
+
 
 class Sharing(PushCase):
     def test_whoever_asks_for_a_profile_gets_it_while_one_is_taken(self):

@@ -9,6 +9,9 @@ static void an_endpoint_names_the_folder_of_the_path(void **state)
 		{ "http://h:4318", "http://h:4318/v1/traces" },
 		{ "http://h:4318/", "http://h:4318/v1/traces" },
 		{ "https://h/otlp//", "https://h/otlp/v1/traces" },
+		{ "http://h:4318/v1/traces", "http://h:4318/v1/traces" },
+		{ "https://h/otlp/v1/traces/", "https://h/otlp/v1/traces" },
+		{ "https://h/v1/tracesx", "https://h/v1/tracesx/v1/traces" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

@@ -341,6 +341,21 @@ static void only_urls_that_may_be_posted_to_are_taken(void **state)
 	}
 }
 
+static void this_machine_is_known_by_its_names_and_addresses(void **state)
+{
+	static const char *const here[] = { "http://localhost:1/", "https://otel.localhost",
+					    "http://LOCALHOST:9",   "http://127.0.0.1:4318",
+					    "http://127.9.9.9/x",  "http://[::1]:4318/" };
+	static const char *const elsewhere[] = { "http://localhost.example/",
+						 "http://notlocalhost/", "http://10.0.0.1/",
+						 "http://[2001:db8::1]/", "http://128.0.0.1/" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(here); i++)
+		assert_true(post_url_is_loopback(here[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(elsewhere); i++)
+		assert_false(post_url_is_loopback(elsewhere[i]));
+}
+
 static void only_harmless_headers_are_taken(void **state)
 {
 	static const char *const good[] = { "authorization: Bearer x", "X-A:b", "x: \xc3\xb6" };
@@ -456,6 +471,7 @@ int main(void)
 		TEST(a_request_is_a_span_and_carries_its_context),
 		TEST(posting_survives_oom_at_every_allocation),
 		cmocka_unit_test(only_urls_that_may_be_posted_to_are_taken),
+		cmocka_unit_test(this_machine_is_known_by_its_names_and_addresses),
 		cmocka_unit_test(only_harmless_headers_are_taken),
 	};
 
