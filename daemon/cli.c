@@ -69,6 +69,13 @@ int cli_client_failed(struct cli *c, int rc)
 	return cli_fail((enum exit_code)exit_of(rc), "%s", rc == UV_ENOMEM ? "out of memory" : why);
 }
 
+int cli_check_content(const struct client_reply *reply)
+{
+	return reply->body.len > 0 ? 0 :
+				     cli_fail(EXIT_FAILED, "the daemon's answer is empty: is it of "
+							   "another version?");
+}
+
 void cli_print_json(json_t *value)
 {
 	struct buf text;

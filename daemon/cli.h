@@ -44,6 +44,8 @@ int cli_fail(enum exit_code code, const char *fmt, ...) PRINTF_LIKE(2, 3) MUST_U
 void cli_warn(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /** For what a client_… call returned. */
 int cli_client_failed(struct cli *c, int rc) MUST_USE;
+/** An answer of 200 without content where there always is some: says so. 0 or an exit code. */
+int cli_check_content(const struct client_reply *reply) MUST_USE;
 /** Takes the value, prints it as one line. */
 void cli_print_json(json_t *value);
 /** Text from elsewhere, in one line, safe for a terminal (buf_write_shown). */

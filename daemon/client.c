@@ -415,7 +415,8 @@ int client_error_of(struct client *c, const struct client_reply *reply)
 	if (text != NULL && text[0] != '\0') {
 		snprintf(c->why, sizeof(c->why), "%s", text);
 		code = code_of(error);
-	} else if (reply->http_status == 400 && reply->body.len > 0) { /* of a page */
+	} else if (reply->http_status >= 400 && reply->body.len > 0 && reply->body.data[0] != '{' &&
+		   reply->body.data[0] != '<') { /* of a page */
 		snprintf(c->why, sizeof(c->why), "%.*s", (int)MIN(reply->body.len, sizeof(c->why)),
 			 (char *)reply->body.data);
 	} else {

@@ -40,19 +40,23 @@ static enum presence probe(struct cli *c, int *ret_pid)
 	client_set_limits(c->client, PROBE_MS, ANSWER_MAX, NULL, NULL);
 	rc = client_json(c->client, "GET", "/v1/status", NULL, NULL);
 	client_set_limits(c->client, ANSWER_MS, ANSWER_MAX, NULL, NULL);
-	if (rc == 0 || rc == UV_ECANCELED)
-		return ANSWERS;
-	return pid > 0 ? HANGS : ABSENT;
+	if (rc != UV_ETIMEDOUT && !client_unreachable(c->client))
+		return ANSWERS; /* if only with an error: the request proper will tell */
+	return rc == UV_ETIMEDOUT || pid > 0 ? HANGS : ABSENT;
 }
 
 static int say_absent(struct cli *c, enum presence p, int pid)
 {
+	char who[24] = "";
+
+	if (pid > 0)
+		(void)snprintf(who, sizeof(who), ", pid %d,", pid);
 	if (p == HANGS)
-		return cli_fail(
-			EXIT_UNREACHABLE,
-			"the daemon, pid %d, does not answer. `peerscope diag stacks` shows what "
-			"it does, `peerscope diag bundle` collects what can be had",
-			pid);
+		return cli_fail(EXIT_UNREACHABLE,
+				"the daemon%s does not answer: it is stopped, or hangs. `peerscope "
+				"diag stacks` shows what it does, `peerscope diag bundle` collects "
+				"what can be had. What to do:\npeerscope diag doctor --data %s",
+				who, c->data);
 	return cli_fail(EXIT_UNREACHABLE,
 			"no daemon is running with %s: start one with `peerscope daemon --data %s`",
 			c->data, c->data);
@@ -74,7 +78,7 @@ static int fetch(struct cli *c, const char *path, struct client_reply *reply)
 	return cli_client_failed(c, rc);
 }
 
-static int show_page(struct cli *c, const char *path)
+static int show_page(struct cli *c, const char *path, bool may_be_empty)
 {
 	struct client_reply reply;
 	enum presence p;
@@ -86,14 +90,15 @@ static int show_page(struct cli *c, const char *path)
 	rc = fetch(c, path, &reply);
 	if (rc != 0)
 		return rc;
+	rc = may_be_empty ? EXIT_DONE : cli_check_content(&reply);
 	output_text(&reply.body);
 	buf_fini(&reply.body);
-	return EXIT_DONE;
+	return rc;
 }
 
 static int diag_vars(struct cli *c)
 {
-	return show_page(c, "/debug/vars?json");
+	return show_page(c, "/debug/vars?json", false);
 }
 
 static int diag_traces(struct cli *c)
@@ -105,7 +110,7 @@ static int diag_traces(struct cli *c)
 		       options_text(c->options, OPT_LIMIT) != NULL ?
 			       options_number(c->options, OPT_LIMIT) :
 			       50);
-	return show_page(c, path);
+	return show_page(c, path, false);
 }
 
 static int diag_log(struct cli *c)
@@ -119,7 +124,7 @@ static int diag_log(struct cli *c)
 					  options_number(c->options, OPT_LIMIT) :
 					  200,
 				  filter);
-	return path != NULL ? show_page(c, path) : cli_fail(EXIT_FAILED, "out of memory");
+	return path != NULL ? show_page(c, path, true) : cli_fail(EXIT_FAILED, "out of memory");
 }
 
 /* ---- Profiles, as files ---- */
@@ -251,13 +256,14 @@ static int diag_profile(struct cli *c, const struct profile *p)
 		return cli_fail(EXIT_CANCELLED, "cancelled, nothing saved");
 	}
 	if (rc == 0 && reply.http_status == 200) {
-		rc = keep(c, p->name, &reply.body);
+		rc = cli_check_content(&reply);
+		rc = rc == 0 ? keep(c, p->name, &reply.body) : rc;
 	} else if (rc == 0 && reply.http_status == 404) {
 		rc = cli_fail(EXIT_NOT_FOUND, "this daemon does not offer that profile");
 	} else if (rc == 0) {
-		rc = cli_fail(reply.http_status == 409 ? EXIT_BUSY : EXIT_FAILED, "%.*s",
-			      (int)MIN(reply.body.len, (size_t)300),
-			      reply.body.data != NULL ? (char *)reply.body.data : "");
+		(void)client_error_of(c->client, &reply);
+		rc = cli_fail(reply.http_status == 409 ? EXIT_BUSY : EXIT_FAILED, "%s",
+			      client_why(c->client));
 	} else {
 		rc = cli_client_failed(c, rc);
 	}
@@ -275,16 +281,17 @@ static int diag_stacks(struct cli *c)
 	int pid, rc;
 
 	p = probe(c, &pid);
-	if (p == ABSENT)
+	if (p == ABSENT || (p == HANGS && pid <= 0))
 		return say_absent(c, p, pid);
 	if (p == ANSWERS) {
 		struct client_reply reply;
 
 		rc = fetch(c, "/debug/pprof/goroutine?debug=2", &reply);
-		if (rc == 0)
-			output_text(&reply.body);
-		if (rc == 0)
-			buf_fini(&reply.body);
+		if (rc != 0)
+			return rc;
+		rc = cli_check_content(&reply);
+		output_text(&reply.body);
+		buf_fini(&reply.body);
 		return rc;
 	}
 	if (!c->quiet)
@@ -355,6 +362,14 @@ static int diag_doctor(struct cli *c)
 	rc = fetch(c, c->json ? "/debug/doctor?json" : "/debug/doctor?text", &reply);
 	if (rc != 0)
 		return rc;
+	buf_write_u8(&reply.body, '\0'); /* what is looked through below ends */
+	if (buf_err(&reply.body) < 0 || reply.body.len == 1) {
+		rc = cli_fail(EXIT_FAILED, "the daemon's answer is %s",
+			      buf_err(&reply.body) < 0 ? "too long" : "empty");
+		buf_fini(&reply.body);
+		return rc;
+	}
+	reply.body.len--;
 	output_text(&reply.body);
 	is_bad = strncmp((char *)reply.body.data, "problem", 7) == 0 ||
 		 strstr((char *)reply.body.data, "\"verdict\":\"problem\"") != NULL;
@@ -417,9 +432,9 @@ static int tell_bundle(struct cli *c, const char *path, const struct bundle_resu
 	else if (!to_stdout(c))
 		output_path(path);
 	if (!c->quiet && !c->json) {
-		fprintf(stderr, "%u parts, %u not available, %u failed, %" PRIu64 " KiB%s.\n",
-			r->parts, r->skipped, r->failed, r->bytes / 1024,
-			r->cancelled ? "; ended early" : "");
+		fprintf(stderr, "%u %s, %u not available, %u failed, %" PRIu64 " KiB%s.\n",
+			r->parts, plural(r->parts, "part", "parts"), r->skipped, r->failed,
+			r->bytes / 1024, r->cancelled ? "; ended early" : "");
 		if (p != ANSWERS)
 			fprintf(stderr, "The daemon %s: this is what can be had without it.\n",
 				p == HANGS ? "does not answer" : "is not running");

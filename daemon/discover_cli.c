@@ -23,6 +23,7 @@ static bool on_line(void *data, json_t *line)
 {
 	struct following *f = data;
 	const char *event = json_get_text(line, "event");
+	uint64_t found = json_get_count(line, "peers_found");
 
 	if (strcmp(event, "result") == 0) {
 		f->result = json_incref(line);
@@ -31,9 +32,8 @@ static bool on_line(void *data, json_t *line)
 	if (strcmp(event, "progress") != 0)
 		return true;
 	snprintf(f->stage, sizeof(f->stage), "%s", json_get_text(line, "stage"));
-	snprintf(f->extra, sizeof(f->extra),
-		 "%" PRIu64 " peers, %" PRIu64 " ok, %" PRIu64 " failed",
-		 json_get_count(line, "peers_found"), json_get_count(line, "peers_ok"),
+	snprintf(f->extra, sizeof(f->extra), "%" PRIu64 " %s, %" PRIu64 " ok, %" PRIu64 " failed",
+		 found, plural(found, "peer", "peers"), json_get_count(line, "peers_ok"),
 		 json_get_count(line, "peers_failed"));
 	f->progress.view.bytes = json_get_count(line, "bytes_downloaded");
 	f->progress.view.bytes_total = json_get_count(line, "bytes_expected");

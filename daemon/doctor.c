@@ -173,8 +173,8 @@ static void look_at_loop(struct report *r, const struct doctor_facts *f)
 		found = add(r,
 			    f->lag_max_us / 1000 >= DOCTOR_STALL_MS ? DOCTOR_WARNING : DOCTOR_NOTE,
 			    "stalls", "/debug/pprof/stalls",
-			    "The loop stood still %" PRIu64 " time%s" LATELY "%s.", f->stalls,
-			    f->stalls == 1 ? "" : "s", longest);
+			    "The loop stood still %" PRIu64 " %s" LATELY "%s.", f->stalls,
+			    plural(f->stalls, "time", "times"), longest);
 		advise(found, "The page of stalls shows what it was doing; report it if it is not "
 			      "a suspended machine.");
 	}
@@ -314,13 +314,15 @@ static void look_at_work(struct report *r, const struct doctor_facts *f)
 	}
 	if (f->refused_limit + f->refused_connections > 0)
 		add(r, DOCTOR_NOTE, "limits", "/debug/vars",
-		    "%" PRIu64 " requests or connections were refused" LATELY
-		    " because a limit was reached.",
-		    f->refused_limit + f->refused_connections);
+		    "%" PRIu64 " %s refused" LATELY " because a limit was reached.",
+		    f->refused_limit + f->refused_connections,
+		    plural(f->refused_limit + f->refused_connections, "request or connection was",
+			   "requests or connections were"));
 	if (f->traces_evicted_dropped > 0) {
 		found = add(r, DOCTOR_NOTE, "traces", "/debug/traces",
-			    "%" PRIu64 " pieces of traces found no room" LATELY ".",
-			    f->traces_evicted_dropped);
+			    "%" PRIu64 " %s of traces found no room" LATELY ".",
+			    f->traces_evicted_dropped,
+			    plural(f->traces_evicted_dropped, "piece", "pieces"));
 		advise(found, "Give traces more memory with --trace-budget if you miss them.");
 	}
 }

@@ -114,9 +114,9 @@ static int choose_head(struct getting *g, const char *iri, const json_t *resolve
 	if (text == NULL || cid_parse(text, strlen(text), &g->head) < 0)
 		return cli_fail(EXIT_FAILED, "the daemon named a version that cannot be read");
 	if (!json_is_true(json_object_get(resolved, "resolved")))
-		return cli_fail(EXIT_NOT_FOUND,
-				"%s is not all here: %" PRIu64 " blobs are missing%s", iri,
+		return cli_fail(EXIT_NOT_FOUND, "%s is not all here: %" PRIu64 " %s missing%s", iri,
 				json_get_count(resolved, "missing"),
+				plural(json_get_count(resolved, "missing"), "blob is", "blobs are"),
 				options_on(g->cli->options, OPT_OFFLINE) ?
 					". Without --offline, peers are asked for them" :
 					"");

@@ -37,6 +37,7 @@ static int send_level(struct cli *c, const char *method, const char *path)
 		(void)client_error_of(c->client, &reply);
 		rc = cli_fail(EXIT_USAGE, "%s", client_why(c->client));
 	} else {
+		rc = cli_check_content(&reply);
 		output_text(&reply.body);
 	}
 	buf_fini(&reply.body);

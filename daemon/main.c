@@ -310,6 +310,10 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
 	output_init();
+#ifdef PEERSCOPE_TEST_HOOKS
+	if (getenv("PEERSCOPE_TEST_REFUSE_MEMORY") != NULL)
+		mem_fault_after(strtoull(getenv("PEERSCOPE_TEST_REFUSE_MEMORY"), NULL, 10), false);
+#endif
 	if (base_init() < 0)
 		return cli_fail(EXIT_FAILED, "no source of randomness");
 	json_setup();

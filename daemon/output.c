@@ -124,18 +124,20 @@ void output_flush(void)
 
 int output_end(int code)
 {
-	bool told = code != EXIT_DONE && code != EXIT_PARTIAL;
+	int worse;
 
 	output_flush();
 	errno = 0;
 	/* A file system over the network may tell only now; who has not written has lost nothing. */
 	if (close(STDOUT_FILENO) < 0 && errno != EBADF)
 		output_failed(error_of_stdout());
-	if (lost == 0 || told)
+	if (lost == 0)
 		return code;
-	return cli_fail(
-		lost == UV_EPIPE ? EXIT_FAILED : (enum exit_code)exit_of(lost),
-		"the answer could not be written to standard output: %s. What was asked for may "
-		"be done nevertheless",
+	worse = lost == UV_EPIPE ? (int)EXIT_FAILED : exit_of(lost);
+	worse = cli_fail(
+		(enum exit_code)worse,
+		"the answer could not be written to standard output: %s. What was asked for "
+		"may be done nevertheless",
 		err_str(lost));
+	return code == EXIT_DONE || code == EXIT_PARTIAL ? worse : code;
 }

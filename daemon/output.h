@@ -27,5 +27,5 @@ void output_flush(void);
 /** 0, or why the answer is not whole. */
 int output_err(void);
 /** Once, at the end: flushes, closes. Returns `code`, or the exit code of what was lost after having
- * said so; a failure that was told already stays what it is. */
+ * said so; a failure of another kind stays what it is. */
 int output_end(int code);

@@ -176,10 +176,12 @@ static int report(struct cli *c, json_t *answer, const struct publishing *p, con
 	output_flush();
 	buf_init(&text, 1024);
 	if (w != NULL) {
-		buf_printf(&text, "%" PRIu64 " files, ", w->counts.files);
+		buf_printf(&text, "%" PRIu64 " %s, ", w->counts.files,
+			   plural(w->counts.files, "file", "files"));
 		progress_write_bytes(&text, w->counts.bytes);
-		buf_printf(&text, "; %" PRIu64 " of %" PRIu64 " blobs were new (",
-			   p->upload.new_blobs, p->upload.blobs);
+		buf_printf(&text, "; %" PRIu64 " of %" PRIu64 " %s %s new (", p->upload.new_blobs,
+			   p->upload.blobs, plural(p->upload.blobs, "blob", "blobs"),
+			   plural(p->upload.new_blobs, "was", "were"));
 		progress_write_bytes(&text, p->upload.new_bytes);
 		buf_write_str(&text, ")");
 	}

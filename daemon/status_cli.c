@@ -24,6 +24,11 @@ static void write_duration(struct buf *out, uint64_t s)
 		buf_printf(out, "%" PRIu64 " s", s);
 }
 
+static void write_count(struct buf *out, uint64_t n, const char *one, const char *many)
+{
+	buf_printf(out, "%" PRIu64 " %s", n, plural(n, one, many));
+}
+
 static void write_identity(struct buf *out, const json_t *s)
 {
 	json_t *address;
@@ -47,27 +52,32 @@ static void write_sources(struct buf *out, const json_t *s)
 	buf_printf(out, "network    %s\nlan        %s",
 		   json_get_text(json_object_get(s, "network"), "sentence"),
 		   json_get_text(lan, "state"));
-	if (json_object_get(lan, "peers") != NULL)
-		buf_printf(out, ", %" PRIu64 " peers", json_get_count(lan, "peers"));
+	if (json_object_get(lan, "peers") != NULL) {
+		buf_write_str(out, ", ");
+		write_count(out, json_get_count(lan, "peers"), "peer", "peers");
+	}
 	buf_printf(out, "\ndht        %s", json_get_text(dht, "state"));
-	if (json_object_get(dht, "port") != NULL)
-		buf_printf(out,
-			   ", UDP port %" PRIu64 ", %" PRIu64 " nodes, %" PRIu64 " keys announced",
-			   json_get_count(dht, "port"),
-			   json_get_count(json_object_get(dht, "ipv4"), "good") +
-				   json_get_count(json_object_get(dht, "ipv6"), "good"),
-			   json_get_count(dht, "announcements"));
+	if (json_object_get(dht, "port") != NULL) {
+		buf_printf(out, ", UDP port %" PRIu64 ", ", json_get_count(dht, "port"));
+		write_count(out,
+			    json_get_count(json_object_get(dht, "ipv4"), "good") +
+				    json_get_count(json_object_get(dht, "ipv6"), "good"),
+			    "node, ", "nodes, ");
+		write_count(out, json_get_count(dht, "announcements"), "key announced",
+			    "keys announced");
+	}
 	buf_write_u8(out, '\n');
 }
 
 static void write_figures(struct buf *out, const json_t *s)
 {
-	buf_printf(out, "store      %" PRIu64 " objects, %" PRIu64 " versions, %" PRIu64 " blobs (",
-		   figure(s, "store", "objects"), figure(s, "store", "commits"),
-		   figure(s, "store", "blobs"));
+	buf_write_str(out, "store      ");
+	write_count(out, figure(s, "store", "objects"), "object, ", "objects, ");
+	write_count(out, figure(s, "store", "commits"), "version, ", "versions, ");
+	write_count(out, figure(s, "store", "blobs"), "blob (", "blobs (");
 	progress_write_bytes(out, figure(s, "store", "blob_bytes"));
-	buf_printf(out, "), %" PRIu64 " missing, %" PRIu64 " conflicts\n",
-		   figure(s, "store", "wanted"), figure(s, "store", "conflicts"));
+	buf_printf(out, "), %" PRIu64 " missing, ", figure(s, "store", "wanted"));
+	write_count(out, figure(s, "store", "conflicts"), "conflict\n", "conflicts\n");
 	if (json_get_text(json_object_get(s, "store"), "last_error")[0] != '\0')
 		buf_printf(out, "           last error: %s\n",
 			   json_get_text(json_object_get(s, "store"), "last_error"));
@@ -76,21 +86,21 @@ static void write_figures(struct buf *out, const json_t *s)
 	progress_write_bytes(out, figure(s, "net", "received_bytes"));
 	buf_write_str(out, " received, ");
 	progress_write_bytes(out, figure(s, "net", "sent_bytes"));
-	buf_printf(out,
-		   " sent\nsync       %" PRIu64 " sessions, %" PRIu64 " ok, %" PRIu64
-		   " failed, %" PRIu64 " active; %" PRIu64 " blobs fetched, %" PRIu64 " served\n",
-		   figure(s, "sync", "sessions"), figure(s, "sync", "sessions_ok"),
-		   figure(s, "sync", "sessions_failed"), figure(s, "sync", "active_sessions"),
-		   figure(s, "sync", "blobs_fetched"), figure(s, "sync", "blobs_served"));
+	buf_write_str(out, " sent\nsync       ");
+	write_count(out, figure(s, "sync", "sessions"), "session, ", "sessions, ");
+	buf_printf(out, "%" PRIu64 " ok, %" PRIu64 " failed, %" PRIu64 " active; ",
+		   figure(s, "sync", "sessions_ok"), figure(s, "sync", "sessions_failed"),
+		   figure(s, "sync", "active_sessions"));
+	write_count(out, figure(s, "sync", "blobs_fetched"), "blob fetched, ", "blobs fetched, ");
+	buf_printf(out, "%" PRIu64 " served\n", figure(s, "sync", "blobs_served"));
 	buf_printf(out,
 		   "discovery  %" PRIu64 " started, %" PRIu64 " active, %" PRIu64
-		   " questions answered from memory\n",
+		   " answered from memory\n",
 		   figure(s, "discovery", "started"), figure(s, "discovery", "active"),
 		   figure(s, "discovery", "miss_hits"));
-	buf_printf(out,
-		   "subscribed %" PRIu64 " scopes: %" PRIu64 " running, %" PRIu64
-		   " waiting for their turn, %" PRIu64 " backing off\n",
-		   figure(s, "discovery", "subscriptions"),
+	buf_write_str(out, "subscribed ");
+	write_count(out, figure(s, "discovery", "subscriptions"), "scope: ", "scopes: ");
+	buf_printf(out, "%" PRIu64 " running, %" PRIu64 " waiting, %" PRIu64 " backing off\n",
 		   figure(s, "discovery", "sub_hot_running") +
 			   figure(s, "discovery", "sub_cold_running"),
 		   figure(s, "discovery", "sub_hot_queued") +

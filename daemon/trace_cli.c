@@ -20,9 +20,13 @@ int trace_cli_refused(const struct client_reply *reply)
 	if (reply->http_status == 404)
 		return cli_fail(EXIT_NOT_FOUND, "there is no such trace, or not any more: "
 						"`peerscope trace list` shows those kept");
+	if (reply->body.len == 0)
+		return cli_fail(EXIT_FAILED,
+				"the daemon answered with HTTP status %d and no reason: is it of "
+				"another version?",
+				reply->http_status);
 	return cli_fail(reply->http_status == 400 ? EXIT_USAGE : EXIT_FAILED, "%.*s",
-			(int)MIN(reply->body.len, (size_t)512),
-			reply->body.data != NULL ? (char *)reply->body.data : "");
+			(int)MIN(reply->body.len, (size_t)512), (char *)reply->body.data);
 }
 
 int trace_cli_show_page(struct cli *c, const char *path, bool as_it_is)
@@ -30,7 +34,9 @@ int trace_cli_show_page(struct cli *c, const char *path, bool as_it_is)
 	struct client_reply reply;
 	int rc = client_request(c->client, "GET", path, NULL, NULL, 0, &reply);
 
-	if (rc == 0 && reply.http_status == 200 && as_it_is)
+	if (rc == 0 && reply.http_status == 200 && reply.body.len == 0)
+		rc = cli_check_content(&reply);
+	else if (rc == 0 && reply.http_status == 200 && as_it_is)
 		output_bytes(reply.body.data, reply.body.len);
 	else if (rc == 0 && reply.http_status == 200)
 		output_text(&reply.body);
@@ -258,7 +264,7 @@ static int trace_keep(struct cli *c, const char *what, const char *text)
 		rc = cli_client_failed(c, rc);
 	else if (reply.http_status != 200)
 		rc = trace_cli_refused(&reply);
-	else if (c->json)
+	else if ((rc = cli_check_content(&reply)) == 0 && c->json)
 		output_text(&reply.body);
 	buf_fini(&reply.body);
 	return rc;

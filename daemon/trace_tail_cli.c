@@ -176,8 +176,9 @@ static void end_of_event(struct tail *t)
 	if (t->event == EVENT_TRACE && json_is_true(json_object_get(t->data, "finished")))
 		print_trace(t, t->data);
 	else if (t->event == EVENT_DROPPED)
-		cli_warn("%" PRIu64 " events were lost: the daemon did not wait for us",
-			 json_get_count(t->data, "count"));
+		cli_warn("%" PRIu64 " %s lost: the daemon did not wait for us",
+			 json_get_count(t->data, "count"),
+			 plural(json_get_count(t->data, "count"), "event was", "events were"));
 	if (t->id[0] != '\0')
 		snprintf(t->last_id, sizeof(t->last_id), "%s", t->id);
 	json_decref(t->data);
@@ -253,6 +254,9 @@ static int follow(struct tail *t, const char *path)
 		was_heard |= t->heard;
 		if (rc < 0 && (!was_heard || !client_unreachable(t->c->client)))
 			return cli_client_failed(t->c, rc);
+		if (rc == 0 && !was_heard)
+			return cli_fail(EXIT_FAILED, "the daemon's answer is empty: is it of "
+						     "another version?");
 		if (t->heard) {
 			again_ms = AGAIN_MIN_MS;
 			is_lost = false;

@@ -111,6 +111,7 @@ int cli_objects(struct cli *c)
 {
 	json_t *answer = NULL, *o;
 	struct buf text;
+	uint64_t n;
 	size_t i;
 	int code;
 
@@ -126,13 +127,17 @@ int cli_objects(struct cli *c)
 	}
 	buf_init(&text, TEXT_MAX);
 	json_array_foreach(json_object_get(answer, "objects"), i, o) {
-		buf_printf(&text, "%s  %s  %" PRIu64 " versions", json_get_text(o, "iri"),
-			   json_get_text(o, "time"), json_get_count(o, "commits"));
+		n = json_get_count(o, "commits");
+		buf_printf(&text, "%s  %s  %" PRIu64 " %s", json_get_text(o, "iri"),
+			   json_get_text(o, "time"), n, plural(n, "version", "versions"));
+		if (json_is_true(json_object_get(o, "tombstone")))
+			buf_write_str(&text, "  deleted");
 		if (json_get_count(o, "heads") > 1)
 			buf_printf(&text, "  %" PRIu64 " heads", json_get_count(o, "heads"));
-		if (json_get_count(o, "missing") > 0)
-			buf_printf(&text, "  %" PRIu64 " blobs missing",
-				   json_get_count(o, "missing"));
+		n = json_get_count(o, "missing");
+		if (n > 0)
+			buf_printf(&text, "  %" PRIu64 " %s missing", n,
+				   plural(n, "blob", "blobs"));
 		buf_write_u8(&text, '\n');
 	}
 	print(&text);
@@ -145,6 +150,7 @@ int cli_objects(struct cli *c)
 static void write_peer(struct buf *text, const json_t *p)
 {
 	json_t *address;
+	uint64_t n;
 	size_t i;
 
 	buf_printf(text, "%s  ", json_get_text(p, "peer"));
@@ -157,8 +163,9 @@ static void write_peer(struct buf *text, const json_t *p)
 		buf_write_str(text, ")");
 	} else {
 		buf_printf(text, "not connected");
-		if (json_get_count(p, "failures") > 0)
-			buf_printf(text, ", %" PRIu64 " failures", json_get_count(p, "failures"));
+		n = json_get_count(p, "failures");
+		if (n > 0)
+			buf_printf(text, ", %" PRIu64 " %s", n, plural(n, "failure", "failures"));
 	}
 	buf_printf(text, "%s\n", json_is_true(json_object_get(p, "added")) ? ", added by you" : "");
 	json_array_foreach(json_object_get(p, "addresses"), i, address)

@@ -75,14 +75,15 @@ static void write_store(struct trace *t, struct buf *out)
 	text_bytes(used, c.used_bytes);
 	text_bytes(budget, c.budget_bytes);
 	buf_printf(out,
-		   "%" PRIu64 " traces recorded, %" PRIu64 " active, %" PRIu64 " kept, %" PRIu64
+		   "%" PRIu64 " %s recorded, %" PRIu64 " active, %" PRIu64 " kept, %" PRIu64
 		   " evicted; %s of %s\n",
-		   c.created, c.active_roots, c.kept_roots, c.evicted, used, budget);
+		   c.created, plural(c.created, "trace", "traces"), c.active_roots, c.kept_roots,
+		   c.evicted, used, budget);
 	if (c.dropped_spans + c.dropped_marks + c.dropped_parts > 0)
-		buf_printf(out,
-			   "not recorded: %" PRIu64 " spans, %" PRIu64 " marks, %" PRIu64
-			   " details\n",
-			   c.dropped_spans, c.dropped_marks, c.dropped_parts);
+		buf_printf(out, "not recorded: %" PRIu64 " %s, %" PRIu64 " %s, %" PRIu64 " %s\n",
+			   c.dropped_spans, plural(c.dropped_spans, "span", "spans"),
+			   c.dropped_marks, plural(c.dropped_marks, "mark", "marks"),
+			   c.dropped_parts, plural(c.dropped_parts, "detail", "details"));
 }
 
 static void list_head(struct trace_writer *w, struct buf *out)

@@ -290,7 +290,8 @@ static void write_attrs(struct waterfall *w, const struct trace_span_view *s, un
 	if (s->items > 0 || s->bytes > 0) {
 		text_pad(w->out, indent);
 		text_bytes(size, s->bytes);
-		buf_printf(w->out, "%" PRIu64 " items, %s\n", s->items, size);
+		buf_printf(w->out, "%" PRIu64 " %s, %s\n", s->items,
+			   plural(s->items, "item", "items"), size);
 	}
 	for (uint32_t i = 0; trace_attr_at(w->t, s, i, &attr); i++) {
 		unsigned key = (unsigned)strlen(attr.key) + 1;

@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""What the command line says is true: success only when the answer arrived, a reason for every failure, an end to every wait."""
+import os
+import signal
+import socket
+import subprocess
+import time
+
+from doubles import Double, http
+from harness import DISK_FULL, FAILED, NO_PEER, OK, PARTIAL, PROGRAM, UNREACHABLE, Case
+
+SPACE = "z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+IRI = f"hm://{SPACE}/x"
+PEER = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq"
+TRACE = "0123456789abcdef0123456789abcdef"
+
+# Every verb that asks the daemon.
+ASKING = [
+    ("status",), ("peers",), ("peers", "add", f"/ip4/127.0.0.1/tcp/9/p2p/{PEER}"), ("peers", "rm", PEER), ("objects",),
+    ("objects", IRI), ("log", IRI), ("log", "level"), ("log", "level", "store", "debug"), ("log", "tail"), ("subscriptions",),
+    ("subscribe", IRI), ("unsubscribe", IRI), ("discover", IRI), ("get", IRI, "-o", "/nonexistent/x"), ("publish", __file__),
+    ("publish", "--delete", "--as", "/x"), ("trace", "list"), ("trace", "show", TRACE), ("trace", "show", "0123"), ("trace", "tail"),
+    ("trace", "export"), ("trace", "export", TRACE, "--format", "otlp-protobuf"), ("trace", "diff", TRACE, TRACE),
+    ("trace", "pin", TRACE), ("diag", "vars"), ("diag", "traces"), ("diag", "log"), ("diag", "heap", "-o", "-"),
+    ("diag", "cpu", "--seconds", "1", "-o", "-"), ("diag", "stacks"),
+]
+# Those that need none.
+ALONE = [
+    ("version",), ("help",), ("help", "get"), ("version", "--json"), ("completion", "bash"), ("man",), ("paths",), ("paths", "--json"),
+    ("config", "show"), ("diag", "sys"), ("diag", "bundle", "--list"), ("daemon", "--check-config"), ("get", "--help"),
+]
+
+
+def run(data, verb, stdout=subprocess.PIPE, env=None, prefix=()):
+    command = [*prefix, str(PROGRAM), verb[0], "--data", str(data), *verb[1:]]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="replace",
+                          timeout=120, env={**os.environ, **(env or {})})
+
+
+class Answers(Case):
+    def check_reason(self, verb, code, stderr):
+        """Not only that it failed."""
+        lines = [line for line in stderr.splitlines() if line.startswith("peerscope: ")]
+        self.assertTrue(lines, f"{verb} ended with {code} and said nothing: {stderr!r}")
+        for line in lines:
+            self.assertRegex(line, r"^peerscope: (?=.*[A-Za-z]{3}).{8,}$", verb)
+            self.assertNotRegex(line, r"(: |\(\)|:)$", verb)
+
+    # ---- Output ----
+
+    def all_verbs(self, daemon, iri):
+        trace = daemon.json("discover", iri)["trace_id"]
+        swap = {IRI: iri, TRACE: trace, "0123": trace[:8]}
+        # Not those that print nothing, go on for ever, or need a peer.
+        silent = {"tail", "rm", "add", "pin", "level", "subscribe", "unsubscribe", "get"}
+        asking = [tuple(swap.get(word, word) for word in verb) for verb in ASKING if not silent & set(verb[:2])]
+        more = [("log", "level"), ("status", "--json"), ("peers", "--json"), ("objects", "--json"), ("log", iri, "--json"),
+                ("discover", iri, "--json"), ("discover", iri, "--trace"), ("trace", "list", "--json"), ("wait", "--json"),
+                ("get", iri, "-o", str(self.lab.folder / "out")), ("diag", "bundle", "--seconds", "0", "--no-binary", "-o", "-"),
+                ("diag", "doctor"), ("subscriptions", "--json")]
+        return asking + more + ALONE
+
+    def prepared(self):
+        daemon = self.lab.daemon()
+        iri, _ = daemon.publish(__file__)
+        daemon.cli("subscribe", iri)
+        daemon.cli("peers", "add", f"/ip4/127.0.0.1/tcp/9/p2p/{PEER}", expect=NO_PEER)
+        return daemon, self.all_verbs(daemon, iri)
+
+    def test_an_answer_that_does_not_arrive_is_no_success(self):
+        daemon, verbs = self.prepared()
+        for verb in verbs:
+            with self.subTest(verb=verb), open("/dev/full", "w") as full:
+                got = run(daemon.data, verb, stdout=full)
+                self.assertIn(got.returncode, (DISK_FULL, FAILED), got.stderr)
+                self.assertIn("no space left", got.stderr.lower())
+            (self.lab.folder / "out").unlink(missing_ok=True)
+
+    def test_a_closed_output_is_no_success_and_nothing_else_is_written_to(self):
+        daemon, verbs = self.prepared()
+        for verb in verbs:
+            with self.subTest(verb=verb):
+                got = run(daemon.data, verb, prefix=("sh", "-c", 'exec "$@" >&-', "sh"))
+                self.assertEqual(got.stdout, "")
+                self.assertIn(got.returncode, (FAILED, DISK_FULL), got.stderr)
+                self.check_reason(verb, got.returncode, got.stderr)
+            (self.lab.folder / "out").unlink(missing_ok=True)
+
+    def test_a_reader_that_leaves_is_noticed(self):
+        daemon = self.lab.daemon()
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "w") as pipe:
+            got = run(daemon.data, ("status",), stdout=pipe)
+        self.assertEqual(got.returncode, FAILED)
+        self.assertIn("broken pipe", got.stderr.lower())
+
+    # ---- Daemons that hang ----
+
+    def end_of_all(self, data, verbs):
+        """All at once: each waits its five seconds."""
+        started = time.monotonic()
+        running = [(verb, subprocess.Popen([PROGRAM, verb[0], "--data", data, *verb[1:]], stdin=subprocess.DEVNULL,
+                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) for verb in verbs]
+        for verb, process in running:
+            _, stderr = process.communicate(timeout=60)
+            with self.subTest(verb=verb):
+                self.assertEqual(process.returncode, UNREACHABLE, stderr)
+                self.assertIn("peerscope diag doctor", stderr)
+        return time.monotonic() - started
+
+    def test_every_verb_gives_up_on_a_daemon_that_takes_requests_and_is_silent(self):
+        double = Double(self.lab.folder / "double")
+        self.addCleanup(double.close)
+        self.assertGreater(self.end_of_all(double.data, ASKING), 4.9)
+
+    def test_every_verb_gives_up_on_a_stopped_daemon(self):
+        daemon = self.lab.daemon()
+        daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            self.end_of_all(daemon.data, [verb for verb in ASKING if verb != ("diag", "stacks")])
+            got = run(daemon.data, ("wait", "--ready", "1s"))
+            self.assertNotEqual(got.returncode, OK)
+        finally:
+            daemon.process.send_signal(signal.SIGCONT)
+
+    def test_a_daemon_that_works_on_a_long_answer_is_waited_for(self):
+        daemon = self.lab.daemon()
+        silent = socket.socket()
+        self.addCleanup(silent.close)
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"/ip4/127.0.0.1/tcp/{silent.getsockname()[1]}/p2p/{PEER}"
+        started = time.monotonic()
+        got = daemon.cli("peers", "add", address, "--timeout", "7s", expect=NO_PEER)
+        self.assertGreater(time.monotonic() - started, 6, got.stderr)
+
+    # ---- Reasons ----
+
+    def test_every_failure_has_a_reason_whatever_the_daemon_answers(self):
+        cut = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"a\":"
+        answers = {
+            "none": None, "500": http(500, b""), "500 with an empty reason": http(500, b'{"error":"","status":-20001}'),
+            "404": http(404, b""), "400": http(400, b""), "nothing": http(200, b""), "garbage": http(200, b"\xff\x00<>garbage"),
+            "cut": cut, "no HTTP": b"220 mail ESMTP\r\n", "hung up": b"",
+        }
+        for name, answer in answers.items():
+            folder = self.lab.folder / name.replace(" ", "")
+            folder.mkdir()
+            if answer is not None:
+                double = Double(folder, answer)
+                self.addCleanup(double.close)
+            for verb in ASKING:
+                with self.subTest(answer=name, verb=verb):
+                    got = run(folder, verb)
+                    if got.returncode != OK:
+                        self.check_reason(verb, got.returncode, got.stderr)
+                    elif name != "garbage" and verb[-1] != "tail" and verb not in (("peers", "rm", PEER), ("diag", "log")):
+                        self.fail(f"success with {name}: {got.stdout!r}")
+
+    def test_wrong_arguments_are_explained(self):
+        for verb in (("get",), ("get", "a", "b"), ("publish",), ("publish", "/nonexistent"), ("publish", "--delete"), ("log",),
+                     ("trace", "nonsense"), ("trace", "show", "x" * 40), ("peers", "add", "x"), ("peers", "rm", "x"), ("diag",),
+                     ("diag", "x"), ("config",), ("paths", "x"), ("status", "x"), ("discover", "\udcff"), ("get", "hm://"),
+                     ("publish", __file__, "--as", "/a//b"), ("publish", __file__, "--parent", "x"), ("daemon", "x"),
+                     ("completion", "x"), ("x",), ("status", "--nonsense"), ("get", IRI, "--timeout", "x"), ("log", "level", "x")):
+            with self.subTest(verb=verb):
+                got = run(self.lab.folder, verb)
+                self.assertNotIn(got.returncode, (OK, PARTIAL))
+                self.check_reason(verb, got.returncode, got.stderr)
+
+    def test_refused_memory_is_said(self):
+        """The n-th allocation of the command line fails: it goes on without it, or says why not."""
+        daemon, _ = self.prepared()
+        failed = 0
+        for verb in (("status",), ("objects",), ("publish", __file__), ("discover", IRI), ("trace", "list")):
+            for n in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233):
+                with self.subTest(verb=verb, n=n):
+                    got = run(daemon.data, verb, env={"PEERSCOPE_TEST_REFUSE_MEMORY": str(n)})
+                    self.assertGreaterEqual(got.returncode, 0, got.stderr)
+                    if got.returncode != OK:
+                        self.check_reason(verb, got.returncode, got.stderr)
+                        failed += 1
+        if failed == 0:
+            self.skipTest("built without the hook")
+
+    # ---- Small ones ----
+
+    def test_help_and_version_are_to_be_had_everywhere(self):
+        broken = self.lab.folder / "broken.conf"
+        broken.write_text("nonsense = 1\n")
+        for verb in ("status", "get", "daemon", "trace", "diag", "help", "version", "paths"):
+            for flag in ("-h", "--help"):
+                got = run(self.lab.folder, (verb, flag, "--config", str(broken)))
+                self.assertEqual((got.returncode, got.stdout[:6]), (OK, "usage:"), got.stderr)
+            for flag in ("-V", "--version"):
+                got = run(self.lab.folder, (verb, flag, "--config", str(broken)))
+                self.assertRegex(got.stdout, r"^peerscope \d+\.\d+", got.stderr)
+                self.assertEqual(got.returncode, OK)
+        for flag in ("-V", "--version", "-h", "--help"):
+            got = subprocess.run([PROGRAM, flag], capture_output=True, text=True)
+            self.assertEqual(got.returncode, OK, got.stderr)
+
+    def test_one_is_not_several(self):
+        daemon = self.lab.daemon()
+        folder = self.lab.folder / "one"
+        folder.mkdir()
+        (folder / "file").write_text("x")
+        said = daemon.cli("publish", folder)
+        self.assertIn("1 file,", said.stderr)
+        said = daemon.cli("objects").stdout + daemon.cli("status").stdout + daemon.cli("get", said.stdout.split()[0], "-o",
+                                                                                        self.lab.folder / "copy").stderr
+        self.assertIn("1 version", said)
+        self.assertNotRegex(said, r"(?<![\d.])1 (files|versions|objects|peers|blobs|sessions|scopes|nodes|conflicts)\b")
+
+    def test_a_deleted_object_is_listed_as_deleted(self):
+        daemon = self.lab.daemon()
+        iri, _ = daemon.publish(__file__, "--as", "/gone")
+        self.assertNotIn("deleted", daemon.cli("objects").stdout)
+        daemon.cli("publish", "--delete", "--as", "/gone")
+        self.assertRegex(daemon.cli("objects").stdout, r"/gone  .*  2 versions  deleted\n")
+        self.assertTrue(daemon.json("objects", iri)["objects"][0]["tombstone"])
+
+
+if __name__ == "__main__":
+    import unittest
+    unittest.main()
