@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -10,7 +11,7 @@
 #include "daemon/trace_cli.h"
 #include "discovery/discovery.h"
 
-enum { TRACE_TEXT_MAX = 16 << 20 };
+enum { TRACE_TEXT_MAX = 16 << 20, COME_BACK_MAX_MS = 1000, COME_BACK_ATTEMPTS = 10 };
 
 struct following {
 	struct progress progress;
@@ -43,9 +44,24 @@ static bool on_line(void *data, json_t *line)
 	return true;
 }
 
+/* A budget that others have spent is earned again within a moment: told to come back in 0.2 s, we do. */
+static bool may_come_back(const json_t *result, unsigned attempts)
+{
+	uint64_t ms = json_get_count(result, "again_in_ms");
+	const struct timespec pause = { .tv_sec = (time_t)(ms / 1000),
+					.tv_nsec = (long)(ms % 1000) * 1000000L };
+
+	if (json_integer_value(json_object_get(result, "status")) != ERR_BUSY || ms == 0 ||
+	    ms > COME_BACK_MAX_MS || attempts >= COME_BACK_ATTEMPTS || client_interrupted())
+		return false;
+	nanosleep(&pause, NULL);
+	return true;
+}
+
 int cli_run_discovery(struct cli *c, const char *iri, const char *kind, struct discover_answer *ret)
 {
 	struct following f = { .stage = "discover" };
+	unsigned attempts = 0;
 	json_t *question = json_pack("{s:s, s:s}", "iri", iri, "kind", kind);
 	int rc;
 
@@ -61,7 +77,11 @@ int cli_run_discovery(struct cli *c, const char *iri, const char *kind, struct d
 		json_object_set_new(question, "history", json_true());
 	progress_start(&f.progress, f.stage, "blobs", c->quiet || c->json);
 	f.progress.view.extra = f.extra;
-	rc = client_stream(c->client, "/v1/discover", question, on_line, &f);
+	do {
+		json_decref(f.result);
+		f.result = NULL;
+		rc = client_stream(c->client, "/v1/discover", question, on_line, &f);
+	} while (rc == 0 && may_come_back(f.result, attempts++));
 	progress_end(&f.progress);
 	json_decref(question);
 	if (rc < 0) {

@@ -19,7 +19,7 @@ enum {
 		64 << 20, /* queued for one client; a handler that ignores on_drain ends here */
 	HTTP_LINGER_MS = 2000,	   /* after our last byte, for the client to read it */
 	HTTP_LINGER_MAX = 1 << 20, /* bytes of an unwanted body thrown away meanwhile */
-	HTTP_ALIVE_MS = 1500, /* between signs of life to a client that wants them */
+	HTTP_ALIVE_MS = 1500,	   /* between signs of life to a client that wants them */
 	HTTP_TITLE_MAX = 128
 };
 

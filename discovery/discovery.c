@@ -104,6 +104,19 @@ struct span service_open_span(struct discovery *d, const struct iri *iri)
 	return span;
 }
 
+uint64_t service_settles_ms(const struct discovery *d)
+{
+	uint64_t latest = 0;
+
+	for (size_t i = 0; i < d->source_count; i++) {
+		struct discovery_source *s = d->sources[i];
+
+		if (s->settles_ms != NULL)
+			latest = MAX(latest, s->settles_ms(s));
+	}
+	return latest;
+}
+
 uint64_t service_peers_near(const struct discovery *d)
 {
 	struct sync_target found[DISCOVERY_WIDTH_FULL];

@@ -131,6 +131,9 @@ struct discovery_source {
 	void (*lookup_cancel)(struct discovery_source *s, struct discovery_lookup *l);
 	/** Why it gives nothing: "off", "starting"; NULL = in use. */
 	const char *(*state)(struct discovery_source *s);
+	/** Loop time until which those that it asked at its beginning may still answer; 0 = nobody was
+	 * asked. May be NULL. */
+	uint64_t (*settles_ms)(struct discovery_source *s);
 };
 
 /* ---- The service ---- */

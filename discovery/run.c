@@ -1,11 +1,13 @@
 /* The state machine of a discovery (trace "sync.discover").
  *
  *   entry ──► local ──► peers ──► local_sync ──► dht ──► confirm ──► exit ──► done
+ *                         └ neighbours ┘ just started, nobody near
  *               │ cached  │ nobody    │  ▲ next tier │        │ ▲      ▲
  *               │         │           │  └── retry ◄─┼────────┘ │      │
  *               └─────────┴───────────┴──────────────┴──────────┴──────┘
  *
- * States that wait: local and confirm for the store, peers for the peer table, local_sync for a
+ * States that wait: local and confirm for the store, peers for the peer table, neighbours for the
+ * first answers of a source that has just begun to ask around, local_sync for a
  * wave over one tier, dht for the lookup and the wave over the providers it finds, retry for the
  * time that busy peers asked for, exit for children that were told to stop. The DHT may start while local_sync still runs (hedge).
  *
@@ -23,7 +25,8 @@
 static const struct op_state states[] = {
 	[RUN_ENTRY] = { "entry", TO(RUN_LOCAL) | TO(RUN_EXIT) },
 	[RUN_LOCAL] = { "local", TO(RUN_PEERS) | TO(RUN_EXIT) },
-	[RUN_PEERS] = { "peers", TO(RUN_LOCAL_SYNC) | TO(RUN_DHT) | TO(RUN_EXIT) },
+	[RUN_PEERS] = { "peers", TO(RUN_NEIGHBOURS) | TO(RUN_LOCAL_SYNC) | TO(RUN_EXIT) },
+	[RUN_NEIGHBOURS] = { "neighbours", TO(RUN_LOCAL_SYNC) | TO(RUN_EXIT) },
 	[RUN_LOCAL_SYNC] = { "local_sync", TO(RUN_DHT) | TO(RUN_EXIT) },
 	[RUN_DHT] = { "dht", TO(RUN_CONFIRM) | TO(RUN_EXIT) },
 	[RUN_CONFIRM] = { "confirm", TO(RUN_RETRY) | TO(RUN_EXIT) },
@@ -227,12 +230,17 @@ static enum op_step do_local(struct discovery_run *run)
 	return OP_WAIT;
 }
 
-static enum op_step do_peers(struct discovery_run *run)
+/* Somebody waits, nobody is near, and the first answers from the LAN may still be on their way: to
+ * say "not found" now would be true of nothing but the first second. */
+static bool awaits_neighbours(const struct discovery_run *run)
 {
-	if (must_leave(run))
-		return OP_NEXT;
-	if (run->loading)
-		return OP_WAIT;
+	return run->user && !run->resolved && !run->has_announcer && run->iri.hint_count == 0 &&
+	       service_settles_ms(run->service) > runner_now_ms(run->op.env.runner) &&
+	       service_peers_near(run->service) == 0;
+}
+
+static enum op_step begin_local_sync(struct discovery_run *run)
+{
 	run_select_peers(run);
 	run->local_since_ms = runner_now_ms(run->op.env.runner);
 	run->local_until_ms = run->local_since_ms + run->service->local_timeout_ms;
@@ -242,6 +250,28 @@ static enum op_step do_peers(struct discovery_run *run)
 	while (run->tier <= DISCOVERY_COLD && !run_start_tier(run))
 		run->tier++;
 	return OP_NEXT;
+}
+
+static enum op_step do_peers(struct discovery_run *run)
+{
+	if (must_leave(run))
+		return OP_NEXT;
+	if (run->loading)
+		return OP_WAIT;
+	if (!awaits_neighbours(run))
+		return begin_local_sync(run);
+	trace_mark(run->op.env.span, "nobody is near yet: the LAN has just been asked");
+	run_watch(run);
+	op_move(&run->op, RUN_NEIGHBOURS);
+	return OP_WAIT;
+}
+
+/* Looked at again whenever the watch ticks. */
+static enum op_step do_neighbours(struct discovery_run *run)
+{
+	if (must_leave(run))
+		return OP_NEXT;
+	return awaits_neighbours(run) ? OP_WAIT : begin_local_sync(run);
 }
 
 /* The next tier that has somebody; false when there is none, or none is needed. */
@@ -450,6 +480,7 @@ static void run_tick(struct op *op)
 		case RUN_ENTRY: step = do_entry(run); break;
 		case RUN_LOCAL: step = do_local(run); break;
 		case RUN_PEERS: step = do_peers(run); break;
+		case RUN_NEIGHBOURS: step = do_neighbours(run); break;
 		case RUN_LOCAL_SYNC: step = do_local_sync(run); break;
 		case RUN_DHT: step = do_dht(run); break;
 		case RUN_CONFIRM: step = do_confirm(run); break;

@@ -72,6 +72,8 @@ struct span service_open_span(struct discovery *d, const struct iri *iri);
 /** How many peers are connected, and named by sources: when there are more than before, there is
  * somebody new to ask. */
 uint64_t service_peers_near(const struct discovery *d);
+/** Loop time until which the first answers to a source may still come; 0 = it is over. */
+uint64_t service_settles_ms(const struct discovery *d);
 /** Call when something ended that discovery_close waits for. */
 void service_ended(struct discovery *d);
 /** An environment for work that nobody waits for. */

@@ -13,7 +13,12 @@
 #include "discovery/mdns/mdns.h"
 #include "discovery/mdns/socket.h"
 
-enum { CHANGE_MS = 200, RESCAN_MS = 30000, PEERS_MAX = 32 };
+enum {
+	CHANGE_MS = 200,
+	RESCAN_MS = 30000,
+	SETTLE_MS = 1500, /* two questions (RFC 6762, 5.2), and the answers to them */
+	PEERS_MAX = 32
+};
 
 struct mdns_source {
 	struct discovery_source base;
@@ -24,6 +29,7 @@ struct mdns_source {
 	struct list sockets;
 	struct runner_timer scan;
 	struct netwatch news;
+	uint64_t settles_ms;
 	bool has_news;	  /* or else only RESCAN_MS counts */
 	unsigned handles; /* open or closing */
 	bool scanned, publishes, closing, closed;
@@ -209,6 +215,13 @@ static size_t source_peers(struct discovery_source *base, struct sync_target *re
 	return count;
 }
 
+static uint64_t source_settles_ms(struct discovery_source *base)
+{
+	const struct mdns_source *s = source_of(base);
+
+	return s->closing || (s->scanned && list_empty(&s->sockets)) ? 0 : s->settles_ms;
+}
+
 static const char *source_state(struct discovery_source *base)
 {
 	struct mdns_source *s = source_of(base);
@@ -285,13 +298,16 @@ struct mdns_source *mdns_source_new(const struct mdns_source_config *c)
 
 	if (s == NULL)
 		return NULL;
-	s->base = (struct discovery_source){
-		.name = "lan", .tier = DISCOVERY_WARM, .peers = source_peers, .state = source_state
-	};
+	s->base = (struct discovery_source){ .name = "lan",
+					     .tier = DISCOVERY_WARM,
+					     .peers = source_peers,
+					     .state = source_state,
+					     .settles_ms = source_settles_ms };
 	s->config = *c;
 	s->config.self = NULL; /* the core has its copies */
 	s->config.network = NULL;
 	s->runner = &c->loop->runner;
+	s->settles_ms = runner_now_ms(s->runner) + SETTLE_MS;
 	s->transport.send = transport_send;
 	list_init(&s->sockets);
 	core.runner = s->runner;

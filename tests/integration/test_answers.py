@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """What the command line says is true: success only when the answer arrived, a reason for every failure, an end to every wait."""
+import http.client
+import json
 import os
 import signal
 import socket
 import subprocess
 import time
 
-from doubles import Double, http
-from harness import DISK_FULL, FAILED, NO_PEER, OK, PARTIAL, PROGRAM, UNREACHABLE, Case
+import doubles
+from doubles import Double
+from harness import DISK_FULL, FAILED, NO_PEER, NOT_FOUND, OK, PARTIAL, PROGRAM, UNREACHABLE, Case
 
 SPACE = "z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
 IRI = f"hm://{SPACE}/x"
@@ -140,8 +143,8 @@ class Answers(Case):
     def test_every_failure_has_a_reason_whatever_the_daemon_answers(self):
         cut = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"a\":"
         answers = {
-            "none": None, "500": http(500, b""), "500 with an empty reason": http(500, b'{"error":"","status":-20001}'),
-            "404": http(404, b""), "400": http(400, b""), "nothing": http(200, b""), "garbage": http(200, b"\xff\x00<>garbage"),
+            "none": None, "500": doubles.http(500, b""), "500 with an empty reason": doubles.http(500, b'{"error":"","status":-20001}'),
+            "404": doubles.http(404, b""), "400": doubles.http(400, b""), "nothing": doubles.http(200, b""), "garbage": doubles.http(200, b"\xff\x00<>garbage"),
             "cut": cut, "no HTTP": b"220 mail ESMTP\r\n", "hung up": b"",
         }
         for name, answer in answers.items():
@@ -212,6 +215,43 @@ class Answers(Case):
                                                                                         self.lab.folder / "copy").stderr
         self.assertIn("1 version", said)
         self.assertNotRegex(said, r"(?<![\d.])1 (files|versions|objects|peers|blobs|sessions|scopes|nodes|conflicts)\b")
+
+    def test_one_subscription_more_costs_one(self):
+        daemon = self.lab.daemon()
+        control = http.client.HTTPConnection("localhost")
+        control.sock = socket.socket(socket.AF_UNIX)
+        self.addCleanup(control.close)
+        control.sock.connect(str(daemon.data / "control.sock"))
+
+        def subscribe(first, count):
+            started = time.monotonic()
+            for i in range(first, first + count):
+                control.request("POST", f"/v1/subscriptions?iri=hm://{SPACE}/s{i}&kind=exact")
+                reply = control.getresponse()
+                self.assertEqual((reply.status, json.loads(reply.read())["changed"]), (200, True))
+            return time.monotonic() - started
+
+        few = subscribe(0, 300)
+        subscribe(300, 2400)
+        many = subscribe(2700, 300)
+        # It was nine times as much; a busy machine makes some of it.
+        self.assertLess(many, few * 5 + 2)
+        self.assertEqual(daemon.json("status")["discovery"]["subscriptions"], 3000)
+
+    def test_who_comes_in_a_flood_waits_as_long_as_it_is_told(self):
+        daemon = self.lab.daemon()
+        for i in range(600):
+            got = http.client.HTTPConnection("localhost")
+            got.sock = socket.socket(socket.AF_UNIX)
+            got.sock.connect(str(daemon.data / "control.sock"))
+            got.request("POST", "/v1/discover", json.dumps({"iri": f"hm://{SPACE}/flood{i}"}))
+            told = json.loads(got.getresponse().read().splitlines()[-1])
+            got.close()
+            if told.get("again_in_ms", 0) > 0:
+                break
+        else:
+            self.skipTest("this machine is too slow for a flood")
+        self.assertEqual(daemon.cli("get", IRI, "-o", self.lab.folder / "x", expect=None).returncode, NOT_FOUND)
 
     def test_a_deleted_object_is_listed_as_deleted(self):
         daemon = self.lab.daemon()

@@ -16,6 +16,9 @@ BANNED = {
     r"\bassert\s*\(": "REQUIRE or CHECK (base/base.h)",
     r"\b(TODO|FIXME|XXX|HACK)\b": "finish it, or leave it out",
 }
+# Of the command line: what it says goes through one place, which knows whether it arrived.
+OUTPUT = re.compile(r"\b(printf|vprintf|puts|putchar|fputs|fwrite)\s*\(|\bstdout\b")
+OUTPUT_EXEMPT = {"daemon/output.c", "daemon/portmap_main.c"}
 # The door itself.
 EXEMPT = {"base/mem.c", "profiler/interpose_malloc.c"}
 COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.S)
@@ -35,6 +38,9 @@ def check_c(path, text):
             if match.start() > 0 and subject[match.start() - 1] in ".>":
                 continue  # a member of that name
             yield subject.count("\n", 0, match.start()) + 1, f"{match.group(0).strip()}: {why}"
+    if path.startswith("daemon/") and path not in OUTPUT_EXEMPT:
+        for match in OUTPUT.finditer(code):
+            yield text.count("\n", 0, match.start()) + 1, f"{match.group(0)}: daemon/output.h"
     for number, line in enumerate(text.splitlines(), 1):
         if len(line.expandtabs(8)) > COLUMNS:
             yield number, f"{len(line.expandtabs(8))} columns"
@@ -60,5 +66,6 @@ def main():
 
 if __name__ == "__main__":
     assert list(check_c("x.c", "int f(void) { return malloc(1) != 0; }\n"))
+    assert list(check_c("daemon/x.c", "void f(void) { printf(s); }\n"))
     assert not list(check_c("x.c", "/* malloc( */ ops->free(x);\n"))
     sys.exit(main())

@@ -344,7 +344,7 @@ static void only_urls_that_may_be_posted_to_are_taken(void **state)
 static void this_machine_is_known_by_its_names_and_addresses(void **state)
 {
 	static const char *const here[] = { "http://localhost:1/", "https://otel.localhost",
-					    "http://LOCALHOST:9",   "http://127.0.0.1:4318",
+					    "http://LOCALHOST:9",  "http://127.0.0.1:4318",
 					    "http://127.9.9.9/x",  "http://[::1]:4318/" };
 	static const char *const elsewhere[] = { "http://localhost.example/",
 						 "http://notlocalhost/", "http://10.0.0.1/",
