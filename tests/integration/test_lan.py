@@ -328,6 +328,20 @@ class Daemons(LanCase):
         self.wait(lambda: a.json("status")["network"]["diagnosis"] == "lan only")
         a.stop()
 
+    def test_what_is_got_right_after_the_start_waits_for_the_first_answer(self):
+        self.lan.up4()
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="pslan-"))
+        self.addCleanup(shutil.rmtree, folder)
+        (folder / "file").write_text("at once\n")
+        a = NamespaceDaemon(folder / "a", self.lan, "a").start()
+        iri, _ = a.publish(folder / "file")
+        self.wait(lambda: a.json("status")["lan"]["state"] == "on")
+        b = NamespaceDaemon(folder / "b", self.lan, "b").start()
+        b.cli("get", iri, "-o", folder / "got")
+        self.assertEqual((folder / "got").read_text(), "at once\n")
+        for daemon in (a, b):
+            daemon.stop()
+
     def travel(self):
         folder = pathlib.Path(tempfile.mkdtemp(prefix="pslan-"))
         self.addCleanup(shutil.rmtree, folder)
