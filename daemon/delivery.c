@@ -107,15 +107,16 @@ static void add_old(struct work *w, const struct hash *hash)
  * as somebody's work: nothing is lost by that. */
 static void load_olds(struct work *w)
 {
-	char space[KEY_TEXT_SIZE];
-	CLEANUP(mem_freep) char *iri = NULL, *escaped = NULL, *path = NULL;
+	const struct commit *commit = w->d->commit;
+	CLEANUP(buf_fini) struct buf iri = { 0 };
+	CLEANUP(mem_freep) char *escaped = NULL, *path = NULL;
 	struct hash hashes[PLAN_VERSIONS_MAX];
 	size_t count = 0, i;
 	json_t *log = NULL, *entry;
 
-	space_format(&w->d->commit->space, space);
-	iri = mem_printf("hm://%s%s", space, w->d->commit->path);
-	escaped = iri != NULL ? client_escape(iri) : NULL;
+	buf_init(&iri, IRI_TEXT_MAX);
+	iri_format_object(&commit->space, commit->path, commit->path_len, &iri);
+	escaped = buf_err(&iri) == 0 ? client_escape((const char *)iri.data) : NULL;
 	if (escaped != NULL)
 		path = mem_printf("/v1/log?limit=%d&iri=%s", PLAN_VERSIONS_MAX + 1, escaped);
 	if (path == NULL || client_json(w->d->cli->client, "GET", path, NULL, &log) < 0)
@@ -179,24 +180,10 @@ static int plan_again(struct work *w)
 
 /* ---- Saying it ---- */
 
-/* A name as it can be printed: one line, valid UTF-8. Names on a disk may be anything. */
+/* Names on a disk may be anything. */
 static void write_name(struct buf *out, const char *text)
 {
-	size_t left = strlen(text);
-
-	while (left > 0) {
-		uint32_t c = 0;
-		size_t n = utf8_decode(text, left, &c);
-
-		if (n == 0 || utf8_is_control(c)) {
-			n = 1;
-			buf_printf(out, "\\x%02x", (unsigned char)*text);
-		} else {
-			buf_write(out, text, n);
-		}
-		text += n;
-		left -= n;
-	}
+	buf_write_shown(out, text, strlen(text));
 }
 
 /* A path of the plan, as the user would name it. mem_free. */
@@ -384,13 +371,13 @@ static void print_text(const struct work *w)
 	uint64_t written = w->x.files + w->x.symlinks, same = p->files + p->symlinks;
 	struct buf text;
 
-	printf("%s\n", w->d->target);
-	fflush(stdout);
+	output_path(w->d->target);
+	output_flush();
 	if (w->d->cli->quiet)
 		return;
 	buf_init(&text, 512);
-	buf_printf(&text, "%" PRIu64 " file%s, ", p->files + w->x.files,
-		   p->files + w->x.files == 1 ? "" : "s");
+	buf_printf(&text, "%" PRIu64 " %s, ", p->files + w->x.files,
+		   plural(p->files + w->x.files, "file", "files"));
 	progress_write_bytes(&text, p->bytes + w->x.bytes);
 	if (w->place.is_there && w->apply.done == 0)
 		buf_write_str(&text, p->kept_count > 0 ? "; nothing was changed" :

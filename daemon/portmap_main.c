@@ -335,6 +335,8 @@ static int map_ports(in_addr_t gateway, struct ports own)
 	return 0;
 }
 
+static const char usage[] = "usage: peerscope-portmap map|unmap [PROTOCOL] TCP UDP";
+
 int main(int argc, char **argv)
 {
 	struct ports own = { 0 };
@@ -342,10 +344,14 @@ int main(int argc, char **argv)
 	bool unmap = argc == 5 && strcmp(argv[1], "unmap") == 0;
 	in_addr_t gateway;
 
+	if (argc == 2 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0))
+		return puts(usage) < 0 || fflush(stdout) != 0;
+	if (argc == 2 && (strcmp(argv[1], "-V") == 0 || strcmp(argv[1], "--version") == 0))
+		return puts("peerscope-portmap " PEERSCOPE_VERSION) < 0 || fflush(stdout) != 0;
 	confine();
 	if ((!map && !unmap) || !parse_port(argv[argc - 2], &own.tcp) || own.tcp == 0 ||
 	    !parse_port(argv[argc - 1], &own.udp))
-		return fail("usage: peerscope-portmap map|unmap [PROTOCOL] TCP UDP");
+		return fail(usage);
 	gateway = default_gateway();
 	if (gateway == 0)
 		return fail("there is no default gateway");

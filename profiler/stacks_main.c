@@ -170,19 +170,21 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "notes", no_argument, NULL, 'n' },
 						 { "help", no_argument, NULL, 'h' },
-						 { "version", no_argument, NULL, 'v' },
+						 { "version", no_argument, NULL, 'V' },
 						 { 0 } };
 	bool notes = false;
 	char *end;
 	long pid;
 	int c, rc;
 
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
 		if (c == 'h')
-			return fputs(help, stdout) < 0 ? FAILED : DONE;
-		if (c == 'v')
-			return printf("peerscope-stacks %s\n", PEERSCOPE_VERSION) < 0 ? FAILED :
-											DONE;
+			return fputs(help, stdout) < 0 || fflush(stdout) != 0 ? FAILED : DONE;
+		if (c == 'V')
+			return printf("peerscope-stacks %s\n", PEERSCOPE_VERSION) < 0 ||
+					       fflush(stdout) != 0 ?
+				       FAILED :
+				       DONE;
 		if (c != 'n')
 			return fail(USAGE, "try --help");
 		notes = true;

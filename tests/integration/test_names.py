@@ -43,15 +43,18 @@ class Names(Case):
         for name in ("n" * 200, "n" * 201, "n" * 230, "n" * 255, "ü" * 127, " " * 255):
             with self.subTest(length=len(name.encode())):
                 iri = self.publish(a, name)
-                got = b.cli("get", iri, "-o", self.lab.folder / "long")
-                self.assertEqual((self.lab.folder / "long").read_text(), name, got.stderr)
-                (self.lab.folder / "long").unlink()
+                place = self.lab.folder / "place"
+                place.mkdir()
+                got = b.cli("get", iri, cwd=place)
+                self.assertEqual((place / name).read_text(), name, got.stderr)
+                (place / name).unlink()
+                place.rmdir()
 
     def test_what_people_paste_is_understood(self):
         a = self.lab.daemon()
         iri = self.publish(a, "My Photos 2024")
         space = iri[len("hm://"):].split("/")[0]
-        for text in (f"HM://{space}/My%20Photos%202024", f"  {iri}\n", f"hm://{space}/My Photos 2024", iri.replace("P", "%50"),
+        for text in (f"HM://{space}/My%20Photos%202024", f"  {iri}\n", f"hm://{space}/My Photos 2024", iri.replace("Photos", "%50hotos"),
                      iri + "/", f"{iri}?peer=%2Fip4%2F127.0.0.1%2Ftcp%2F9"):
             with self.subTest(text=text):
                 self.assertEqual(a.json("log", text)["iri"], iri)
