@@ -19,14 +19,25 @@ static void add_hints(struct discovery_run *run)
 
 /* Benched peers are skipped, unless nobody else is left: the peer set is never empty when any peer
  * is known. */
+static bool may_be_asked(const struct discovery_run *run, const struct sync_target *t,
+			 enum discovery_tier tier, bool benched)
+{
+	const struct discovery *d = run->service;
+	uint64_t now = runner_now_ms(d->runner);
+	struct discovery_benched b;
+
+	if (bench_eligible(&d->bench, &t->peer, now) != benched)
+		return true;
+	/* Who is likeliest to have the newest may be back: a user's question is not answered by
+	 * others as if it were not there. Who did wrong has to wait nevertheless. */
+	return !benched && run->user && tier == DISCOVERY_AUTHORITY &&
+	       bench_find(&d->bench, &t->peer, now, &b) && b.offences == 0;
+}
+
 static void add_if_eligible(struct discovery_run *run, const struct sync_target *t,
 			    enum discovery_tier tier, bool benched)
 {
-	const struct discovery *d = run->service;
-
-	if (key_eq(&t->peer, net_self(d->net)))
-		return;
-	if (bench_eligible(&d->bench, &t->peer, runner_now_ms(d->runner)) != benched)
+	if (!key_eq(&t->peer, net_self(run->service->net)) && may_be_asked(run, t, tier, benched))
 		candidates_add(&run->candidates, t, tier);
 }
 

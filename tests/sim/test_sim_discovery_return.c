@@ -108,6 +108,47 @@ static void what_was_published_while_a_conn_was_down_comes_with_the_next(void **
 	chain_free(c);
 }
 
+static void get(struct node *n, const struct iri *iri, const struct hash *newest)
+{
+	struct discover d;
+
+	CHECK_STATUS(0, world_discover_fresh(n, iri, SCOPE_EXACT, true, &d));
+	assert_int_equal(d.answer, DISCOVERY_CONFIRMED);
+	assert_true(hash_eq(&d.heads[0], newest));
+}
+
+/* Another one answers as well, and knows nothing newer than what is here. */
+static void an_author_that_failed_lately_is_asked_by_a_user(void **state)
+{
+	struct world w;
+	struct node *author, *relay, *n;
+	struct iri hinted, from_relay, iri;
+	struct hash version;
+
+	world_init(&w, 30);
+	author = world_node(&w);
+	relay = world_node(&w);
+	n = world_node(&w);
+	iri = from_relay = world_iri(author, "/notes", false);
+	from_relay.hints[from_relay.hint_count++] = relay->addr;
+	hinted = world_iri(author, "/notes", true);
+	version = world_publish(author, "/notes", note, 1);
+	get(relay, &hinted, &version);
+	get(n, &from_relay, &version);
+	world_run_ms(&w, 2000);
+	version = world_publish(author, "/notes", edit, 1);
+	get(n, &hinted, &version);
+	get(relay, &hinted, &version);
+	CHECK_STATUS(0, simnet_set_path(w.simnet, author->ip, n->ip, &refused));
+	simnet_reset(w.simnet, author->ip, n->ip);
+	get(n, &iri, &version); /* the relay's word; the author is out of reach */
+	CHECK_STATUS(0, simnet_set_path(w.simnet, author->ip, n->ip, &near));
+	world_run_ms(&w, 2000);
+	version = world_publish(author, "/notes", note, 1);
+	get(n, &iri, &version);
+	world_fini(&w);
+}
+
 static struct discovery_stats stats_of(const struct node *n)
 {
 	struct discovery_stats stats;
@@ -175,6 +216,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_chain_converges_within_seconds_after_a_partition),
 		cmocka_unit_test(what_was_published_while_a_conn_was_down_comes_with_the_next),
+		cmocka_unit_test(an_author_that_failed_lately_is_asked_by_a_user),
 		cmocka_unit_test(who_is_gone_for_long_is_dialed_rarely_and_for_ever),
 		cmocka_unit_test(who_is_seen_nearby_is_dialed_at_once),
 		cmocka_unit_test(whom_no_subscription_looks_to_is_let_go),
