@@ -99,6 +99,19 @@ const char *run_stage(const struct discovery_run *run);
  * from the run's trace. Copies. */
 void background_start(struct discovery_run *run, const struct sync_target *targets, size_t count);
 
+/* ---- run_end.c: what it ends with ---- */
+
+/** Some version of it is here, whole or not. */
+bool run_is_known_of(const struct discovery_run *run);
+/** What is known now says so much. */
+struct answer_verdict run_judge(const struct discovery_run *run);
+enum discovery_outcome run_outcome(const struct discovery_run *run, const struct answer_verdict *v);
+void run_mark_answer(struct discovery_run *run);
+/** When nobody had it. */
+void run_remember_miss(struct discovery_run *run);
+/** Copies the results; its callback comes from the loop. */
+void run_tell_waiter(struct discovery_run *run, struct discover *w);
+
 /* ---- waves.c: children ---- */
 
 bool run_is_pinned(const struct discovery_run *run);
