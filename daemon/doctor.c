@@ -214,7 +214,7 @@ static void look_at_store(struct report *r, const struct doctor_facts *f)
 	}
 	if (f->tx_p99_us / 1000 >= DOCTOR_TX_SLOW_MS) {
 		found = add(r, DOCTOR_WARNING, "slow disk", "/debug/store",
-			    "One write in a hundred takes %" PRIu64 " ms or longer.",
+			    "One write in a hundred took %" PRIu64 " ms or longer" LATELY ".",
 			    f->tx_p99_us / 1000);
 		advise(found, "Put the data folder on a faster disk, or see who else keeps this "
 			      "one busy.");

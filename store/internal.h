@@ -35,6 +35,16 @@ void tx_histogram_add(struct tx_histogram *h, uint64_t us);
 /** Upper end of the bucket of the given share (0..1000 per mille) of the values. */
 uint64_t tx_histogram_permille(const struct tx_histogram *h, unsigned permille);
 
+/* Those of the last while: of this period and the one before. How a disk was last month is of no
+ * use to anybody. */
+struct tx_recent {
+	struct tx_histogram now, before;
+	uint64_t since_ns;
+};
+enum { STORE_TX_PERIOD_S = 300 };
+void tx_recent_add(struct tx_recent *r, uint64_t us, uint64_t now_ns);
+uint64_t tx_recent_permille(struct tx_recent *r, unsigned permille, uint64_t now_ns);
+
 struct store {
 	struct runner *runner;
 	const struct clock *clock; /* of the executing side, for durations */
@@ -57,7 +67,8 @@ struct store {
 	bool stop, ended;
 	unsigned reads_in_a_row;
 	struct store_stats stats; /* published */
-	struct tx_histogram tx;
+	uint64_t tx_count, tx_max_us;
+	struct tx_recent tx;
 
 	struct db db;
 	uint64_t tx_begun_ns;

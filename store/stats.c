@@ -46,17 +46,52 @@ uint64_t tx_histogram_permille(const struct tx_histogram *h, unsigned permille)
 	return h->max_us;
 }
 
+static void turn(struct tx_recent *r, uint64_t now_ns)
+{
+	uint64_t period_ns = STORE_TX_PERIOD_S * NS_PER_SEC;
+
+	if (now_ns < r->since_ns + period_ns)
+		return;
+	if (now_ns - r->since_ns < 2 * period_ns)
+		r->before = r->now;
+	else
+		r->before = (struct tx_histogram){ 0 };
+	r->now = (struct tx_histogram){ 0 };
+	r->since_ns = now_ns;
+}
+
+void tx_recent_add(struct tx_recent *r, uint64_t us, uint64_t now_ns)
+{
+	turn(r, now_ns);
+	tx_histogram_add(&r->now, us);
+}
+
+uint64_t tx_recent_permille(struct tx_recent *r, unsigned permille, uint64_t now_ns)
+{
+	struct tx_histogram both;
+
+	turn(r, now_ns);
+	both = r->before;
+	both.count += r->now.count;
+	both.max_us = MAX(both.max_us, r->now.max_us);
+	for (unsigned i = 0; i < ARRAY_SIZE(both.buckets); i++)
+		both.buckets[i] += r->now.buckets[i];
+	return tx_histogram_permille(&both, permille);
+}
+
 void store_stats(struct store *s, struct store_stats *ret)
 {
+	uint64_t now_ns = clock_now_ns(s->clock);
+
 	pthread_mutex_lock(&s->mutex);
 	*ret = s->stats;
 	ret->queue_depth = s->queued;
 	if (s->queued > 0 || s->running)
-		ret->stuck_ms = (clock_now_ns(s->clock) - s->progress_ns) / NS_PER_MS;
-	ret->transactions = s->tx.count;
-	ret->tx_max_us = s->tx.max_us;
-	ret->tx_p50_us = tx_histogram_permille(&s->tx, 500);
-	ret->tx_p99_us = tx_histogram_permille(&s->tx, 990);
+		ret->stuck_ms = (now_ns - MIN(s->progress_ns, now_ns)) / NS_PER_MS;
+	ret->transactions = s->tx_count;
+	ret->tx_max_us = s->tx_max_us;
+	ret->tx_p50_us = tx_recent_permille(&s->tx, 500, now_ns);
+	ret->tx_p99_us = tx_recent_permille(&s->tx, 990, now_ns);
 	pthread_mutex_unlock(&s->mutex);
 }
 
@@ -79,11 +114,13 @@ int tx_begin(struct store *s)
 int tx_commit(struct store *s)
 {
 	int rc = db_commit(&s->db);
-	uint64_t us = (clock_now_ns(s->clock) - s->tx_begun_ns) / 1000;
+	uint64_t now_ns = clock_now_ns(s->clock), us = (now_ns - s->tx_begun_ns) / 1000;
 
 	if (rc == 0) {
 		pthread_mutex_lock(&s->mutex);
-		tx_histogram_add(&s->tx, us);
+		s->tx_count++;
+		s->tx_max_us = MAX(s->tx_max_us, us);
+		tx_recent_add(&s->tx, us, now_ns);
 		pthread_mutex_unlock(&s->mutex);
 	}
 	return rc;

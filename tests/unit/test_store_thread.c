@@ -357,6 +357,24 @@ static void what_was_acknowledged_survives_kill_9(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void a_disk_that_was_slow_is_forgiven(void **state)
+{
+	uint64_t period_ns = STORE_TX_PERIOD_S * NS_PER_SEC;
+	static struct tx_recent r;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++)
+		tx_recent_add(&r, 1000000, period_ns);
+	assert_in_range(tx_recent_permille(&r, 990, period_ns + 1), 1000000, 1130000);
+	for (unsigned i = 0; i < 10; i++)
+		tx_recent_add(&r, 100, 2 * period_ns);
+	assert_in_range(tx_recent_permille(&r, 990, 2 * period_ns), 1000000, 1130000);
+	assert_in_range(tx_recent_permille(&r, 400, 2 * period_ns), 100, 113);
+	assert_in_range(tx_recent_permille(&r, 990, 3 * period_ns), 100, 113);
+	/* Nothing was written for long. */
+	assert_int_equal(tx_recent_permille(&r, 990, 9 * period_ns), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -365,6 +383,7 @@ int main(void)
 		TEST(a_full_queue_says_busy),
 		TEST(what_was_queued_is_finished_before_closing),
 		TEST(a_deadline_ends_what_waits_in_the_queue),
+		cmocka_unit_test(a_disk_that_was_slow_is_forgiven),
 		cmocka_unit_test(reads_go_first_but_do_not_starve_writes),
 		cmocka_unit_test(what_was_acknowledged_survives_kill_9),
 	};
