@@ -342,6 +342,25 @@ class Daemons(LanCase):
         for daemon in (a, b):
             daemon.stop()
 
+    def test_a_machine_that_was_cloned_is_found_out(self):
+        self.lan.without_ipv6().up4()
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="pslan-"))
+        self.addCleanup(shutil.rmtree, folder)
+        a = NamespaceDaemon(folder / "a", self.lan, "a").start()
+        twin = NamespaceDaemon(folder / "b", self.lan, "b")
+        twin.data.mkdir(mode=0o700)
+        shutil.copy(a.data / "node.key", twin.data / "node.key")
+        twin.start()
+
+        def found(daemon):
+            return [f["sentence"] for f in daemon.json("diag", "doctor", expect=None)["findings"] if f["name"] == "twin"]
+
+        self.wait(lambda: found(a) and found(twin))
+        self.assertIn(" at /ip4/192.0.2.2/", found(a)[0])
+        self.assertIn(" at /ip4/192.0.2.1/", found(twin)[0])
+        for daemon in (a, twin):
+            daemon.stop()
+
     def travel(self):
         folder = pathlib.Path(tempfile.mkdtemp(prefix="pslan-"))
         self.addCleanup(shutil.rmtree, folder)
