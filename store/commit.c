@@ -240,9 +240,7 @@ int commit_accept(struct write *w, const struct commit *c, const struct hash *ha
 
 	heads_before = object.heads;
 	if (rc == 0)
-		rc = node_intern(w->db, hash, OBJECT_COMMIT, (uint32_t)len, &n);
-	if (rc == 0)
-		rc = node_store_bytes(w, &n, OBJECT_COMMIT, bytes, len);
+		rc = node_insert_stored(w, &n, hash, OBJECT_COMMIT, bytes, len);
 	if (rc == 0)
 		rc = add_parents(w->db, c, n.id, &object);
 	if (rc == 0)

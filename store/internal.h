@@ -159,6 +159,9 @@ int node_store(struct write *w, struct node *n, enum object_kind kind, const voi
 /** Insert the bytes alone. */
 int node_store_bytes(struct write *w, struct node *n, enum object_kind kind, const void *bytes,
 		     size_t len) MUST_USE;
+/** A node that is known to be new, with its bytes: commits, which nothing links to. */
+int node_insert_stored(struct write *w, struct node *n, const struct hash *hash,
+		       enum object_kind kind, const void *bytes, size_t len) MUST_USE;
 int node_link(struct write *w, int64_t source, int64_t target) MUST_USE;
 /** A stored node becomes public: what it links to and is not is wanted from now on; completeness
  * travels upwards. */

@@ -105,6 +105,26 @@ int node_store_bytes(struct write *w, struct node *n, enum object_kind kind, con
 	return 0;
 }
 
+int node_insert_stored(struct write *w, struct node *n, const struct hash *hash,
+		       enum object_kind kind, const void *bytes, size_t len)
+{
+	int rc = db_run(w->db, SQL_NODE_INSERT_STORED,
+			ARGS(arg_hash(hash), arg_int(kind), arg_int((int64_t)len)));
+
+	if (rc < 0)
+		return rc;
+	*n = (struct node){ .id = sqlite3_last_insert_rowid(w->db->sqlite),
+			    .state = NODE_STORED,
+			    .pending = -1 };
+	rc = db_run(w->db, SQL_CONTENT_INSERT,
+		    ARGS(arg_int(n->id), arg_bytes(len > 0 ? bytes : "", len)));
+	if (rc < 0)
+		return rc;
+	db_add(w->db, TOTAL_BLOBS, 1);
+	db_add(w->db, TOTAL_BLOB_BYTES, (int64_t)len);
+	return 0;
+}
+
 struct link_visit {
 	struct write *w;
 	int64_t source;

@@ -31,6 +31,8 @@
 	X(SQL_NODE_GET, "SELECT state, pending, kind, hash, size FROM blob WHERE id = ?1")         \
 	X(SQL_NODE_INSERT, "INSERT INTO blob (hash, kind, size, state, pending)"                   \
 			   " VALUES (?1, ?2, ?3, 0, -1)")                                          \
+	X(SQL_NODE_INSERT_STORED, "INSERT INTO blob (hash, kind, size, state, pending)"            \
+				  " VALUES (?1, ?2, ?3, 1, -1)")                                   \
 	X(SQL_NODE_STORED, "UPDATE blob SET state = state | 1, size = ?2 WHERE id = ?1")           \
 	X(SQL_NODE_PUBLIC, "UPDATE blob SET state = 5, pending = ?2 WHERE id = ?1")                \
 	X(SQL_NODE_TWINS, "SELECT id, state FROM blob WHERE hash = ?1 ORDER BY kind")              \
