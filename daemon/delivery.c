@@ -1,6 +1,6 @@
 /* plan (only reads) → say what will be deleted → make everything new aside, checked → move and
  * remove → report. Until the fourth step nothing that was there has changed. */
-#include "daemon/delivery.h"
+#include "daemon/delivery_work.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,26 +13,6 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "daemon/apply.h"
-#include "daemon/place.h"
-#include "daemon/progress.h"
-
-enum { SUFFIX_SIZE = 48, NAMED_MAX = 1000 };
-
-struct work {
-	const struct delivery *d;
-	struct extract x;
-	struct place place;
-	int root; /* the target, when it is updated as a folder; -1 */
-	struct entry now;
-	struct plan_versions versions;
-	struct entry olds[PLAN_VERSIONS_MAX];
-	struct plan plan;
-	struct apply apply;
-	char suffix[SUFFIX_SIZE];
-	bool is_ready; /* apply is to be ended */
-	bool has_run;  /* something may have changed */
-};
 
 /* What the file system said is about a path of the user's; ENOENT is not "no such object". */
 static enum exit_code exit_of_disk(int rc)
@@ -88,7 +68,7 @@ static int entry_of(struct extract *x, enum object_kind kind, const struct hash 
 }
 
 /* A version that is not here, or cannot be read, is not known. */
-static void add_old(struct work *w, const struct hash *hash)
+static void add_old(struct delivery_work *w, const struct hash *hash)
 {
 	struct entry *e = &w->olds[w->versions.count];
 	CLEANUP(mem_freep) struct commit *c = mem_alloc(sizeof(*c));
@@ -105,7 +85,7 @@ static void add_old(struct work *w, const struct hash *hash)
 
 /* Newest first. Without them (a failure included) everything that is not as the version says counts
  * as somebody's work: nothing is lost by that. */
-static void load_olds(struct work *w)
+static void load_olds(struct delivery_work *w)
 {
 	const struct commit *commit = w->d->commit;
 	CLEANUP(buf_fini) struct buf iri = { 0 };
@@ -138,7 +118,7 @@ static void load_olds(struct work *w)
 
 /* ---- Planning ---- */
 
-static int plan(struct work *w)
+static int plan(struct delivery_work *w)
 {
 	struct plan *p = &w->plan;
 	struct beneath_removal swept = { 0 };
@@ -158,7 +138,7 @@ static int plan(struct work *w)
 }
 
 /* Nothing in it shows that it ever was this object; to delete in it, more has to. */
-static bool is_unrelated(const struct work *w)
+static bool is_unrelated(const struct delivery_work *w)
 {
 	const struct plan *p = &w->plan;
 
@@ -167,7 +147,7 @@ static bool is_unrelated(const struct work *w)
 	return p->known == 0 || (p->delete &&p->equal == 0);
 }
 
-static int plan_again(struct work *w)
+static int plan_again(struct delivery_work *w)
 {
 	plan_fini(&w->plan);
 	plan_init(&w->plan, &w->x);
@@ -178,222 +158,9 @@ static int plan_again(struct work *w)
 	return plan_replace(&w->plan, w->place.parent, w->place.name, &w->versions);
 }
 
-/* ---- Saying it ---- */
-
-/* Names on a disk may be anything. */
-static void write_name(struct buf *out, const char *text)
-{
-	buf_write_shown(out, text, strlen(text));
-}
-
-/* A path of the plan, as the user would name it. mem_free. */
-static char *path_text(const struct work *w, const char *path)
-{
-	struct buf text;
-	size_t len = strlen(w->d->target);
-
-	while (len > 1 && w->d->target[len - 1] == '/')
-		len--;
-	buf_init(&text, 4 * (len + strlen(path)) + 64);
-	buf_write(&text, w->d->target, len);
-	if (w->root >= 0 && path[0] != '\0') {
-		buf_write_str(&text, w->d->target[len - 1] == '/' ? "" : "/");
-		write_name(&text, path);
-	} else if (w->root < 0 && strchr(path, '/') != NULL) {
-		write_name(&text, strchr(path, '/'));
-	}
-	return (char *)buf_take(&text, &(size_t){ 0 });
-}
-
-/* The name beside it. mem_free. */
-static char *aside_text(const struct work *w, const struct change *c)
-{
-	char *path = path_text(w, c->path), *slash = path != NULL ? strrchr(path, '/') : NULL;
-	struct buf text;
-
-	buf_init(&text, 4096 + (path != NULL ? strlen(path) : 0));
-	if (slash != NULL)
-		buf_write(&text, path, (size_t)(slash + 1 - path));
-	write_name(&text, c->to);
-	mem_free(path);
-	return (char *)buf_take(&text, &(size_t){ 0 });
-}
-
-static void say(const struct work *w, const char *what, const char *path, const char *why)
-{
-	CLEANUP(mem_freep) char *text = path_text(w, path);
-
-	cli_warn("%s: %s%s%s%s", what, text != NULL ? text : "?", why != NULL ? " (" : "",
-		 why != NULL ? why : "", why != NULL ? ")" : "");
-}
-
-/* Before it happens. */
-static void name_deletions(const struct work *w)
-{
-	for (size_t i = 0; i < w->plan.count; i++) {
-		const struct change *c = &w->plan.changes[i];
-
-		if (c->is_named && (c->kind == CHANGE_REMOVE || c->kind == CHANGE_REMOVE_FOLDER))
-			say(w, "deleting", c->path, "it is not part of the object");
-	}
-}
-
-static void say_kept(const struct work *w)
-{
-	for (size_t i = 0; i < w->plan.kept_count; i++)
-		say(w, "kept", w->plan.kept[i].path, kept_text(w->plan.kept[i].why));
-	if (w->plan.kept_count > 0)
-		cli_warn("%zu kept: --force moves aside what is in the way, --delete removes what "
-			 "is not part of the object",
-			 w->plan.kept_count);
-	if (w->plan.not_compared > 0)
-		cli_warn("older versions were too large to be compared in %" PRIu64 " folders",
-			 w->plan.not_compared);
-}
-
-static void say_moved(const struct work *w)
-{
-	for (size_t i = 0; i < w->plan.count; i++) {
-		const struct change *c = &w->plan.changes[i];
-		CLEANUP(mem_freep) char *to = NULL;
-
-		if (!c->is_named || !c->is_done)
-			continue;
-		if (c->kind == CHANGE_ASIDE && (to = aside_text(w, c)) != NULL)
-			say(w, "moved aside", c->path, to);
-		else if (c->kind == CHANGE_MODE)
-			say(w, "mode set", c->path, "it was none that it was published with");
-	}
-}
-
-static void say_failures(const struct work *w)
-{
-	for (size_t i = 0; i < w->apply.failure_count; i++) {
-		const struct failure *f = &w->apply.failures[i];
-		CLEANUP(mem_freep) char *text = path_text(w, f->path);
-
-		cli_warn("%s: %s: %s", text != NULL ? text : "?", f->what, err_str(f->rc));
-	}
-}
-
-static json_t *json_path(char *text)
-{
-	json_t *value = json_string(text != NULL ? text : "");
-
-	mem_free(text);
-	return value;
-}
-
-static json_t *json_kept(const struct work *w)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < w->plan.kept_count; i++) {
-		const struct kept *k = &w->plan.kept[i];
-
-		(void)json_array_append_new(
-			list, json_pack("{s:o, s:s, s:s}", "path", json_path(path_text(w, k->path)),
-					"reason", kept_word(k->why), "why", kept_text(k->why)));
-	}
-	return list;
-}
-
-static json_t *json_moved(const struct work *w)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < w->plan.count; i++) {
-		const struct change *c = &w->plan.changes[i];
-
-		if (c->kind == CHANGE_ASIDE && c->is_done)
-			(void)json_array_append_new(list,
-						    json_pack("{s:o, s:o}", "path",
-							      json_path(path_text(w, c->path)),
-							      "to", json_path(aside_text(w, c))));
-	}
-	return list;
-}
-
-static json_t *json_deleted(const struct work *w)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < w->plan.count; i++) {
-		const struct change *c = &w->plan.changes[i];
-
-		if (c->is_named && c->is_done &&
-		    (c->kind == CHANGE_REMOVE || c->kind == CHANGE_REMOVE_FOLDER))
-			(void)json_array_append_new(list, json_path(path_text(w, c->path)));
-	}
-	return list;
-}
-
-static json_t *json_failures(const struct work *w)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < w->apply.failure_count; i++) {
-		const struct failure *f = &w->apply.failures[i];
-
-		(void)json_array_append_new(
-			list, json_pack("{s:o, s:s, s:s}", "path", json_path(path_text(w, f->path)),
-					"what", f->what, "error", err_str(f->rc)));
-	}
-	return list;
-}
-
-static void print_json(const struct work *w)
-{
-	const struct delivery *d = w->d;
-	const struct plan *p = &w->plan;
-	json_t *o = json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "path",
-			      json_path(mem_strdup(d->target)), "iri",
-			      json_iri(&d->commit->space, d->commit->path), "version",
-			      json_cid(d->head), "files", (json_int_t)(p->files + w->x.files),
-			      "directories", (json_int_t)(p->directories + w->x.directories),
-			      "symlinks", (json_int_t)(p->symlinks + w->x.symlinks), "bytes",
-			      (json_int_t)(p->bytes + w->x.bytes));
-
-	json_object_set_new(o, "written", json_integer((json_int_t)(w->x.files + w->x.symlinks)));
-	json_object_set_new(o, "unchanged", json_integer((json_int_t)(p->files + p->symlinks)));
-	json_object_set_new(o, "removed", json_integer((json_int_t)w->apply.removed));
-	json_object_set_new(o, "kept", json_kept(w));
-	json_object_set_new(o, "moved_aside", json_moved(w));
-	json_object_set_new(o, "deleted", json_deleted(w));
-	json_object_set_new(o, "failed", json_failures(w));
-	d->on_json(d->data, o);
-	cli_print_json(o);
-}
-
-static void print_text(const struct work *w)
-{
-	const struct plan *p = &w->plan;
-	uint64_t written = w->x.files + w->x.symlinks, same = p->files + p->symlinks;
-	struct buf text;
-
-	output_path(w->d->target);
-	output_flush();
-	if (w->d->cli->quiet)
-		return;
-	buf_init(&text, 512);
-	buf_printf(&text, "%" PRIu64 " %s, ", p->files + w->x.files,
-		   plural(p->files + w->x.files, "file", "files"));
-	progress_write_bytes(&text, p->bytes + w->x.bytes);
-	if (w->place.is_there && w->apply.done == 0)
-		buf_write_str(&text, p->kept_count > 0 ? "; nothing was changed" :
-							 "; nothing had to be changed");
-	else if (w->place.is_there)
-		buf_printf(&text,
-			   "; %" PRIu64 " written, %" PRIu64 " removed, %" PRIu64
-			   " were as they should be",
-			   written, w->apply.removed, same);
-	fprintf(stderr, "%s\n", (char *)text.data);
-	buf_fini(&text);
-}
-
 /* ---- Doing it ---- */
 
-static int carry_out(struct work *w)
+static int carry_out(struct delivery_work *w)
 {
 	struct apply *a = &w->apply;
 	int where = w->root >= 0 ? w->root : w->place.parent, rc, closed;
@@ -402,7 +169,7 @@ static int carry_out(struct work *w)
 	if (rc < 0) {
 		closed = apply_close(a);
 		if (closed < 0)
-			say_failures(w);
+			delivery_say_failures(w);
 		return extract_failed(w->d, &w->x, rc, "Nothing was changed");
 	}
 	w->d->on_text(w->d->data);
@@ -410,9 +177,9 @@ static int carry_out(struct work *w)
 	rc = apply_run(a);
 	closed = apply_close(a);
 	rc = rc < 0 ? rc : closed;
-	say_moved(w);
-	say_kept(w);
-	say_failures(w);
+	delivery_say_moved(w);
+	delivery_say_kept(w);
+	delivery_say_failures(w);
 	if (rc == UV_ECANCELED)
 		return cli_fail(EXIT_CANCELLED,
 				"cancelled after %" PRIu64
@@ -428,7 +195,7 @@ static int carry_out(struct work *w)
 	return w->plan.kept_count > 0 ? EXIT_PARTIAL : EXIT_DONE;
 }
 
-static int update(struct work *w)
+static int update(struct delivery_work *w)
 {
 	int rc = plan(w), code;
 
@@ -449,12 +216,12 @@ static int update(struct work *w)
 	w->apply.cancelled = client_interrupted;
 	w->is_ready = true;
 	w->d->on_text(w->d->data);
-	name_deletions(w);
+	delivery_say_deletions(w);
 	code = carry_out(w);
 	if (w->has_run && w->d->cli->json)
-		print_json(w);
+		delivery_print_json(w);
 	else if (code == EXIT_DONE || code == EXIT_PARTIAL)
-		print_text(w);
+		delivery_print_text(w);
 	return code;
 }
 
@@ -466,7 +233,7 @@ static mode_t current_mask(void)
 	return mask;
 }
 
-static void name_suffix(struct work *w)
+static void name_suffix(struct delivery_work *w)
 {
 	time_t now = time(NULL);
 	struct tm tm;
@@ -475,7 +242,7 @@ static void name_suffix(struct work *w)
 	strftime(w->suffix, sizeof(w->suffix), ".replaced-%Y%m%dT%H%M%SZ", &tm);
 }
 
-static int begin(struct work *w)
+static int begin(struct delivery_work *w)
 {
 	struct beneath_removal swept = { 0 };
 	char why[1024];
@@ -506,7 +273,7 @@ static bool is_whole(const struct plan *p)
 
 int delivery_run(const struct delivery *d, bool *ret_whole)
 {
-	struct work *w = mem_alloc(sizeof(*w));
+	struct delivery_work *w = mem_alloc(sizeof(*w));
 	int code;
 
 	if (w == NULL)

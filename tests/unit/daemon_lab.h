@@ -26,6 +26,7 @@ struct lab {
 	struct map blobs;
 	struct buf scratch;
 	uint64_t cancel_after;
+	unsigned looks;
 };
 
 static inline int lab_put(struct lab *lab, const void *data, size_t len, struct chunk_ref *ret)

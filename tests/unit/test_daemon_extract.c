@@ -192,6 +192,39 @@ static void the_mask_takes_bits_away_from_all(void **state)
 	assert_int_equal(st.st_mode & 07777, 0640);
 }
 
+static bool look_at_modes(void *data, uint64_t bytes, uint64_t files)
+{
+	struct lab *lab = data;
+	struct stat st;
+
+	(void)bytes, (void)files;
+	assert_int_equal(fstatat(lab->fd, "out", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	assert_int_equal(fstatat(lab->fd, "out/f", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07377, 0);
+	lab->looks++;
+	return true;
+}
+
+/* Not even while it is being written, and whatever it will be. */
+static void nothing_is_wider_while_it_is_made(void **state)
+{
+	static const struct extract_source watched = { lab_get, NULL, look_at_modes };
+	struct lab *lab = *state;
+	struct chunk_ref chunk;
+	struct entry e = file_entry(lab, "f", "secret\n", 0444, &chunk);
+	struct hash tree = honest_tree(lab, &e, 1);
+	struct entry top = top_of(&tree);
+	struct extract x = { .source = &watched, .data = lab };
+	struct stat st;
+
+	top.mode = 0777;
+	CHECK_STATUS(0, extract_entry(&x, lab->fd, "out", "", &top, 1));
+	assert_int_equal(lab->looks, 1);
+	assert_int_equal(fstatat(lab->fd, "out/f", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0444);
+}
+
 static void links_are_kept_as_they_are(void **state)
 {
 	struct lab *lab = *state;
@@ -321,6 +354,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(mode_bits_beyond_permissions_are_dropped, lab_setup,
 						lab_teardown),
 		cmocka_unit_test_setup_teardown(the_mask_takes_bits_away_from_all, lab_setup,
+						lab_teardown),
+		cmocka_unit_test_setup_teardown(nothing_is_wider_while_it_is_made, lab_setup,
 						lab_teardown),
 		cmocka_unit_test_setup_teardown(links_are_kept_as_they_are, lab_setup,
 						lab_teardown),
