@@ -44,16 +44,30 @@ static int failed(struct apply *a, const char *path, const char *what, int rc)
 
 /* ---- Where a change is ---- */
 
+/* Some file systems cannot flush a folder: then there is nothing to wait for. */
+static void flush_folder(struct apply *a)
+{
+	CLEANUP(mem_freep) char *path = NULL;
+	int rc;
+
+	if (a->flushed >= FLUSH_FOLDERS_MAX) {
+		a->unflushed++;
+		return;
+	}
+	a->flushed++;
+	rc = fsync(a->fd) < 0 ? -errno : 0;
+	if (rc == 0 || rc == UV_EINVAL || rc == UV_ENOTSUP)
+		return;
+	path = mem_strndup(a->at, a->at_len);
+	(void)failed(a, path != NULL ? path : "", "cannot write its names to the disk", rc);
+}
+
 static void leave(struct apply *a)
 {
 	if (a->fd < 0)
 		return;
-	if (a->is_dirty && a->flushed < FLUSH_FOLDERS_MAX) {
-		a->flushed++;
-		(void)fsync(a->fd); /* where folders cannot be, syncfs cannot either */
-	} else if (a->is_dirty) {
-		a->unflushed++;
-	}
+	if (a->is_dirty)
+		flush_folder(a);
 	close(a->fd);
 	a->fd = -1;
 	a->is_dirty = false;
@@ -317,7 +331,7 @@ static int take_away(struct apply *a, const char *name, const struct change *c)
 	if (loosen(a, rc))
 		rc = unlinkat(a->fd, name, flags) < 0 ? -errno : 0;
 	if (rc == UV_ENOTEMPTY || rc == UV_EEXIST)
-		return plan_keep(a->plan, c->path, KEPT_CHANGED);
+		return plan_keep(a->plan, c->path, KEPT_NOT_EMPTY);
 	if (rc < 0)
 		return failed(a, c->path, "cannot remove it", rc);
 	a->removed++;
@@ -372,6 +386,15 @@ static int change(struct apply *a, struct change *c)
 	return rc;
 }
 
+/* What was to be moved aside for it is still there, and has been said. */
+static bool is_blocked(const struct apply *a, size_t i)
+{
+	const struct change *c = &a->plan->changes[i], *before = i > 0 ? c - 1 : NULL;
+
+	return c->kind == CHANGE_PLACE && before != NULL && before->kind == CHANGE_ASIDE &&
+	       !before->is_done && strcmp(before->path, c->path) == 0;
+}
+
 int apply_run(struct apply *a)
 {
 	int first = 0, rc;
@@ -381,7 +404,7 @@ int apply_run(struct apply *a)
 			first = UV_ECANCELED;
 			break;
 		}
-		rc = change(a, &a->plan->changes[i]);
+		rc = is_blocked(a, i) ? 0 : change(a, &a->plan->changes[i]);
 		first = first == 0 ? rc : first;
 	}
 	leave(a);

@@ -61,6 +61,7 @@ enum kept_why {
 	KEPT_IN_THE_WAY,
 	KEPT_MODE,
 	KEPT_PRIVATE,
+	KEPT_NOT_EMPTY,
 	KEPT_CHANGED
 };
 struct kept {

@@ -18,6 +18,7 @@ static const struct {
 			      "no version has" },
 	[KEPT_MODE] = { "mode", "its mode is none that it was published with" },
 	[KEPT_PRIVATE] = { "private", "it holds keys or data of peerscope itself" },
+	[KEPT_NOT_EMPTY] = { "not_empty", "something in it stayed" },
 	[KEPT_CHANGED] = { "changed", "it changed while `get` was at work" },
 };
 

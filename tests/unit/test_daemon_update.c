@@ -214,6 +214,34 @@ static void an_update_survives_oom_at_every_allocation(void **state)
 	});
 }
 
+/* One thing that fails does not keep the rest from being done, and is named. */
+static void what_cannot_be_moved_is_named_and_the_rest_is_done(void **state)
+{
+	struct lab *lab = *state;
+	struct version old, now;
+	struct run r;
+
+	make_version(lab, "xx/x", &old);
+	make_version(lab, "yy z", &now);
+	start_with(lab, &old);
+	write_text(lab, "out/a", "mine");
+	CHECK_STATUS(0, begin(lab, &r, &now, &old, true, false));
+	write_text(lab, "out/c/late", "mine"); /* in a folder that is to go */
+	for (size_t i = 0; i < r.plan.count; i++)
+		if (r.plan.changes[i].kind == CHANGE_ASIDE)
+			r.plan.changes[i].to = "no/such/folder";
+	CHECK_STATUS(UV_ENOENT, finish(&r));
+	assert_int_equal(r.apply.failure_count, 1);
+	assert_string_equal(r.apply.failures[0].path, "a");
+	assert_int_equal(r.plan.kept_count, 1);
+	assert_int_equal(r.plan.kept[0].why, KEPT_NOT_EMPTY);
+	assert_string_equal(read_text(lab, "out/a"), "mine");
+	assert_string_equal(read_text(lab, "out/b"), "y");
+	assert_string_equal(read_text(lab, "out/d"), "z");
+	assert_string_equal(read_text(lab, "out/c/late"), "mine");
+	end(&r);
+}
+
 static bool at_once(void)
 {
 	return true;
@@ -293,6 +321,7 @@ int main(void)
 		TEST(an_update_makes_one_version_of_another),
 		TEST(what_changes_in_between_is_kept),
 		TEST(an_update_survives_oom_at_every_allocation),
+		TEST(what_cannot_be_moved_is_named_and_the_rest_is_done),
 		TEST(a_cancelled_update_is_done_by_the_next),
 		TEST(a_version_that_is_not_here_is_not_known),
 		TEST(a_damaged_blob_changes_nothing),
