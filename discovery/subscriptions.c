@@ -4,13 +4,13 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "discovery/providers.h"
 #include "discovery/service.h"
 
 enum {
 	LOAD_TIMEOUT_MS = 60000,
 	IMPATIENT_MS = 1000,  /* so long may one announcer stall while another one has news too */
 	RELOAD_MS = 5000,     /* after a load that failed, or did not have the memory */
-	PROVIDERS_MAX = 8,    /* peers that one subscription looks to; the oldest makes room */
 	QUEUED_SPANS_MAX = 64 /* runs that wait for a slot and show it in a trace of their own */
 };
 
@@ -28,9 +28,7 @@ struct discovery_subscription {
 	bool history; /* the content of older versions is wanted too */
 	bool announced;
 	struct public_key announcer, asked; /* who told last; whom a partial run asks */
-	struct public_key providers[PROVIDERS_MAX];
-	bool back[PROVIDERS_MAX]; /* it was away, and is to be asked what was missed */
-	size_t provider_count, provider_next;
+	struct providers providers;
 	/* The last run */
 	const char *why;
 	bool ran;
@@ -176,33 +174,13 @@ static const char *reason(const struct discovery_subscription *s, bool partial)
 	return s->task.failures > 0 ? "retry" : "interval";
 }
 
-static bool is_any_back(const struct discovery_subscription *s)
-{
-	for (size_t i = 0; i < s->provider_count; i++)
-		if (s->back[i])
-			return true;
-	return false;
-}
-
-static bool take_back(struct discovery_subscription *s, struct public_key *ret)
-{
-	for (size_t i = 0; i < s->provider_count; i++) {
-		if (!s->back[i])
-			continue;
-		s->back[i] = false;
-		*ret = s->providers[i];
-		return true;
-	}
-	return false;
-}
-
 static void start(struct discovery_subscription *s)
 {
 	struct discovery *d = s->service;
 	struct op_env env = service_env(d, d->timeout_ms);
 	bool hot = s->task.lane == SCHEDULER_HOT, announced = hot && s->announced;
 	struct public_key announcer = s->announcer;
-	bool partial = announced || (hot && take_back(s, &announcer));
+	bool partial = announced || (hot && providers_take_back(&s->providers, &announcer));
 	struct discovery_trigger trigger = { .announcer = partial ? &announcer : NULL,
 					     .fresh = true,
 					     .history = s->history,
@@ -220,7 +198,7 @@ static void start(struct discovery_subscription *s)
 		s->asked = announcer;
 	}
 	s->running = true;
-	if (is_any_back(s)) /* afterwards */
+	if (providers_any_back(&s->providers)) /* afterwards */
 		scheduler_look(&d->scheduler, &s->task, now_ms(d));
 	s->discover.on_progress = on_progress;
 	discover_start_for(&s->discover, &env, d, &iri, s->scope.kind, &trigger, on_discovered);
@@ -325,15 +303,6 @@ static uint64_t silence_ms(const struct discovery_subscription *s)
 	return ms >= DISCOVERY_OVERDUE_INTERVALS * d->subscription_interval_ms ? ms : 0;
 }
 
-/* The place of a provider; PROVIDERS_MAX = it is none. */
-static size_t provider_at(const struct discovery_subscription *s, const struct public_key *peer)
-{
-	for (size_t i = 0; i < s->provider_count; i++)
-		if (key_eq(&s->providers[i], peer))
-			return i;
-	return PROVIDERS_MAX;
-}
-
 void subscription_served(struct discovery *d, const struct scope *scope,
 			 const struct sync_peer_outcome *o)
 {
@@ -342,12 +311,7 @@ void subscription_served(struct discovery *d, const struct scope *scope,
 
 	if (s == NULL || d->closing)
 		return;
-	if (provider_at(s, &target.peer) == PROVIDERS_MAX) {
-		s->providers[s->provider_next] = target.peer;
-		s->back[s->provider_next] = false;
-		s->provider_next = (s->provider_next + 1) % PROVIDERS_MAX;
-		s->provider_count += s->provider_count < PROVIDERS_MAX;
-	}
+	providers_add(&s->providers, &target.peer);
 	if (o->dial_addr.port != 0 && target.addr_count < SYNC_TARGET_ADDRS_MAX)
 		target.addrs[target.addr_count++] = o->dial_addr;
 	redial_keep(&d->redial, &target);
@@ -359,7 +323,7 @@ bool subscriptions_look_to(const struct discovery *d, const struct public_key *p
 		const struct discovery_subscription *s =
 			list_entry(node, struct discovery_subscription, node);
 
-		if (!s->gone && provider_at(s, peer) < PROVIDERS_MAX)
+		if (!s->gone && providers_has(&s->providers, peer))
 			return true;
 	}
 	return false;
@@ -372,12 +336,9 @@ void subscriptions_peer_back(struct discovery *d, const struct public_key *peer)
 		struct discovery_subscription *s =
 			list_entry(node, struct discovery_subscription, node);
 
-		size_t at = provider_at(s, peer);
-
-		if (s->gone || at == PROVIDERS_MAX)
+		if (s->gone || !providers_back(&s->providers, peer))
 			continue;
 		sync_follow(d->sync, peer, &s->scope);
-		s->back[at] = true;
 		scheduler_look(&d->scheduler, &s->task, now_ms(d));
 	}
 	start_due(d);
