@@ -1,5 +1,7 @@
-/* Peers that are busy: asked again when they wanted, neither blamed nor taken for ignorant. */
+/* What an answer says when peers are busy, gone in the middle, or this node cannot store: each is told
+ * apart, blamed on whose fault it is, and not remembered when it is over. */
 #include "sync/internal.h"
+#include "tests/sim/disk.h"
 #include "tests/sim/world.h"
 
 static const struct world_file note[] = { { "a.txt", "a note\n", 0 } };
@@ -147,12 +149,63 @@ static void a_subscription_comes_again_when_the_busy_peer_wanted(void **state)
 	world_fini(&w);
 }
 
+/* ---- Something newer that cannot come ---- */
+
+static const struct world_file big[] = { { "big.bin", "0123456789abcdef", 700000 } };
+
+static void a_line_that_breaks_in_the_middle_is_no_success_with_the_old(void **state)
+{
+	const struct simnet_path slow = { .latency_ms = 5, .bandwidth = 50000 };
+	const struct simnet_path gone = { .latency_ms = 5, .refuse = true };
+	struct question q = { 0 };
+	struct op_env env;
+	struct world w;
+	struct iri iri = two_nodes(&w, 5);
+
+	world_publish(&w.nodes[0], "/notes", big, 1);
+	CHECK_STATUS(0, simnet_set_path(w.simnet, w.nodes[0].ip, w.nodes[1].ip, &slow));
+	env = world_env(&w.nodes[1], 600000);
+	discover_start(&q.d, &env, w.nodes[1].discovery, &iri, SCOPE_EXACT, on_answer);
+	world_run_ms(&w, 4000);
+	assert_false(q.done);
+	CHECK_STATUS(0, simnet_set_path(w.simnet, w.nodes[0].ip, w.nodes[1].ip, &gone));
+	simnet_reset(w.simnet, w.nodes[0].ip, w.nodes[1].ip);
+	world_run_ms(&w, 60000);
+	assert_true(q.done);
+	assert_int_equal(q.d.answer, DISCOVERY_BEHIND);
+	assert_true(q.status < 0 && q.status != ERR_NOT_FOUND && !discovery_is_ours(q.status));
+	assert_int_equal(q.d.peers.answered, 0);
+	assert_true(q.d.blobs_missing > 0);
+	world_fini(&w);
+}
+
+static void a_full_disk_is_nobodys_fault_but_ours_and_heals(void **state)
+{
+	struct discover d;
+	struct world w;
+	struct iri iri = two_nodes(&w, 6);
+
+	world_publish(&w.nodes[0], "/notes", big, 1);
+	disk_set_full(w.nodes[1].store, true);
+	CHECK_STATUS(ERR_DISK_FULL, world_discover(&w.nodes[1], &iri, SCOPE_EXACT, &d));
+	assert_int_equal(d.answer, DISCOVERY_BEHIND);
+	assert_true(discovery_is_ours(ERR_DISK_FULL));
+	assert_int_equal(d.peers.unreachable + d.peers.bad, 0);
+	assert_int_equal(benched(&w.nodes[1]), 0);
+	disk_set_full(w.nodes[1].store, false);
+	CHECK_STATUS(0, world_discover(&w.nodes[1], &iri, SCOPE_EXACT, &d));
+	assert_int_equal(d.answer, DISCOVERY_CONFIRMED);
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_is_busy_for_a_moment_is_asked_again_while_the_user_waits),
 		cmocka_unit_test(what_is_here_is_not_confirmed_by_a_busy_peer),
 		cmocka_unit_test(what_only_a_busy_peer_has_is_not_remembered_as_missing),
+		cmocka_unit_test(a_line_that_breaks_in_the_middle_is_no_success_with_the_old),
+		cmocka_unit_test(a_full_disk_is_nobodys_fault_but_ours_and_heals),
 		cmocka_unit_test(a_subscription_comes_again_when_the_busy_peer_wanted),
 	};
 
