@@ -14,7 +14,8 @@
 enum {
 	FULL_FLOOR_BYTES_PER_S = 4096, /* when others wait for a place */
 	HEARD_BYTES = 256,	       /* more than what a connection says on its own account */
-	STALLED_MIN_MS = 80	       /* longer than from one packet of a slow line to the next */
+	PIECE_BYTES = 32 << 10,	       /* what comes at once, or not at all until it is whole */
+	STALLED_MAX_MS = 1000	       /* however slow it was before */
 };
 
 static uint64_t now_ms(const struct session *s)
@@ -87,17 +88,26 @@ static void listen_to(struct session *s)
 	s->heard_ms = now_ms(s);
 }
 
-/* A peer that was asked, and answered nothing beyond its own round trips, or stopped in the middle.
- * That others were faster is no failure of one that is under way. */
+/* For how long a peer that sends may be silent: a line that has carried little carries the next piece
+ * late. */
+static uint64_t silence_ms(const struct session *s)
+{
+	uint64_t ms = s->heard_ms - s->started_ms, bytes = s->heard_bytes - s->first_bytes;
+	uint64_t piece_ms = bytes > 0 ? ms * PIECE_BYTES / bytes : STALLED_MAX_MS;
+
+	return MAX(pace_patience_ms(&s->pace), MIN(piece_ms, (uint64_t)STALLED_MAX_MS));
+}
+
+/* A peer that was asked, and of which nothing at all came within its own round trips, or nothing any
+ * more. That others were faster is no failure of one whose bytes are under way. */
 bool session_time_was_useless(struct session *s)
 {
-	uint64_t since_ms = s->useful > 0 ? s->heard_ms : s->useful_ms;
-	uint64_t waited_ms = now_ms(s) - since_ms;
+	bool gave = s->useful > 0 || s->heard_ms > s->useful_ms;
+	uint64_t waited_ms = now_ms(s) - (gave ? s->heard_ms : s->useful_ms);
 
-	if (s->asked_count == 0 ||
-	    waited_ms <= MAX(pace_patience_ms(&s->pace), (uint64_t)STALLED_MIN_MS))
+	if (s->asked_count == 0 || waited_ms <= (gave ? silence_ms(s) : pace_patience_ms(&s->pace)))
 		return false;
-	if (s->useful > 0)
+	if (gave)
 		session_why(s, "stopped with %zu blobs asked, %llu ms ago: others had them",
 			    s->asked_count, (unsigned long long)waited_ms);
 	else
