@@ -110,6 +110,7 @@ bool serve_leave(struct serve *v)
 	v->leaving = true;
 	s->leaving++;
 	serve_refuse(v, ERR_BUSY, serve_retry_ms(s), 0, "others are waiting too");
+	serve_wait(v, SERVE_LEAVE_MS);
 	return true;
 }
 
@@ -383,6 +384,7 @@ static void serve_free(struct serve *v)
 		p->serving--;
 	if (p != NULL && v->subscribed)
 		ranks_unsubscribed(s, p);
+	s->stats.hearers -= v->subscribed;
 	s->leaving -= v->leaving;
 	list_remove(&v->waiting);
 	list_remove(&v->node);

@@ -76,6 +76,7 @@ struct session {
 	bool holding;
 	uint64_t busy_until_ms; /* the peer had no place and said when to come again; 0 = no */
 	unsigned busy_count;
+	bool rounds_refused; /* the rounds are begun anew then */
 	unsigned round;
 	uint64_t round_ms;
 	size_t round_sent;
@@ -148,6 +149,8 @@ int session_open_stream(struct session *s, struct net_stream *stream,
 bool session_is_store_error(int status);
 
 int session_rounds_begin(struct session *s);
+/** The peer is busy. True: there is nobody else to ask, and the session comes again when it said. */
+bool session_wait_for_place(struct session *s, int code, uint64_t wait_ms);
 /** Sends a round that was held back, starts look-ups. */
 void session_rounds_work(struct session *s);
 void session_rounds_end(struct session *s);

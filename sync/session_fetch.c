@@ -228,7 +228,11 @@ static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len
 		return;
 	wire_arena_init(&arena, len);
 	err = wire_reply_decode(msg, len, &arena, &reply);
-	if (err == 0 && reply.kind == WIRE_REPLY_REFUSAL) {
+	if (err == 0 && reply.kind == WIRE_REPLY_REFUSAL &&
+	    session_wait_for_place(s, reply.refusal.code, reply.refusal.retry_after_ms)) {
+		session_fetch_release(s);
+		net_stream_end(stream);
+	} else if (err == 0 && reply.kind == WIRE_REPLY_REFUSAL) {
 		session_why(s, "refused: %s %s", err_str(reply.refusal.code), reply.refusal.text);
 		s->outcome.retry_after_ms = reply.refusal.retry_after_ms;
 		session_fail(s, reply.refusal.code);
@@ -254,8 +258,12 @@ static void on_close(struct net_stream *stream, int status)
 	struct session *s = stream->data;
 
 	s->blobs_open = false;
-	if (s->asked_count > 0 && !s->closing)
-		session_fail(s, status < 0 ? status : ERR_PROTOCOL);
+	if (s->asked_count > 0 && !s->closing) {
+		if (status == ERR_BUSY && session_wait_for_place(s, status, SYNC_RETRY_AFTER_MS))
+			session_fetch_release(s);
+		else
+			session_fail(s, status < 0 ? status : ERR_PROTOCOL);
+	}
 	op_release(&s->op);
 	op_defer(&s->op);
 }
@@ -458,6 +466,8 @@ int session_fetch_ask(struct session *s)
 	bool look = session_time_overtake_due(s);
 	int err = 0;
 
+	if (s->busy_until_ms != 0)
+		return 0;
 	/* Refill when half is gone: many hashes in one message, and always something under way. */
 	if (s->asked_count > SYNC_FETCH_WINDOW_BLOBS / 2)
 		return 0;

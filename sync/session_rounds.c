@@ -214,21 +214,28 @@ static const char *reason(int err)
 	}
 }
 
-/* There is nobody else to ask, and the wait is short: come again when it said. */
-static bool wait_for_place(struct session *s, const struct wire_refusal *refusal)
+bool session_wait_for_place(struct session *s, int code, uint64_t wait_ms)
 {
-	uint64_t now_ms = runner_now_ms(s->op.env.runner), wait_ms = refusal->retry_after_ms;
+	uint64_t now_ms = runner_now_ms(s->op.env.runner);
 
-	if (refusal->code != ERR_BUSY || wait_ms == 0 || wait_ms > SESSION_BUSY_MAX_MS ||
+	if (code != ERR_BUSY || wait_ms == 0 || wait_ms > SESSION_BUSY_MAX_MS ||
 	    s->busy_count == SESSION_BUSY_TIMES || s->wave->running > 1 || s->wave->any_ok ||
 	    op_left_ms(&s->op) <= wait_ms)
 		return false;
 	s->busy_count++;
 	s->busy_until_ms = now_ms + wait_ms;
-	s->round_waits = s->holding = false;
 	s->sync->stats.busy_waits++;
 	trace_mark(s->op.env.span, "busy: %llu ms until it may have a place",
 		   (unsigned long long)wait_ms);
+	return true;
+}
+
+static bool refused(struct session *s, int code, uint64_t wait_ms)
+{
+	if (!session_wait_for_place(s, code, wait_ms))
+		return false;
+	s->rounds_refused = true;
+	s->round_waits = s->holding = false;
 	return true;
 }
 
@@ -237,6 +244,9 @@ static void come_again(struct session *s)
 	int err;
 
 	s->busy_until_ms = 0;
+	if (!s->rounds_refused)
+		return;
+	s->rounds_refused = false;
 	s->round = 0;
 	s->haves = 0;
 	buf_clear(&s->held);
@@ -256,7 +266,8 @@ static void on_message(struct net_stream *stream, const uint8_t *msg, size_t len
 		return;
 	wire_arena_init(&arena, len);
 	err = wire_reply_decode(msg, len, &arena, &reply);
-	if (err == 0 && reply.kind == WIRE_REPLY_REFUSAL && wait_for_place(s, &reply.refusal)) {
+	if (err == 0 && reply.kind == WIRE_REPLY_REFUSAL &&
+	    refused(s, reply.refusal.code, reply.refusal.retry_after_ms)) {
 		net_stream_end(stream);
 	} else if (err == 0 && reply.kind == WIRE_REPLY_REFUSAL) {
 		session_why(s, "refused: %s %s", err_str(reply.refusal.code), reply.refusal.text);
@@ -283,7 +294,7 @@ static void on_drain(struct net_stream *stream)
 static void on_close(struct net_stream *stream, int status)
 {
 	struct session *s = stream->data;
-	bool early = !s->rounds_done && !s->closing && s->busy_until_ms == 0;
+	bool early = !s->rounds_done && !s->closing && !s->rounds_refused;
 
 	s->rounds_open = false;
 	/* Who refused says so first, and may end then. */
@@ -291,7 +302,7 @@ static void on_close(struct net_stream *stream, int status)
 		session_why(s, "ended a reconciliation in the middle");
 		s->outcome.offended = true;
 	}
-	if (early)
+	if (early && !(status == ERR_BUSY && refused(s, status, SYNC_RETRY_AFTER_MS)))
 		session_fail(s, status < 0 ? status : ERR_PROTOCOL);
 	op_release(&s->op);
 	op_defer(&s->op);
@@ -325,7 +336,7 @@ void session_rounds_work(struct session *s)
 	bool busy = session_fetch_window(s) > 0 || s->has_running;
 
 	check_needs(s);
-	if (s->busy_until_ms != 0 && !s->rounds_open &&
+	if (s->busy_until_ms != 0 && !(s->rounds_refused && s->rounds_open) && !s->blobs_open &&
 	    runner_now_ms(s->op.env.runner) >= s->busy_until_ms)
 		come_again(s);
 	/* Only while something of our own is under way, which ticks again when it ends. */

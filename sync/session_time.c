@@ -192,8 +192,8 @@ void session_time_arm(struct session *s)
 
 	if (s->round_waits)
 		due_ms = s->round_ms + s->sync->config.round_timeout_ms;
-	if (s->busy_until_ms != 0 && !s->rounds_open)
-		due_ms = s->busy_until_ms;
+	if (s->busy_until_ms != 0)
+		due_ms = MIN(due_ms, MAX(s->busy_until_ms, now_ms(s) + 1));
 	if (s->asked_count > 0)
 		due_ms = MIN(due_ms, s->idle_ms + s->sync->config.fetch_idle_ms);
 	if (s->asked_count > 0 && !s->doubted)
