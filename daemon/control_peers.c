@@ -17,6 +17,22 @@ struct list_call {
 	control_list_fn reply;
 };
 
+/* What it occupies of us: who wants to know who holds what looks here. */
+static void add_usage(struct daemon *d, json_t *peer, const struct net_conn_info *info)
+{
+	struct sync_usage usage;
+
+	sync_usage(d->sync, &info->peer, &usage);
+	json_object_set_new(peer, "rank", json_string(usage.rank));
+	json_object_set_new(peer, "streams", json_integer(info->streams));
+	json_object_set_new(peer, "serving", json_integer(usage.serving));
+	json_object_set_new(peer, "waiting", json_integer(usage.waiting));
+	json_object_set_new(peer, "held_bytes",
+			    json_integer((json_int_t)(usage.held_bytes + info->unsent)));
+	json_object_set_new(peer, "idle_ms", json_integer((json_int_t)usage.idle_ms));
+	json_object_set_new(peer, "scopes", json_integer(usage.scopes));
+}
+
 static void add_connection(struct daemon *d, json_t *peer, struct net_conn *conn)
 {
 	struct net_conn_info info;
@@ -30,6 +46,7 @@ static void add_connection(struct daemon *d, json_t *peer, struct net_conn *conn
 			    info.rtt_us > 0 ? json_real((double)info.rtt_us / 1000) : json_null());
 	json_object_set_new(peer, "sent_bytes", json_integer((json_int_t)info.sent_bytes));
 	json_object_set_new(peer, "received_bytes", json_integer((json_int_t)info.received_bytes));
+	add_usage(d, peer, &info);
 	json_object_set_new(
 		peer, "connected_ms",
 		json_integer((json_int_t)(runner_now_ms(&d->loop.runner) - info.since_ms)));

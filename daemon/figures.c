@@ -77,6 +77,7 @@ static const struct figure sync_table[] = {
 	F(sync_stats, standing_peers),
 	F(sync_stats, claims),
 	F(sync_stats, claim_waits),
+	F(sync_stats, hearers),
 	F(sync_stats, subscribers),
 	F(sync_stats, follows),
 	F(sync_stats, announced_out),

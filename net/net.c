@@ -221,6 +221,8 @@ void net_conn_info(const struct net_conn *c, struct net_conn_info *ret)
 				       .since_ms = c->since_ms,
 				       .sent_bytes = c->sent_bytes,
 				       .received_bytes = c->received_bytes,
+				       .moved_ms = c->mux.moved_ms,
+				       .unsent = c->unsent,
 				       .streams = c->mux.our_streams + c->mux.peer_streams,
 				       .rtt_us = c->rtt_us };
 	ret->has_clock = c->hello.time_s != 0;

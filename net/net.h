@@ -157,6 +157,8 @@ struct net_conn_info {
 	bool inbound;
 	char agent[NET_AGENT_MAX + 1];
 	uint64_t since_ms, sent_bytes, received_bytes;
+	uint64_t moved_ms; /* when data last came or went */
+	size_t unsent;	   /* bytes with the transport */
 	uint32_t streams;
 	bool has_clock;
 	int64_t ahead_s; /* its clock is ahead of ours: by its Hello, less what has passed since */

@@ -14,7 +14,12 @@
 #include "base/mem.h"
 #include "sync/internal.h"
 
-enum { PENDING_PER_STREAM_MAX = 1024, PENDING_MIN = 4 };
+enum {
+	PENDING_PER_STREAM_MAX = 1024,
+	PENDING_ALL_MAX = 65536, /* of all streams together */
+	PENDING_MIN = 4,
+	QUEUE_HIGH = 64 << 10 /* bytes on a stream above which its news wait */
+};
 
 /* The subscribers of one scope. */
 struct audience {
@@ -36,11 +41,12 @@ struct subscriber {
 
 /* ---- Telling ---- */
 
-static void forget_pending(struct subscriber *sub)
+static void forget_pending(struct sync *s, struct subscriber *sub)
 {
 	for (size_t i = 0; i < sub->pending_count; i++)
 		mem_free((void *)(uintptr_t)sub->pending[i].path);
 	sub->hearer->pending_count -= sub->pending_count;
+	s->announcer.pending_count -= sub->pending_count;
 	sub->pending = mem_free(sub->pending);
 	sub->pending_count = sub->pending_cap = 0;
 	sub->lost = false;
@@ -52,7 +58,7 @@ static void flush_one(struct sync *s, struct subscriber *sub)
 	CLEANUP(buf_fini) struct buf msg = { 0 };
 	int err;
 
-	if (net_stream_queued(sub->hearer->stream) > NET_SEND_QUEUE_HIGH)
+	if (net_stream_queued(sub->hearer->stream) > QUEUE_HIGH)
 		return; /* announce_drained comes back to it */
 	reply.commit_count = sub->pending_count;
 	reply.keyed = sub->hearer->many;
@@ -65,7 +71,7 @@ static void flush_one(struct sync *s, struct subscriber *sub)
 		s->stats.announced_out += sub->pending_count;
 	else
 		s->stats.announce_dropped += sub->pending_count;
-	forget_pending(sub);
+	forget_pending(s, sub);
 }
 
 static void on_flush(struct runner_task *task)
@@ -85,13 +91,14 @@ static void on_flush(struct runner_task *task)
 	}
 }
 
-static bool keep_pending(struct subscriber *sub, const struct store_new_commit *c)
+static bool keep_pending(struct sync *s, struct subscriber *sub, const struct store_new_commit *c)
 {
 	struct wire_commit *more;
 	size_t cap;
 	char *path;
 
 	if (sub->pending_count == WIRE_ANNOUNCE_MAX ||
+	    s->announcer.pending_count == PENDING_ALL_MAX ||
 	    sub->hearer->pending_count == PENDING_PER_STREAM_MAX)
 		return false;
 	if (sub->pending_count == sub->pending_cap) {
@@ -108,6 +115,7 @@ static bool keep_pending(struct subscriber *sub, const struct store_new_commit *
 	sub->pending[sub->pending_count++] =
 		(struct wire_commit){ c->hash, c->time_s, path, strlen(path) };
 	sub->hearer->pending_count++;
+	s->announcer.pending_count++;
 	return true;
 }
 
@@ -120,8 +128,8 @@ static void make_dirty(struct sync *s, struct subscriber *sub)
 
 static void add_pending(struct sync *s, struct subscriber *sub, const struct store_new_commit *c)
 {
-	if (!keep_pending(sub, c)) {
-		sub->lost = true;
+	if (!keep_pending(s, sub, c)) {
+		sub->lost = sub->hearer->lost = true;
 		s->stats.announce_dropped++;
 	}
 	make_dirty(s, sub);
@@ -189,6 +197,9 @@ void announce_commits(struct sync *s, const struct store_new_commit *commits, si
 
 void announce_drained(struct sync *s, struct hearer *h)
 {
+	if (h->pending_count == 0 && !h->lost)
+		return;
+	h->lost = false;
 	list_for_each(node, &h->subscribers) {
 		struct subscriber *sub = list_entry(node, struct subscriber, own);
 
@@ -256,6 +267,7 @@ int announce_subscribe(struct sync *s, struct hearer *h, const struct scope *sco
 	list_init(&sub->dirty);
 	list_push_back(&a->subscribers, &sub->node);
 	list_push_back(&h->subscribers, &sub->own);
+	h->scopes++;
 	s->stats.subscribers++;
 	return 0;
 }
@@ -264,8 +276,9 @@ static void subscriber_free(struct sync *s, struct subscriber *sub)
 {
 	list_remove(&sub->node);
 	list_remove(&sub->own);
+	sub->hearer->scopes--;
 	list_remove(&sub->dirty);
-	forget_pending(sub);
+	forget_pending(s, sub);
 	s->stats.subscribers--;
 	end_if_empty(&s->announcer, sub->audience);
 	mem_free(sub);

@@ -30,6 +30,7 @@ struct sync_peer {
 struct announcer {
 	struct map by_scope;	/* scope key -> struct audience */
 	struct list dirty;	/* subscribers with something to tell */
+	size_t pending_count;	/* commits kept for them */
 	struct list channels;	/* streams on which we hear, struct channel */
 	struct map channel_map; /* peer -> struct channel: the one that takes further scopes */
 	struct map follow_map;	/* peer + scope key -> struct follow */
@@ -133,7 +134,8 @@ struct hearer {
 	bool many;
 	/* private */
 	struct list subscribers;
-	size_t pending_count;
+	size_t pending_count, scopes;
+	bool lost; /* of some scope more happened than was kept */
 };
 /** Borrows stream. */
 void announce_init(struct hearer *h, const struct public_key *peer, struct net_stream *stream,

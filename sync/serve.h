@@ -8,6 +8,7 @@ enum {
 	SERVE_IDLE_MS = 60000,	    /* between messages, and for a peer to take what is sent */
 	SERVE_TOTAL_MS = 600000,    /* for all but subscriptions */
 	SERVE_END_MS = 5000,	    /* for the peer to end its side */
+	SERVE_LEAVE_MS = 1000,	    /* for who is told "busy" to hear it */
 	SERVE_LEAVING_MAX = 64,	    /* streams that are told "busy" at once; beyond, reset */
 	SERVE_CROWD_MS = 10000,	    /* over which those turned away are counted */
 	SERVE_RETRY_MAX_MS = 30000, /* told to who is turned away */
@@ -124,6 +125,8 @@ void serve_quench(struct serve *v);
 void serve_freed(struct sync *s);
 /** It has shown that it reads. */
 bool serve_proven(struct serve *v);
+/** Bytes that are queued, being read, or were asked with. */
+size_t serve_held(const struct serve *v);
 /** Bytes that have left for it. */
 uint64_t serve_taken(const struct serve *v);
 
@@ -136,6 +139,8 @@ void serve_peers_begin(struct serve *v, const struct public_key *space);
 bool serve_dialback_begin(struct serve *v, uint16_t port);
 
 /* serve_subscribe.c */
+/** Room for so many scopes more, perhaps because who hears of most gives way. */
+bool serve_subscribe_room(struct serve *v, size_t scopes);
 /** Refuses, or sets `subscribed`. */
 void serve_subscribe_begin(struct serve *v, bool many);
 /** More scopes, or fewer. */

@@ -25,7 +25,7 @@ struct sums {
 	size_t all, known, own[SHARE_LEVELS];
 };
 
-static size_t held(const struct serve *v)
+size_t serve_held(const struct serve *v)
 {
 	size_t queued = v->open ? net_stream_queued(&v->stream) : 0;
 
@@ -38,7 +38,7 @@ static struct sums sum(struct serve *v)
 
 	list_for_each(node, &v->sync->serves) {
 		struct serve *other = list_entry(node, struct serve, node);
-		size_t bytes = held(other);
+		size_t bytes = serve_held(other);
 		unsigned common;
 
 		if (bytes == 0)
@@ -97,11 +97,11 @@ static struct serve *who_does_not_read(struct serve *v, unsigned common)
 	list_for_each(node, &v->sync->serves) {
 		struct serve *other = list_entry(node, struct serve, node);
 
-		if (other == v || n == SYNC_SERVE_MAX || !other->open || held(other) == 0 ||
+		if (other == v || n == SYNC_SERVE_MAX || !other->open || serve_held(other) == 0 ||
 		    serve_idle_ms(other) < SHARE_IDLE_MS ||
 		    share_common(&v->from, &other->from) < common)
 			continue;
-		list[n] = serve_share(other, held(other));
+		list[n] = serve_share(other, serve_held(other));
 		if (list[n].rank != SHARE_KNOWN)
 			n++;
 	}
@@ -182,4 +182,32 @@ void serve_freed(struct sync *s)
 bool serve_proven(struct serve *v)
 {
 	return serve_taken(v) >= SERVE_PROVEN_BYTES || sync_rank(v->sync, &v->peer) == SHARE_KNOWN;
+}
+
+/* ---- For people ---- */
+
+void sync_usage(struct sync *s, const struct public_key *peer, struct sync_usage *ret)
+{
+	static const char *const ranks[] = { [SHARE_STRANGER] = "stranger",
+					     [SHARE_STANDING] = "standing",
+					     [SHARE_KNOWN] = "known" };
+	const struct sync_peer *p = map_get(&s->peers, peer->bytes, KEY_SIZE);
+
+	*ret = (struct sync_usage){ .rank = ranks[sync_rank(s, peer)], .idle_ms = UINT64_MAX };
+	if (p != NULL) {
+		ret->hearing = p->subscribed;
+		ret->scopes = p->hears;
+	}
+	list_for_each(node, &s->serves) {
+		struct serve *v = list_entry(node, struct serve, node);
+
+		if (!key_eq(&v->peer, peer) || v->subscribed)
+			continue;
+		ret->serving += v->counted;
+		ret->waiting += list_linked(&v->waiting);
+		ret->held_bytes += serve_held(v);
+		ret->idle_ms = MIN(ret->idle_ms, serve_idle_ms(v));
+	}
+	if (ret->idle_ms == UINT64_MAX)
+		ret->idle_ms = 0;
 }

@@ -43,8 +43,11 @@ enum {
 	SYNC_STANDING_MAX = 128,	/* strangers preferred because they have followed … */
 	SYNC_STANDING_MS = 600000,	/* … for so long */
 	SYNC_SERVE_REQUESTS_PER_S = 50, /* per peer token bucket, burst 200 */
-	SYNC_SUBSCRIBERS_MAX = 16384,	/* scopes of which peers want announcements */
-	SYNC_FOLLOWS_MAX = 8192,	/* scopes of which we get them */
+	SYNC_SUBSCRIBERS_MAX = 16384,	/* scopes of which peers want announcements … */
+	SYNC_SUBSCRIBERS_PER_NETWORK_MAX = 12288,
+	SYNC_SUBSCRIBERS_PER_ADDRESS_MAX = 8192,
+	SYNC_HEARERS_MAX = 1024, /* … on so many streams */
+	SYNC_FOLLOWS_MAX = 8192, /* scopes of which we get them */
 	SYNC_TARGET_ADDRS_MAX = 8,
 	SYNC_RETRY_AFTER_MS = 1000 /* told with busy when nothing better is known */
 };
@@ -86,6 +89,16 @@ struct sync *sync_free(struct sync *s);
 void sync_know(struct sync *s, const struct public_key *peer);
 void sync_unknow(struct sync *s, const struct public_key *peer);
 
+/* What a peer occupies here. */
+struct sync_usage {
+	const char *rank;		    /* "stranger", "standing", "known" */
+	unsigned serving, waiting, hearing; /* streams served, those of them that wait for room,
+					       streams on which it hears of news */
+	unsigned scopes;		    /* of which it hears */
+	uint64_t held_bytes, idle_ms;	    /* idle: of the stream that did something last */
+};
+void sync_usage(struct sync *s, const struct public_key *peer, struct sync_usage *ret);
+
 struct sync_stats {
 	uint64_t sessions, sessions_ok, sessions_failed, active_sessions;
 	uint64_t sessions_again; /* the conn was lost, and the peer dialed anew */
@@ -104,6 +117,7 @@ struct sync_stats {
 	uint64_t held_bytes, held_peak_bytes; /* for peers: queued, and being read */
 	uint64_t room_waits;		      /* reads that had to wait for room */
 	uint64_t unread;		      /* streams ended because nobody read them */
+	uint64_t hearers;		      /* streams on which peers hear of news */
 	uint64_t subscribers, follows, announced_out, announced_in, announce_dropped;
 	uint64_t follows_refused; /* scopes for which there was no room, here or there */
 	/* sets to reconcile: taken from memory, the same after a look into the store, read; kept

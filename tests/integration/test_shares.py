@@ -56,6 +56,8 @@ class Shares(harness.Case):
         sync = self.figures(daemon)["sync"]
         self.assertLess(sync["active_serves"], 256)
         self.assertGreater(sync["turned_away"] + sync["gave_way"], 0)
+        page = json.loads(daemon.http("/debug/peers?json")[2])["peers"]
+        self.assertEqual(16, sum(peer.get("agent") == "crowd" and peer["rank"] == "stranger" for peer in page))
         crowd.send_signal(signal.SIGTERM)
         told = json.loads(crowd.stdout.readline())
         self.assertGreater(told["refused"] + told["lost"], 0)

@@ -1,5 +1,7 @@
 #include "tests/sim/crowd.h"
 
+#include "sync/serve.h"
+
 static void stream_message(struct net_stream *stream, const uint8_t *msg, size_t len)
 {
 	struct villain_stream *s = stream->data;
@@ -51,6 +53,32 @@ static void send_hashes(struct villain_stream *s)
 	buf_fini(&out);
 }
 
+static void send_follows(struct villain_stream *s)
+{
+	struct wire_request r = { .kind = WIRE_SUBSCRIBE,
+				  .scope = s->villain->scope,
+				  .many = true };
+	struct scope scopes[WIRE_FOLLOW_MAX];
+	struct wire_more more = { .kind = WIRE_MORE_FOLLOW, .scopes = scopes };
+	struct buf out;
+	char path[32];
+
+	buf_init(&out, NET_MESSAGE_MAX);
+	assert_int_equal(wire_request_encode(&r, &out), 0);
+	(void)net_stream_send(&s->stream, out.data, out.len);
+	for (unsigned i = 0; i < SERVE_SCOPES_PER_PEER_MAX / WIRE_FOLLOW_MAX; i++) {
+		for (more.scope_count = 0; more.scope_count < WIRE_FOLLOW_MAX; more.scope_count++) {
+			snprintf(path, sizeof(path), "/%u-%zu", i, more.scope_count);
+			scopes[more.scope_count] =
+				sync_world_scope(s->villain->world, path, SCOPE_EXACT);
+		}
+		buf_clear(&out);
+		assert_int_equal(wire_more_encode(&more, &out), 0);
+		(void)net_stream_send(&s->stream, out.data, out.len);
+	}
+	buf_fini(&out);
+}
+
 static void open_stream(struct villain *v, struct villain_stream *s, struct net_conn *c)
 {
 	s->villain = v;
@@ -59,7 +87,9 @@ static void open_stream(struct villain *v, struct villain_stream *s, struct net_
 		return;
 	s->open = true;
 	v->tries++;
-	if (v->kind != VILLAIN_SILENT)
+	if (v->kind == VILLAIN_FOLLOW)
+		send_follows(s);
+	else if (v->kind != VILLAIN_SILENT)
 		send_request(s);
 	if (v->kind != VILLAIN_UNREAD)
 		return;

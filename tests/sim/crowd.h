@@ -9,7 +9,8 @@ enum villainy {
 	VILLAIN_SILENT, /* opens streams and says nothing */
 	VILLAIN_IDLE,	/* begins to fetch and asks for nothing */
 	VILLAIN_UNREAD, /* asks for blobs and does not read them */
-	VILLAIN_DRIP	/* asks for a blob that nobody has, now and then */
+	VILLAIN_DRIP,	/* asks for a blob that nobody has, now and then */
+	VILLAIN_FOLLOW	/* wants news of as many scopes as one peer may follow */
 };
 
 enum {

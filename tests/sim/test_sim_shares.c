@@ -171,6 +171,64 @@ static void a_known_peer_is_served_before_any_stranger(void **state)
 	scene_fini(&s);
 }
 
+/* Ten keys of one network want news of all the scopes there is room for. */
+static void followers_of_everything_leave_room_for_others(void **state)
+{
+	struct store_new_commit c = { .path = (char *)(uintptr_t) "/doc", .time_s = 2000 };
+	struct host *follower;
+	uint64_t peak = 0;
+	struct scene s;
+	struct run r;
+
+	(void)state;
+	scene_init(&s, 16);
+	crowd_start(&s, VILLAIN_FOLLOW, 10, 1, false);
+	for (unsigned i = 0; i < 100; i++) {
+		sync_world_run_ms(&s.w, 100);
+		peak = MAX(peak, stats_of(s.server).subscribers);
+	}
+	assert_in_range(peak, SYNC_SUBSCRIBERS_PER_NETWORK_MAX / 2,
+			SYNC_SUBSCRIBERS_PER_NETWORK_MAX);
+	follower = sync_world_host(&s.w);
+	CHECK_STATUS(0, run_sync(&r, follower, &s.scope, &s.server, 1));
+	sync_follow(follower->sync, &s.server->peer, &s.scope);
+	sync_world_run_ms(&s.w, 100);
+	c.space = s.w.space;
+	c.hash = hash_of("news", 4);
+	sync_published(s.server->sync, &c, 1);
+	sync_world_run_ms(&s.w, 100);
+	assert_int_equal(follower->announced, 1);
+	scene_fini(&s);
+}
+
+static void what_a_peer_occupies_is_told(void **state)
+{
+	struct sync_usage usage;
+	struct scene s;
+	struct host *friend;
+
+	(void)state;
+	scene_init(&s, 17);
+	crowd_start(&s, VILLAIN_UNREAD, 1, 3, true);
+	sync_world_run_ms(&s.w, 5000);
+	sync_usage(s.server->sync, net_self(s.crowd[0].net), &usage); /* the first look */
+	sync_world_run_ms(&s.w, 1500);
+	sync_usage(s.server->sync, net_self(s.crowd[0].net), &usage);
+	assert_string_equal(usage.rank, "stranger");
+	assert_int_equal(usage.serving, 3);
+	assert_in_range(usage.held_bytes, 100000, SERVE_PEER_BYTES_MAX);
+	assert_true(usage.idle_ms > 1000);
+	friend = sync_world_host(&s.w);
+	sync_know(s.server->sync, &friend->peer);
+	sync_usage(s.server->sync, &friend->peer, &usage);
+	assert_string_equal(usage.rank, "known");
+	assert_int_equal(usage.serving + usage.held_bytes, 0);
+	sync_unknow(s.server->sync, &friend->peer);
+	sync_usage(s.server->sync, &friend->peer, &usage);
+	assert_string_equal(usage.rank, "stranger");
+	scene_fini(&s);
+}
+
 /* ---- The asking side ---- */
 
 static void a_busy_peer_is_asked_again_when_it_said(void **state)
@@ -241,6 +299,8 @@ int main(void)
 		cmocka_unit_test(idle_streams_from_everywhere_keep_nobody_out),
 		cmocka_unit_test(who_pretends_to_be_at_work_has_no_more_than_its_share),
 		cmocka_unit_test(who_does_not_read_holds_little_and_keeps_nobody_out),
+		cmocka_unit_test(followers_of_everything_leave_room_for_others),
+		cmocka_unit_test(what_a_peer_occupies_is_told),
 		cmocka_unit_test(a_busy_peer_is_asked_again_when_it_said),
 		cmocka_unit_test(a_peer_that_is_always_busy_is_given_up),
 		cmocka_unit_test(a_busy_peer_beside_another_holds_nothing_up),
