@@ -338,14 +338,14 @@ static void another_folder_of_the_same_name_is_asked_about(void **state)
 {
 	struct fixture *f = *state;
 	struct folder one = folder_of("1"), two = folder_of("2");
-	struct store_origin named = { .folder = "/work/a", .named = true };
+	struct store_origin named = { .folder = "/notes/a", .named = true };
 	struct store_conflict why;
 	struct hash first;
 
 	folder_put(f, &one);
 	folder_put(f, &two);
 	CHECK_STATUS(0, publish_folder(f, "/home/a", &one, NULL, NULL));
-	CHECK_STATUS(ERR_CONFLICT, publish_folder(f, "/work/a", &two, &why, NULL));
+	CHECK_STATUS(ERR_CONFLICT, publish_folder(f, "/notes/a", &two, &why, NULL));
 	assert_int_equal(why.kind, STORE_CONFLICT_FOLDER);
 	assert_string_equal(why.folder, "/home/a");
 	/* the same content is no news */
