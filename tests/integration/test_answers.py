@@ -21,7 +21,7 @@ TRACE = "0123456789abcdef0123456789abcdef"
 ASKING = [
     ("status",), ("peers",), ("peers", "add", f"/ip4/127.0.0.1/tcp/9/p2p/{PEER}"), ("peers", "rm", PEER), ("objects",),
     ("objects", IRI), ("log", IRI), ("log", "level"), ("log", "level", "store", "debug"), ("log", "tail"), ("subscriptions",),
-    ("subscribe", IRI), ("unsubscribe", IRI), ("discover", IRI), ("get", IRI, "-o", "/nonexistent/x"), ("publish", __file__),
+    ("subscribe", IRI), ("unsubscribe", IRI), ("discover", IRI), ("get", IRI, "-o", f"/tmp/peerscope-answers-{os.getpid()}"), ("publish", __file__),
     ("publish", "--delete", "--as", "/x"), ("trace", "list"), ("trace", "show", TRACE), ("trace", "show", "0123"), ("trace", "tail"),
     ("trace", "export"), ("trace", "export", TRACE, "--format", "otlp-protobuf"), ("trace", "diff", TRACE, TRACE),
     ("trace", "pin", TRACE), ("diag", "vars"), ("diag", "traces"), ("diag", "log"), ("diag", "heap", "-o", "-"),
