@@ -81,7 +81,7 @@ static enum op_step leave_judged(struct discovery_run *run)
 	if (run->exhaustive && run->op.state == RUN_LOCAL_SYNC && v.status == 0)
 		run_keep_rest(run);
 	run->answer = v.answer;
-	return leave(run, run_outcome(run, &v), v.status);
+	return leave(run, run_outcome_of(run, &v), v.status);
 }
 
 /* A failed child or a cancel or the deadline: out, whatever the state. */

@@ -105,7 +105,8 @@ void background_start(struct discovery_run *run, const struct sync_target *targe
 bool run_is_known_of(const struct discovery_run *run);
 /** What is known now says so much. */
 struct answer_verdict run_judge(const struct discovery_run *run);
-enum discovery_outcome run_outcome(const struct discovery_run *run, const struct answer_verdict *v);
+enum discovery_outcome run_outcome_of(const struct discovery_run *run,
+				      const struct answer_verdict *v);
 void run_mark_answer(struct discovery_run *run);
 /** When nobody had it. */
 void run_remember_miss(struct discovery_run *run);

@@ -31,7 +31,8 @@ struct answer_verdict run_judge(const struct discovery_run *run)
 }
 
 /* Thanks to whom is it here? */
-enum discovery_outcome run_outcome(const struct discovery_run *run, const struct answer_verdict *v)
+enum discovery_outcome run_outcome_of(const struct discovery_run *run,
+				      const struct answer_verdict *v)
 {
 	if (v->status == ERR_NOT_FOUND)
 		return DISCOVERY_NOT_FOUND;
