@@ -117,6 +117,27 @@ class Profiles(Case):
         self.assertEqual(code, 0, errors)
         self.assertRegex(out, r"ROUTINE =+ trace_new")
         self.assertRegex(out, r"\s[0-9a-f]+: (CALL|call) ")
+        page = self.page(file, "/ui/source?f=^trace_new$&si=alloc_space")
+        self.assertIn("struct trace *trace_new(", page)
+        self.assertRegex(page, r"class=asm>\s.*[0-9a-f]{4,}:")
+
+    def page(self, file, path):
+        """What `go tool pprof -http` shows."""
+        port = closed_port()
+        log = open(self.lab.folder / "pprof.log", "w+")
+        self.addCleanup(log.close)
+        server = subprocess.Popen(["go", "tool", "pprof", "-no_browser", f"-http=127.0.0.1:{port}", file], cwd=self.lab.folder,
+                                  stdout=log, stderr=log, env={**os.environ, "HOME": str(self.lab.folder), "DEBUGINFOD_URLS": ""},
+                                  start_new_session=True)
+        self.addCleanup(server.wait)
+        self.addCleanup(lambda: os.killpg(server.pid, signal.SIGTERM))
+
+        def answers():
+            with socket.socket() as s:
+                return s.connect_ex(("127.0.0.1", port)) == 0
+        self.wait(answers, 60)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as reply:
+            return reply.read().decode()
 
     def test_no_line_stands_without_its_file(self):
         a = self.lab.daemon()
