@@ -255,7 +255,7 @@ static const struct figure profiler_table[] = {
 	F(profiler_stats, waits_lost),
 	F(profiler_stats, waits_ns),
 	F(profiler_stats, untimed),
-	F(profiler_stats, untimed_total),
+	F(profiler_stats, timers_refused),
 	F(profiler_stats, helpers),
 	F(profiler_stats, helpers_died),
 	F(profiler_stats, names_missing),

@@ -36,10 +36,10 @@ static const char *const gauges[] = {
 	"dht.stored_peers", "dht.candidates", "dht.left_out", "dht.ipv4", "dht.ipv6",
 	/* ourselves */
 	"trace.kept_roots", "trace.active_roots", "trace.used_bytes", "trace.budget_bytes",
-	"trace.pinned_roots", "profiler.cpu_captures", "profiler.timers", "profiler.threads",
-	"profiler.loop_longest_ns", "debug_http.open_connections", "control_http.open_connections",
-	"memory.live_bytes", "memory.live_count", "memory.peak_bytes", "loop.cpu_p99_us",
-	"loop.cpu_max_us"
+	"trace.pinned_roots", "profiler.cpu_captures", "profiler.timers", "profiler.untimed",
+	"profiler.threads", "profiler.loop_longest_ns", "debug_http.open_connections",
+	"control_http.open_connections", "memory.live_bytes", "memory.live_count",
+	"memory.peak_bytes", "loop.cpu_p99_us", "loop.cpu_max_us"
 };
 
 /* Told by others: the process's start and build, the histogram of the loop. */

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "profiler/exectrace.h"
 #include "profiler/profiler_private.h"
+#include "profiler/symbols.h"
 
 /* A capture's life:
  *
@@ -55,6 +56,8 @@ static void run_sampler_add(struct runner_job *job)
 
 	c->work->status = sampler_add(&c->work->reader, c->request.hz, c->request.background);
 	c->work->sampling = c->work->status == 0;
+	if (c->work->sampling && !c->request.legacy)
+		symbols_warm();
 }
 
 static void run_sampler_remove(struct runner_job *job)

@@ -72,7 +72,7 @@ void profiler_stats(const struct profiler *p, struct profiler_stats *ret)
 		.captures = p->captures,
 		.failed = p->failed,
 		.untimed = s.untimed.threads,
-		.untimed_total = s.unarmed,
+		.timers_refused = s.unarmed,
 		.untimed_error = -s.untimed.error,
 		.untimed_sampled = s.untimed.is_shared,
 		.loop_turns = w.turns,

@@ -203,7 +203,7 @@ struct profiler_stats {
 	/* Threads that have, in the present CPU capture, or had in the last one, no timer of their
 	 * own; all captures together. A timer of the process stands in where it can be had. */
 	unsigned untimed;
-	uint64_t untimed_total;
+	uint64_t timers_refused;
 	int untimed_error;    /* why, a libuv code */
 	bool untimed_sampled; /* by the process's timer; else not at all */
 	char untimed_names[PROFILER_TIMERS_TEXT];

@@ -27,7 +27,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *helper_verb; /* NULL: names are looked for in this process */
 static const struct modules *modules;
-static struct helper helper;
+static struct helper helper = HELPER_INIT;
 static struct dwarf_names *dwarf;
 static bool dwarf_failed, cache_ready;
 static pid_t process;				 /* whose addresses they are; 0 = our own */
@@ -52,6 +52,7 @@ struct key {
 void symbols_set_helper(const char *verb)
 {
 	pthread_mutex_lock(&lock);
+	helper_stop(&helper, 0);
 	helper_verb = verb;
 	pthread_mutex_unlock(&lock);
 }
@@ -265,7 +266,7 @@ void symbols_begin(const struct modules *m)
 	guessed = 0;
 	modules = m;
 	dwarf_failed = false;
-	helper_init(&helper, m, helper_verb);
+	helper_begin(&helper, m, helper_verb);
 	memset(recent, 0, sizeof(recent));
 }
 
@@ -290,11 +291,34 @@ void symbols_trouble(char *ret, size_t size)
 void symbols_end(void)
 {
 	dwarf = dwarf_names_close(dwarf);
-	helper_fini(&helper);
+	helper_end(&helper);
 	map_fini(&guesses);
 	arena_fini(&session_memory);
 	modules = NULL;
 	process = 0;
+	pthread_mutex_unlock(&lock);
+}
+
+void symbols_warm(void)
+{
+	struct modules m = { 0 };
+
+	if (pthread_mutex_trylock(&lock) != 0)
+		return;
+	if (helper_verb != NULL && modules_add(&m) == 0) {
+		helper_begin(&helper, &m, helper_verb);
+		helper_warm(&helper, (uintptr_t)symbols_warm);
+		helper_end(&helper);
+	}
+	pthread_mutex_unlock(&lock);
+	modules_fini(&m);
+}
+
+void symbols_tidy(void)
+{
+	if (pthread_mutex_trylock(&lock) != 0)
+		return;
+	helper_stop(&helper, HELPER_IDLE_MS);
 	pthread_mutex_unlock(&lock);
 }
 

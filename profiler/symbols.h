@@ -50,5 +50,9 @@ void symbols_prefetch(const struct stacks *stacks);
 /** Why names are missing so far; "" = none are. */
 void symbols_trouble(char *ret, size_t size);
 void symbols_end(void);
+/** Names will be asked for soon: start what takes long. Does not wait for it, nor for a session. */
+void symbols_warm(void);
+/** Now and then: end what nobody has asked for a while. Does not wait for a session. */
+void symbols_tidy(void);
 /** Drop what is kept. */
 void symbols_forget(void);

@@ -12,7 +12,8 @@
 /* The answering side: a process that nobody misses. It ends when the socket does, when it is not
  * understood, or by libdw. No dump of it is kept: 1 means that to a pipe as well as to a file. */
 
-enum { TEXT_MAX = 1 << 20, EXTRA_SECONDS = 10 };
+/* Should nobody end it, it does so itself. */
+enum { TEXT_MAX = 1 << 20, ALARM_SECONDS = (SYMBOLS_SESSION_MS + HELPER_IDLE_MS) / 1000 + 10 };
 
 static bool read_all(void *to, size_t len)
 {
@@ -90,11 +91,13 @@ int profiler_symbols_main(void)
 	uintptr_t pc;
 
 	(void)setrlimit(RLIMIT_CORE, &no_dump);
-	alarm(SYMBOLS_SESSION_MS / 1000 + EXTRA_SECONDS);
+	alarm(ALARM_SECONDS);
 	if (!read_modules(&modules) || (d = dwarf_names_open_listed(&modules)) == NULL)
 		return EXIT_FAILURE;
-	while (read_all(&pc, sizeof(pc)))
+	while (read_all(&pc, sizeof(pc))) {
+		alarm(ALARM_SECONDS);
 		if (!answer(d, pc))
 			return EXIT_FAILURE;
+	}
 	return EXIT_SUCCESS;
 }

@@ -31,14 +31,6 @@ void helper_stats(struct helper_stats *ret)
 	ret->unanswered = atomic_load(&unanswered);
 }
 
-void helper_init(struct helper *h, const struct modules *modules, const char *verb)
-{
-	*h = (struct helper){ .modules = modules,
-			      .verb = verb,
-			      .fd = -1,
-			      .until_ms = clock_now_ms(&clock_system) + SYMBOLS_SESSION_MS };
-}
-
 /* ---- Starting and ending ---- */
 
 static int spawn_with(const char *verb, int end, pid_t *ret)
@@ -82,6 +74,8 @@ static int end(struct helper *h, bool at_once)
 
 	if (h->fd < 0)
 		return 0;
+	modules_fini(&h->told);
+	h->unwanted = 0;
 	close(h->fd);
 	h->fd = -1;
 	if (at_once)
@@ -135,6 +129,8 @@ static bool start(struct helper *h)
 		return false;
 	}
 	h->fd = ends[0];
+	h->told.list = mem_dup(h->modules->list, h->modules->count * sizeof(*h->modules->list));
+	h->told.count = h->told.list != NULL ? h->modules->count : 0;
 	atomic_fetch_add(&started, 1);
 	/* When it dies of it, the first answer is missing, and that is noticed. */
 	(void)(send_all(h, &head, sizeof(head)) &&
@@ -156,9 +152,38 @@ static void note_death(struct helper *h, bool in_time)
 		(void)snprintf(h->why, sizeof(h->why), "ended with %d", WEXITSTATUS(status));
 }
 
-void helper_fini(struct helper *h)
+void helper_begin(struct helper *h, const struct modules *modules, const char *verb)
 {
-	(void)end(h, true);
+	bool same = h->verb == verb && h->told.count == modules->count &&
+		    memcmp(h->told.list, modules->list, modules->count * sizeof(*modules->list)) ==
+			    0;
+
+	if (!same)
+		(void)end(h, true);
+	h->modules = modules;
+	h->verb = verb;
+	h->started = 0;
+	h->given_up = false;
+	h->why[0] = '\0';
+	h->until_ms = clock_now_ms(&clock_system) + SYMBOLS_SESSION_MS;
+}
+
+void helper_warm(struct helper *h, uintptr_t pc)
+{
+	if (h->fd < 0 && start(h) && send_all(h, &pc, sizeof(pc)))
+		h->unwanted++;
+}
+
+void helper_end(struct helper *h)
+{
+	h->modules = NULL;
+	h->used_ms = clock_now_ms(&clock_system);
+}
+
+void helper_stop(struct helper *h, uint64_t idle_ms)
+{
+	if (h->fd >= 0 && clock_now_ms(&clock_system) - h->used_ms >= idle_ms)
+		(void)end(h, true);
 }
 
 /* ---- Questions ---- */
@@ -193,7 +218,7 @@ static bool take_answers(struct asking *a)
 {
 	size_t at = 0;
 
-	while (a->answered < a->sent) {
+	while (a->h->unwanted > 0 || a->answered < a->sent) {
 		struct buf_reader r = buf_reader(a->in.data + at, a->in.len - at);
 		struct symbol_found found;
 		bool whole;
@@ -203,8 +228,11 @@ static bool take_answers(struct asking *a)
 			break;
 		if (rc != 0)
 			return false;
-		a->found(a->data, a->pcs[a->answered++], &found, whole);
 		at = (size_t)(r.p - a->in.data);
+		if (a->h->unwanted > 0)
+			a->h->unwanted--;
+		else
+			a->found(a->data, a->pcs[a->answered++], &found, whole);
 	}
 	buf_consume(&a->in, at);
 	return buf_err(&a->in) == 0;
@@ -248,7 +276,7 @@ void helper_ask(struct helper *h, const uintptr_t *pcs, unsigned n, struct arena
 		helper_found_fn found, void *data)
 {
 	struct asking a = { .h = h, .text = text, .found = found, .data = data };
-	bool in_time;
+	bool in_time, kept = h->fd >= 0 && h->started == 0;
 
 	while (n > 0 && (h->fd >= 0 || start(h))) {
 		a.pcs = pcs;
@@ -256,10 +284,14 @@ void helper_ask(struct helper *h, const uintptr_t *pcs, unsigned n, struct arena
 		a.sent = a.answered = 0;
 		buf_init(&a.in, READ_MAX + SYMBOLS_ANSWER_MAX);
 		if (!converse(&a, &in_time)) {
+			bool by_chance = kept && a.answered == 0;
+
 			note_death(h, in_time);
-			a.answered++; /* that one it died of */
-			atomic_fetch_add(&unanswered, 1);
+			/* The one it died of is not asked again, unless it may have been dead. */
+			a.answered += !by_chance;
+			atomic_fetch_add(&unanswered, !by_chance);
 		}
+		kept = false;
 		buf_fini(&a.in);
 		pcs += a.answered;
 		n -= a.answered;

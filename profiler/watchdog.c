@@ -249,6 +249,7 @@ static void *watch(void *arg)
 		now_ns = clock_now_ns(&clock_system);
 		if (now_ns - watched_ns >= THREADS_WATCH_MS * NS_PER_MS) {
 			threads_watch_stillness(now_ns);
+			symbols_tidy();
 			watched_ns = now_ns;
 		}
 	}

@@ -114,18 +114,19 @@ static void what_a_dying_helper_owes_is_asked_of_another(void **state)
 	const uintptr_t pcs[] = { in(alone), 2, in(write_all), 4, in(alone) };
 	struct modules modules = { 0 };
 	struct answers answers = { 0 };
-	struct helper helper;
+	struct helper helper = HELPER_INIT;
 	struct arena text;
 
 	CHECK_STATUS(0, modules_add(&modules));
 	arena_init(&text, 1 << 20);
-	helper_init(&helper, &modules, DIES_LATE);
+	helper_begin(&helper, &modules, DIES_LATE);
 	helper_ask(&helper, pcs, ARRAY_SIZE(pcs), &text, on_found, &answers);
 	assert_int_equal(answers.n, 3);
 	assert_int_equal(answers.pcs[1], pcs[2]);
 	assert_int_equal(answers.pcs[2], pcs[4]);
 	assert_int_equal(helper.started, SYMBOLS_HELPERS_MAX);
-	helper_fini(&helper);
+	helper_end(&helper);
+	helper_stop(&helper, 0);
 	arena_fini(&text);
 	modules_fini(&modules);
 }
@@ -153,6 +154,65 @@ static void thousands_of_addresses_are_asked_at_once(void **state)
 	assert_int_equal(after.started - before.started, 1);
 	assert_int_equal(after.unanswered, before.unanswered);
 	stacks_fini(&stacks);
+	modules_fini(&modules);
+}
+
+static uint64_t helpers(void)
+{
+	struct helper_stats stats;
+
+	helper_stats(&stats);
+	return stats.started;
+}
+
+static const char *name_in_session(struct modules *m, uintptr_t pc, char ret[64])
+{
+	symbols_forget();
+	symbols_begin(m);
+	(void)snprintf(ret, 64, "%s", symbols_get(pc)->lines[0].name);
+	symbols_end();
+	return ret;
+}
+
+static void one_helper_serves_profiles_that_follow_each_other(void **state)
+{
+	struct modules modules = { 0 };
+	uint64_t before = helpers();
+	char name[64];
+
+	CHECK_STATUS(0, modules_add(&modules));
+	symbols_set_helper(ANSWERS);
+	symbols_warm();
+	assert_int_equal(helpers(), before + 1);
+	assert_string_equal(name_in_session(&modules, in(alone), name), "alone");
+	symbols_tidy(); /* it is not idle for long */
+	assert_string_equal(name_in_session(&modules, in((void (*)(void))look_up), name),
+			    "look_up");
+	assert_int_equal(helpers(), before + 1);
+	modules.list[1].bias += 4096; /* something was loaded or moved */
+	assert_string_equal(name_in_session(&modules, in(alone), name), "alone");
+	assert_int_equal(helpers(), before + 2);
+	symbols_set_helper(NULL);
+	symbols_forget();
+	modules_fini(&modules);
+}
+
+/* Nobody knows when. */
+static void a_kept_helper_that_has_died_is_replaced(void **state)
+{
+	struct modules modules = { 0 };
+	char name[64];
+
+	CHECK_STATUS(0, modules_add(&modules));
+	symbols_set_helper(DIES);
+	symbols_warm();
+	symbols_begin(&modules);
+	(void)symbols_get(in(alone));
+	symbols_end();
+	symbols_set_helper(ANSWERS);
+	assert_string_equal(name_in_session(&modules, in(alone), name), "alone");
+	symbols_set_helper(NULL);
+	symbols_forget();
 	modules_fini(&modules);
 }
 
@@ -234,6 +294,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_helper_that_dies_costs_its_names_and_nothing_else),
 		cmocka_unit_test(what_a_dying_helper_owes_is_asked_of_another),
 		cmocka_unit_test(thousands_of_addresses_are_asked_at_once),
+		cmocka_unit_test(one_helper_serves_profiles_that_follow_each_other),
+		cmocka_unit_test(a_kept_helper_that_has_died_is_replaced),
 		cmocka_unit_test(answers_are_read_as_they_were_written_or_not_at_all),
 	};
 
