@@ -70,6 +70,8 @@ void net_handshake_begin(struct net_conn *c)
 
 bool net_handshake_expects(const struct net_conn *c, size_t len)
 {
+	if (net_noise_handshake_writes(&c->handshake))
+		return false; /* held, and the peer does not wait for its turn */
 	switch (c->handshake.turn) {
 	case 0: return c->inbound && len == FIRST_SIZE;
 	case 1: return len >= SECOND_OVERHEAD && len <= SECOND_OVERHEAD + NET_HELLO_SIZE_MAX;

@@ -292,6 +292,67 @@ static void a_record_replayed_ends_the_connection(void **state)
 	world_fini(&w);
 }
 
+static void raw_accept(void *data, struct net_link *l)
+{
+	struct raw *r = data;
+
+	l->events = &raw_events;
+	l->data = r;
+	r->link = l;
+	r->open = true;
+}
+
+/* At its second address, in answer to a dial: the second message. */
+static void raw_respond(struct raw *r, struct world *w)
+{
+	uint8_t secret[NET_NOISE_KEY_SIZE];
+	const uint8_t *msg;
+	struct buf payload;
+	size_t len;
+
+	crypto_sign_ed25519_sk_to_curve25519(secret, r->secret);
+	net_noise_handshake_init(&r->handshake, false, secret, "peerscope/1", 11);
+	len = raw_record(r, &msg);
+	assert_int_equal(len, NET_NOISE_KEY_SIZE);
+	buf_init(&payload, NET_HELLO_SIZE_MAX);
+	CHECK_STATUS(0, net_noise_handshake_read(&r->handshake, msg, len, &payload));
+	buf_fini(&payload);
+	buf_consume(&r->got, 2 + len);
+	raw_write_message(r, w, true);
+}
+
+/* A handshake that is held, since an older conn of the peer is being asked whether it is alive, is
+ * not the peer's turn. */
+static void a_record_while_the_handshake_is_held_ends_it(void **state)
+{
+	static const uint8_t early[2 + 200] = { 0, 200, 1 };
+	struct multiaddr second = fixture_addr("10.6.6.7:4001"), bound;
+	struct world w;
+	struct call c;
+	struct raw first, other;
+
+	world_init(&w, 1, 1);
+	raw_init(&first, &w, "10.6.6.6");
+	raw_handshake(&first, &w);
+	world_run(&w, 2 * NET_FRESH_MS);
+	other = (struct raw){ .transport = simnet_host(w.sim, "10.6.6.7"), .hello = first.hello };
+	memcpy(other.secret, first.secret, sizeof(other.secret));
+	buf_init(&other.got, 64 << 20);
+	CHECK_STATUS(0,
+		     other.transport->listen(other.transport, &second, &bound, raw_accept, &other));
+	call_start(&c, &w.loop.runner, w.nodes[NODE].net, &first.hello.key, &second, 1);
+	world_run(&w, 2 * WAIT_MS);
+	raw_respond(&other, &w);
+	assert_false(other.closed);
+	raw_write(&other, &w, early, sizeof(early));
+	assert_true(other.closed);
+	raw_fini(&other, &w);
+	raw_fini(&first, &w);
+	assert_true(run_until(&w.loop, call_is_done, &c, UINT64_MAX - 1));
+	assert_null(c.dial.conn);
+	world_fini(&w);
+}
+
 /* The peer proves one static key and claims an Ed25519 key that does not belong to it. */
 static void a_stolen_identity_is_not_believed(void **state)
 {
@@ -507,6 +568,7 @@ int main(void)
 		cmocka_unit_test(bad_records_end_the_connection),
 		cmocka_unit_test(oversized_frames_end_the_connection),
 		cmocka_unit_test(a_record_replayed_ends_the_connection),
+		cmocka_unit_test(a_record_while_the_handshake_is_held_ends_it),
 		cmocka_unit_test(a_stolen_identity_is_not_believed),
 		cmocka_unit_test(hellos_are_checked),
 		cmocka_unit_test(an_agent_cannot_carry_escapes),
