@@ -480,9 +480,9 @@ static void a_scope_with_a_bad_path_is_malformed(void **state)
 	Sync__Wire__Scope scope = SYNC__WIRE__SCOPE__INIT;
 	uint8_t key[KEY_SIZE] = { 1 };
 	static const struct wire_bytes bad[] = {
-		{ (const uint8_t *)"a", 1 },	 { (const uint8_t *)"/a/", 3 },
-		{ (const uint8_t *)"/../b", 5 }, { (const uint8_t *)"/a//b", 5 },
-		{ (const uint8_t *)"/a b", 4 },	 { (const uint8_t *)"/a\0b", 4 }
+		{ (const uint8_t *)"a", 1 },	  { (const uint8_t *)"/a/", 3 },
+		{ (const uint8_t *)"/../b", 5 },  { (const uint8_t *)"/a//b", 5 },
+		{ (const uint8_t *)"/a\xff", 3 }, { (const uint8_t *)"/a\0b", 4 }
 	};
 	struct buf out;
 
