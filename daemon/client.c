@@ -15,7 +15,7 @@
 #include "daemon/json.h"
 
 /* A socket address holds 108 bytes; a longer path goes through the folder's descriptor. */
-enum { SOCKET_PATH_MAX = 100, LINE_MAX_BYTES = 1 << 20 };
+enum { SOCKET_PATH_MAX = 100, LINE_MAX_BYTES = 1 << 20, TICK_LATE_MS = 2500 };
 
 struct client {
 	CURL *curl;
@@ -27,10 +27,11 @@ struct client {
 	bool unreachable;
 	uint64_t timeout_ms; /* 0 = none */
 	uint64_t patience_ms;
-	uint64_t moved_ms;   /* when the request under way last got on, in either direction */
-	curl_off_t moved;    /* bytes of bodies until then */
-	bool hangs, is_open; /* it streams an answer, which may be silent for as long as it likes */
-	size_t max_bytes;    /* 0 = CLIENT_REPLY_MAX */
+	uint64_t moved_ms;  /* when the request under way last got on, in either direction */
+	uint64_t ticked_ms; /* when that was last looked at */
+	curl_off_t moved;   /* bytes of bodies until then */
+	bool hangs;
+	size_t max_bytes; /* 0 = CLIENT_REPLY_MAX */
 	bool (*cancelled)(void *data);
 	void *cancelled_data;
 	const char *last_event_id; /* of the request under way; NULL = none */
@@ -194,7 +195,6 @@ static size_t on_data(char *data, size_t size, size_t count, void *arg)
 
 	if (s->on_line != NULL || s->on_text != NULL) {
 		curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
-		s->client->is_open = status == 200;
 		if (status == 200)
 			return give_lines(s, data, size * count);
 	}
@@ -206,26 +206,25 @@ static size_t on_data(char *data, size_t size, size_t count, void *arg)
 static size_t on_header(char *line, size_t size, size_t count, void *arg)
 {
 	struct stream *s = arg;
-	long status = 0;
 
 	s->client->moved_ms = clock_now_ms(&clock_system);
-	curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
-	s->client->is_open = status == 200 && (s->on_line != NULL || s->on_text != NULL);
 	return size * count;
 }
 
-/* At least once a second. */
+/* At least once a second, unless we were stopped ourselves, or whoever reads our output was: what
+ * came meanwhile has not been looked at then, and says nothing about the daemon. */
 static int on_tick(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
 		   curl_off_t up)
 {
 	struct client *c = arg;
 	uint64_t now = clock_now_ms(&clock_system);
 
-	if (down + up != c->moved) {
+	if (down + up != c->moved || now - c->ticked_ms > TICK_LATE_MS) {
 		c->moved = down + up;
 		c->moved_ms = now;
 	}
-	c->hangs = c->patience_ms > 0 && !c->is_open && now - c->moved_ms > c->patience_ms;
+	c->ticked_ms = now;
+	c->hangs = c->patience_ms > 0 && now - c->moved_ms > c->patience_ms;
 	return c->hangs || interrupted != 0 ||
 	       (c->cancelled != NULL && c->cancelled(c->cancelled_data));
 }
@@ -276,8 +275,8 @@ static void prepare(struct client *c, const char *url, const char *method,
 	s->curl = curl;
 	s->client = c;
 	c->moved = 0;
-	c->moved_ms = clock_now_ms(&clock_system);
-	c->hangs = c->is_open = false;
+	c->moved_ms = c->ticked_ms = clock_now_ms(&clock_system);
+	c->hangs = false;
 }
 
 static int no_memory(struct client *c)

@@ -9,12 +9,18 @@
 #include "daemon/control.h"
 #include "daemon/json.h"
 
-enum { PROGRESS_INTERVAL_MS = 100, LINE_MAX_BYTES = 256 << 10, DISCOVER_MAX_MS = 86400000 };
+enum {
+	PROGRESS_INTERVAL_MS = 100,
+	ALIVE_MS = 1500,
+	LINE_MAX_BYTES = 256 << 10,
+	DISCOVER_MAX_MS = 86400000
+};
 
 struct discover_call {
 	struct control_call call;
 	struct discover op;
 	struct iri iri;
+	struct runner_timer alive; /* nothing happens, and the client shall know that we do */
 	uint64_t start_ms, last_ms;
 	bool slow; /* the client has to catch up */
 };
@@ -77,21 +83,43 @@ static uint64_t now_ms(const struct discover_call *q)
 	return runner_now_ms(&q->call.daemon->loop.runner);
 }
 
-static void on_progress(struct discover *d)
+static void arm_alive(struct discover_call *q)
 {
-	struct discover_call *q = container_of(d, struct discover_call, op);
+	runner_timer_start(&q->call.daemon->loop.runner, &q->alive, now_ms(q) + ALIVE_MS);
+}
+
+static void write_progress(struct discover_call *q)
+{
+	const struct discover *d = &q->op;
 	uint64_t now = now_ms(q);
 	json_t *o;
 
-	if (q->slow || q->call.gone || now - q->last_ms < PROGRESS_INTERVAL_MS)
-		return;
 	q->last_ms = now;
+	arm_alive(q);
 	o = json_pack("{s:s, s:s, s:I}", "event", "progress", "stage",
 		      d->stage != NULL ? d->stage : "", "elapsed_ms",
 		      (json_int_t)(now - q->start_ms));
 	add_progress(o, &d->progress);
 	add_trace(q, o);
 	write_line(q, o);
+}
+
+static void on_progress(struct discover *d)
+{
+	struct discover_call *q = container_of(d, struct discover_call, op);
+
+	if (!q->slow && !q->call.gone && now_ms(q) - q->last_ms >= PROGRESS_INTERVAL_MS)
+		write_progress(q);
+}
+
+static void on_alive(struct runner_timer *timer)
+{
+	struct discover_call *q = container_of(timer, struct discover_call, alive);
+
+	if (q->slow || q->call.gone)
+		arm_alive(q);
+	else
+		write_progress(q);
 }
 
 static const char *fault_of(const struct discovery_report *r)
@@ -186,6 +214,7 @@ static void on_done(struct discover *d, int status)
 {
 	struct discover_call *q = container_of(d, struct discover_call, op);
 
+	runner_timer_stop(&q->call.daemon->loop.runner, &q->alive);
 	log_end(q, status);
 	write_result(q, status);
 	http_reply_end(q->call.request);
@@ -231,6 +260,8 @@ static void post_discover(void *data, struct http_request *r)
 	q->call.op = &q->op.op;
 	http_request_on_drain(r, on_drain, q);
 	http_reply_begin(r, 200, "application/x-ndjson");
+	q->alive.run = on_alive;
+	arm_alive(q);
 	env = control_env(d, timeout_ms);
 	discover_start(&q->op, &env, d->discovery, &q->iri, kind, on_done);
 }

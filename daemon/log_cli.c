@@ -104,8 +104,10 @@ static int log_tail(struct cli *c)
 		return cli_fail(EXIT_FAILED, "out of memory");
 	client_catch_interrupt();
 	rc = client_lines(c->client, path, NULL, print_event, c);
-	if (rc == UV_ECANCELED || rc == 0)
+	if (rc == UV_ECANCELED || output_err() < 0)
 		return EXIT_DONE; /* Ctrl-C is how it ends */
+	if (rc == 0)
+		return cli_fail(EXIT_UNREACHABLE, "the daemon ended the log: it is shutting down");
 	return cli_client_failed(c, rc);
 }
 

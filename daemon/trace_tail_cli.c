@@ -252,7 +252,9 @@ static int follow(struct tail *t, const char *path)
 		if (output_err() < 0)
 			return EXIT_DONE; /* the exit code is made of it */
 		was_heard |= t->heard;
-		if (rc < 0 && (!was_heard || !client_unreachable(t->c->client)))
+		/* One that hangs is not waited for: it may do so for ever. */
+		if (rc == UV_ETIMEDOUT ||
+		    (rc < 0 && (!was_heard || !client_unreachable(t->c->client))))
 			return cli_client_failed(t->c, rc);
 		if (rc == 0 && !was_heard)
 			return cli_fail(EXIT_FAILED, "the daemon's answer is empty: is it of "

@@ -23,8 +23,8 @@ enum {
 	LIVE_RING_MAX = 2048,
 	LIVE_ACTIVE_MAX = 128,
 	LIVE_TICK_MS = 300,
-	LIVE_KEEPALIVE_TICKS = 50, /* 15 s */
-	LIVE_LINGER_TICKS = 200,   /* without subscribers, until the ring is forgotten */
+	LIVE_KEEPALIVE_TICKS = 5, /* 1.5 s: who hears nothing for 5 s takes us to hang */
+	LIVE_LINGER_TICKS = 200,  /* without subscribers, until the ring is forgotten */
 	LIVE_EVENT_MAX = 64 << 10
 };
 

@@ -100,12 +100,14 @@ class Answers(Case):
 
     # ---- Daemons that hang ----
 
+    def start_all(self, data, verbs):
+        return [(verb, subprocess.Popen([PROGRAM, verb[0], "--data", data, *verb[1:]], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) for verb in verbs]
+
     def end_of_all(self, data, verbs):
         """All at once: each waits its five seconds."""
         started = time.monotonic()
-        running = [(verb, subprocess.Popen([PROGRAM, verb[0], "--data", data, *verb[1:]], stdin=subprocess.DEVNULL,
-                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) for verb in verbs]
-        for verb, process in running:
+        for verb, process in self.start_all(data, verbs):
             _, stderr = process.communicate(timeout=60)
             with self.subTest(verb=verb):
                 self.assertEqual(process.returncode, UNREACHABLE, stderr)
@@ -127,13 +129,65 @@ class Answers(Case):
         finally:
             daemon.process.send_signal(signal.SIGCONT)
 
-    def test_a_daemon_that_works_on_a_long_answer_is_waited_for(self):
-        daemon = self.lab.daemon()
+    def silent_peer(self):
         silent = socket.socket()
         self.addCleanup(silent.close)
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        address = f"/ip4/127.0.0.1/tcp/{silent.getsockname()[1]}/p2p/{PEER}"
+        return f"/ip4/127.0.0.1/tcp/{silent.getsockname()[1]}/p2p/{PEER}"
+
+    def test_an_answer_line_by_line_has_a_line_every_two_seconds(self):
+        daemon = self.lab.daemon()
+        link = socket.socket(socket.AF_UNIX)
+        self.addCleanup(link.close)
+        link.connect(str(daemon.data / "control.sock"))
+        body = json.dumps({"iri": f"{IRI}?peer={self.silent_peer()}"}).encode()
+        link.sendall(b"POST /v1/discover HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                     b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        link.settimeout(4)  # 1.5 s, on a machine that is busy
+        answer, started = b"", time.monotonic()
+        while b'"result"' not in answer:
+            answer += link.recv(65536)
+        self.assertGreater(time.monotonic() - started, 4.1, "the peer was not silent long enough to show anything")
+
+    def test_an_answer_that_stops_half_way_is_not_waited_for(self):
+        daemon = self.lab.daemon()
+        asked = f"{IRI}?peer={self.silent_peer()}"
+        out = str(self.lab.folder / "out")
+        tails = self.start_all(daemon.data, [("log", "tail"), ("trace", "tail")])
+        time.sleep(6)  # longer than a silent daemon is waited for
+        running = tails + self.start_all(daemon.data, [("discover", asked), ("get", asked, "-o", out)])
+        time.sleep(2)  # shorter than a silent peer is
+        early = [verb for verb, process in running if process.poll() is not None]
+        daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            for verb, process in running:
+                _, stderr = process.communicate(timeout=60)
+                with self.subTest(verb=verb):
+                    self.assertEqual(process.returncode, UNREACHABLE, stderr)
+                    self.assertIn("peerscope diag doctor", stderr)
+        finally:
+            daemon.process.send_signal(signal.SIGCONT)
+        self.assertEqual(early, [])
+
+    def test_who_was_stopped_itself_does_not_blame_the_daemon(self):
+        daemon = self.lab.daemon()
+        tail = subprocess.Popen([PROGRAM, "log", "--data", daemon.data, "tail"], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(1)
+        tail.send_signal(signal.SIGSTOP)
+        time.sleep(6)
+        tail.send_signal(signal.SIGCONT)
+        time.sleep(2)
+        self.assertIsNone(tail.poll())
+        daemon.stop()
+        _, stderr = tail.communicate(timeout=60)
+        self.assertEqual(tail.returncode, UNREACHABLE)
+        self.check_reason(("log", "tail"), tail.returncode, stderr)
+
+    def test_a_daemon_that_works_on_a_long_answer_is_waited_for(self):
+        daemon = self.lab.daemon()
+        address = self.silent_peer()
         started = time.monotonic()
         got = daemon.cli("peers", "add", address, "--timeout", "7s", expect=NO_PEER)
         self.assertGreater(time.monotonic() - started, 6, got.stderr)
