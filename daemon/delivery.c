@@ -118,6 +118,22 @@ static void load_olds(struct delivery_work *w)
 
 /* ---- Planning ---- */
 
+/* Paths of the plan are those in the folder that the target is in. */
+static int name_beside(struct delivery_work *w)
+{
+	const char *target = w->d->target, *slash;
+	size_t len = strlen(target);
+
+	while (len > 1 && target[len - 1] == '/')
+		len--;
+	slash = memrchr(target, '/', len);
+	len = slash == NULL ? 0 : MAX((size_t)(slash - target), (size_t)1);
+	w->beside = mem_free(w->beside);
+	w->beside = mem_strndup(target, len);
+	w->x.above = w->beside;
+	return w->beside != NULL ? 0 : UV_ENOMEM;
+}
+
 static int plan(struct delivery_work *w)
 {
 	struct plan *p = &w->plan;
@@ -127,12 +143,15 @@ static int plan(struct delivery_work *w)
 	p->delete = options_on(w->d->cli->options, OPT_DELETE);
 	p->suffix = w->suffix;
 	private_own_load(&p->own, w->d->cli->data);
-	if (!w->place.is_there || !S_ISDIR(w->place.st.st_mode) || w->now.kind != ENTRY_DIRECTORY)
-		return plan_entry(p, w->place.parent, w->place.name, &w->versions);
+	if (!w->place.is_there || !S_ISDIR(w->place.st.st_mode) || w->now.kind != ENTRY_DIRECTORY) {
+		int rc = name_beside(w);
+
+		return rc < 0 ? rc : plan_entry(p, w->place.parent, w->place.name, &w->versions);
+	}
 	w->root = openat(w->place.parent, w->place.name,
 			 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (w->root < 0)
-		return extract_fail(&w->x, w->d->target, "cannot open the folder", -errno);
+		return extract_fail(&w->x, "", "cannot open the folder", -errno);
 	staging_sweep(w->root, &swept);
 	return plan_folder(p, w->root, &w->versions);
 }
@@ -149,6 +168,10 @@ static bool is_unrelated(const struct delivery_work *w)
 
 static int plan_again(struct delivery_work *w)
 {
+	int rc = name_beside(w);
+
+	if (rc < 0)
+		return rc;
 	plan_fini(&w->plan);
 	plan_init(&w->plan, &w->x);
 	w->plan.suffix = w->suffix;
@@ -159,6 +182,25 @@ static int plan_again(struct delivery_work *w)
 }
 
 /* ---- Doing it ---- */
+
+/* What failed has been named, path by path. */
+static int changes_failed(const struct delivery_work *w, int rc)
+{
+	uint64_t done = w->apply.done;
+	size_t count = w->plan.count;
+
+	if (done == count)
+		return cli_fail(exit_of_disk(rc),
+				"%s is what was asked for, but what comes after the last change "
+				"failed (%s): it may not outlive a power cut, or something is "
+				"left beside it, as named above",
+				w->d->target, err_str(rc));
+	return cli_fail(exit_of_disk(rc),
+			"%" PRIu64 " of %zu %s made to %s, something failed (%s): "
+			"the same `get` again does the rest",
+			done, count, count == 1 ? "change was" : "changes were", w->d->target,
+			err_str(rc));
+}
 
 static int carry_out(struct delivery_work *w)
 {
@@ -187,11 +229,7 @@ static int carry_out(struct delivery_work *w)
 				"the new one, and the same `get` again does the rest",
 				a->done, w->plan.count);
 	if (rc < 0)
-		return cli_fail(exit_of_disk(rc),
-				"%" PRIu64
-				" of %zu changes were made to %s, the others failed (%s): "
-				"the same `get` again does the rest",
-				a->done, w->plan.count, w->d->target, err_str(rc));
+		return changes_failed(w, rc);
 	return w->plan.kept_count > 0 ? EXIT_PARTIAL : EXIT_DONE;
 }
 
@@ -280,7 +318,9 @@ int delivery_run(const struct delivery *d, bool *ret_whole)
 		return cli_fail(EXIT_FAILED, "out of memory");
 	w->d = d;
 	w->root = -1;
-	w->x = (struct extract){ .source = d->source, .data = d->data, .mask = current_mask() };
+	w->x = (struct extract){
+		.source = d->source, .data = d->data, .mask = current_mask(), .above = d->target
+	};
 	name_suffix(w);
 	plan_init(&w->plan, &w->x);
 	code = begin(w);
@@ -293,6 +333,7 @@ int delivery_run(const struct delivery *d, bool *ret_whole)
 	if (w->root >= 0)
 		close(w->root);
 	place_close(&w->place);
+	mem_free(w->beside);
 	mem_free(w);
 	return code;
 }

@@ -11,7 +11,8 @@ struct delivery_work {
 	const struct delivery *d;
 	struct extract x;
 	struct place place;
-	int root; /* the target, when it is updated as a folder; -1 */
+	int root;     /* the target, when it is updated as a folder; -1 */
+	char *beside; /* the folder that the target is in, for messages */
 	struct entry now;
 	struct plan_versions versions;
 	struct entry olds[PLAN_VERSIONS_MAX];

@@ -22,7 +22,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-enum { TREE_ARENA_MAX = 16 << 20 };
+enum { TREE_ARENA_MAX = 16 << 20, PATH_TEXT_MAX = 1 << 20, PATH_SHOWN_MAX = 768 };
 
 /* The parts of a tree or file blob in order, without recursion deeper than OBJECT_DEPTH_MAX. */
 struct directory {
@@ -35,11 +35,49 @@ struct directory {
 	bool any;
 };
 
+/* As the user would name it, so that it can be found: `path` begins with a slash or not. */
+static void write_path(const char *above, const char *path, struct buf *out)
+{
+	size_t len = strlen(above);
+
+	while (len > 1 && above[len - 1] == '/')
+		len--;
+	while (path[0] == '/')
+		path++;
+	if (len == 0 && path[0] == '\0')
+		above = "the present folder", len = strlen(above);
+	buf_write_shown(out, above, len);
+	if (len > 0 && path[0] != '\0' && above[len - 1] != '/')
+		buf_write_str(out, "/");
+	buf_write_shown(out, path, strlen(path));
+}
+
+/* Of a long path the end is what tells; the reason is never what is cut off. */
 static int fail(struct extract *x, const char *path, const char *what, int rc)
 {
-	if (x->why[0] == '\0')
-		snprintf(x->why, sizeof(x->why), "%s: %s (%s)", path[0] != '\0' ? path : "/", what,
-			 err_str(rc));
+	const char *shown = "?";
+	struct buf text;
+	size_t cut = 0;
+
+	if (x->why[0] != '\0')
+		return rc;
+	buf_init(&text, PATH_TEXT_MAX);
+	if (x->above != NULL)
+		write_path(x->above, path, &text);
+	else if (path[0] != '\0')
+		buf_write_shown(&text, path, strlen(path));
+	else
+		buf_write_str(&text, "the object");
+	buf_write_u8(&text, '\0');
+	if (buf_err(&text) == 0) {
+		cut = text.len > PATH_SHOWN_MAX ? text.len - PATH_SHOWN_MAX : 0;
+		while (cut > 0 && (text.data[cut] & 0xc0) == 0x80)
+			cut++;
+		shown = (const char *)text.data + cut;
+	}
+	snprintf(x->why, sizeof(x->why), "%s%s: %s (%s)", cut > 0 ? "…" : "", shown, what,
+		 err_str(rc));
+	buf_fini(&text);
 	return rc;
 }
 

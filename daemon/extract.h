@@ -31,10 +31,13 @@ struct extract {
 	const struct extract_source *source;
 	void *data;
 	mode_t mask; /* of umask(2): bits that nothing gets */
+	/** What messages put before every path, "" for the present folder; lives as long. NULL:
+	 * paths are told as they are inside the object. */
+	const char *above;
 	/* Results */
 	uint64_t files, directories, symlinks, bytes, blobs;
 	uint64_t unflushed;	   /* files and folders that are not on the disk yet: syncfs(2) */
-	char why[EXTRACT_WHY_MAX]; /* what failed, by path inside the object */
+	char why[EXTRACT_WHY_MAX]; /* what failed, where, and why */
 	/* private */
 	uint64_t entries, flushed;
 };

@@ -517,6 +517,26 @@ class Mounts(GetCase):
         self.assertIn("no space left", run.stderr)
         self.assertEqual((self.lab.folder / "after").read_text().split(), ["a", "sub", "1"])
 
+    def test_what_cannot_be_written_is_named_where_it_is(self):
+        deep = "/".join(["d" * 250] * 5)
+        write(self.source / "big", random.Random(1).randbytes(3 << 20))
+        write(self.source / deep / "a", random.Random(2).randbytes(3 << 20))
+        self.publish()
+        small = self.lab.folder / "small"
+        self.target = small / "new"
+        mount = f"mkdir -p {small}; mount -t tmpfs -o size=1m none {small}"
+        run = self.inside(mount, expect=DISK_FULL)
+        self.assertIn(f"peerscope: {self.target}/big: cannot write (no space left", run.stderr)
+        run = self.inside(f"{mount}; mkdir {self.target}", expect=DISK_FULL)
+        self.assertIn(f"peerscope: {self.target}/big: cannot write (no space left", run.stderr)
+        (self.source / "big").unlink()  # a long path does not cut off the reason
+        self.publish()
+        run = self.inside(mount, expect=DISK_FULL)
+        self.assertRegex(run.stderr, r"peerscope: …d+/[d/]+/a: cannot write \(no space left on device\)\. Nothing was changed")
+        self.target = "/proc/new"
+        run = self.inside("true", expect=FAILED)
+        self.assertIn("peerscope: /proc: cannot make a folder for new files (", run.stderr)
+
     def test_a_read_only_disk_is_named(self):
         self.target.mkdir()
         run = self.inside(f"mount -t tmpfs -o ro none {self.target}", expect=DENIED)

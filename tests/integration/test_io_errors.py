@@ -75,8 +75,10 @@ class IoErrors(Case):
                     continue
                 self.assertEqual(run.returncode, code, (number, at, run.stderr))
                 self.assertSays(run, number, at)
-                if (out / "copy").exists():  # the last steps: it says that this much was done
-                    self.assertIn("changes were made", run.stderr, (number, at))
+                self.assertIn(str(out), run.stderr, (number, at))
+                if (out / "copy").exists():  # the last steps: its one change is made
+                    self.assertIn("is what was asked for", run.stderr, (number, at))
+                    self.assertSameTree(self.source, out / "copy")
 
     def test_publish_names_what_it_could_not_read(self):
         a = self.lab.daemon()
