@@ -77,6 +77,13 @@ static void on_published(struct store_publish *op, int status)
 		reply(q);
 	else if (status == ERR_CONFLICT)
 		reply_conflict(q);
+	else if (status == ERR_NOT_FOUND)
+		control_error(
+			q->call.request, status,
+			"no version of \"%s\" is here, so there is nothing to delete. Nothing "
+			"was published: `peerscope objects` lists the names, written as in an "
+			"IRI; --over publishes nevertheless that it is gone",
+			q->commit.path);
 	else if (status == ERR_MISSING)
 		control_error(q->call.request, status,
 			      "something that the root refers to is not here: put its blobs first");

@@ -91,8 +91,8 @@ int cli_log(struct cli *c)
 	}
 	if (heads > 1)
 		buf_printf(&text,
-			   "conflict: %zu heads, made without knowledge of each other; publishing "
-			   "again joins them\n",
+			   "conflict: %zu heads, made without knowledge of each other; `peerscope "
+			   "publish --parent A.B` joins them, --over too\n",
 			   heads);
 	if (bare > 0)
 		buf_printf(&text,

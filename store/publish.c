@@ -97,6 +97,9 @@ static int check_conflict(struct db *db, struct store_publish *p, const struct p
 	struct store_conflict *c = &p->conflict;
 	int rc = 0;
 
+	/* A slip of the pen: what was never there is not gone, and a statement stays for ever. */
+	if (h->count == 0 && p->commit.tombstone && p->commit.parent_count == 0 && !p->origin.over)
+		return ERR_NOT_FOUND;
 	if (h->count == 0 || p->commit.parent_count > 0 || p->origin.over)
 		return 0;
 	if (h->count > 1) {

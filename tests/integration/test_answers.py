@@ -66,6 +66,7 @@ class Answers(Case):
     def prepared(self):
         daemon = self.lab.daemon()
         iri, _ = daemon.publish(__file__)
+        daemon.publish(__file__, "--as", "/x")
         daemon.cli("subscribe", iri)
         daemon.cli("peers", "add", f"/ip4/127.0.0.1/tcp/9/p2p/{PEER}", expect=NO_PEER)
         return daemon, self.all_verbs(daemon, iri)

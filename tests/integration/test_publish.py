@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import CONFLICT, FAILED, PARTIAL, PROGRAM, Case
+from harness import CONFLICT, NOT_FOUND, FAILED, PARTIAL, PROGRAM, Case
 
 
 def can_mount():
@@ -137,6 +137,7 @@ class Unseen(Case):
             self.assertIn("--parent", run.stderr)
         heads = [v["version"] for v in self.a.json("log", iri)["versions"] if v["head"]]
         self.assertEqual(len(heads), 2)
+        self.assertIn("--parent", self.a.cli("log", iri).stdout)
         self.a.publish(self.folder, "--parent", ".".join(sorted(heads)))
         self.assertEqual(len([v for v in self.a.json("log", iri)["versions"] if v["head"]]), 1)
 
@@ -152,6 +153,18 @@ class Unseen(Case):
         self.a.publish(other, "--over")
         run = self.a.cli("publish", self.folder, expect=CONFLICT)  # this one is behind now
         self.assertIn("--over", run.stderr)
+
+    def test_what_was_never_here_is_not_said_to_be_deleted(self):
+        iri, _ = self.a.publish(self.folder, "--as", "/R&D")
+        count = len(self.a.json("objects")["objects"])
+        for name in ("/typo", "/R%26D"):  # the second as it stands in the IRI
+            run = self.a.cli("publish", "--delete", "--as", name, expect=NOT_FOUND)
+            self.assertIn("nothing to delete", run.stderr)
+            self.assertEqual(run.stdout, "")
+        self.assertEqual(len(self.a.json("objects")["objects"]), count)
+        self.a.cli("publish", "--delete", "--as", "/typo", "--over")  # known to others, perhaps
+        self.a.cli("publish", "--delete", "--as", "/R&D")
+        self.assertTrue(self.a.json("objects", iri)["objects"][0]["tombstone"])
 
     def test_what_was_deleted_here_can_be_published_again(self):
         self.a.publish(self.folder)
