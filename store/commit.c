@@ -176,24 +176,39 @@ static int add_commit_row(struct db *db, const struct commit *c, const struct ha
 			   arg_int((int64_t)MIN(c->content_blobs, (uint64_t)INT64_MAX))));
 }
 
-static int link_commit(struct write *w, const struct commit *c, int64_t id)
+/* What a commit links to: looked up before its node is made, so that this is written once. */
+struct commit_targets {
+	struct node capability;
+	struct node_target root;
+	int64_t pending;
+};
+
+static int find_targets(struct write *w, const struct commit *c, struct commit_targets *ret)
 {
-	struct node target;
 	int rc = 0;
 
+	*ret = (struct commit_targets){ 0 };
 	if (c->has_capability) {
-		rc = node_find(w->db, &c->capability, OBJECT_CAPABILITY, &target);
-		if (rc == 0 && (target.state & NODE_PUBLIC) == 0)
-			rc = node_make_public(w, &target, OBJECT_CAPABILITY);
-		if (rc == 0)
-			rc = node_link(w, id, target.id);
+		rc = node_find(w->db, &c->capability, OBJECT_CAPABILITY, &ret->capability);
+		if (rc == 0 && (ret->capability.state & NODE_PUBLIC) == 0)
+			rc = node_make_public(w, &ret->capability, OBJECT_CAPABILITY);
+		ret->pending += ret->capability.pending != 0;
 	}
 	if (rc == 0 && !c->tombstone) {
-		rc = node_intern(w->db, &c->root, c->root_kind, 0, &target);
-		if (rc == 0)
-			rc = node_link(w, id, target.id);
+		rc = node_find_target(w->db, &c->root, c->root_kind, &ret->root);
+		ret->pending += ret->root.node.pending != 0;
 	}
 	return rc;
+}
+
+static int link_targets(struct write *w, const struct commit *c, int64_t id,
+			struct commit_targets *t)
+{
+	int rc = c->has_capability ? node_link(w, id, t->capability.id) : 0;
+
+	if (rc == 0 && !c->tombstone)
+		rc = node_link_target(w, id, &c->root, c->root_kind, &t->root);
+	return rc == 0 && t->pending == 0 ? node_completed(w->db, id, OBJECT_COMMIT) : rc;
 }
 
 static int report(struct write *w, const struct commit *c, const struct hash *hash)
@@ -233,20 +248,23 @@ static int update_object(struct db *db, const struct object_row *o, int64_t head
 int commit_accept(struct write *w, const struct commit *c, const struct hash *hash,
 		  const void *bytes, size_t len)
 {
+	struct commit_targets targets;
 	struct object_row object;
-	struct node n;
-	int64_t heads_before;
-	int rc = object_intern(w->db, c, &object);
+	int64_t heads_before, id = 0;
+	int rc = find_targets(w, c, &targets);
 
+	if (rc == 0)
+		rc = object_intern(w->db, c, &object);
+	if (rc == 0)
+		rc = node_insert_public(w, hash, OBJECT_COMMIT, bytes, len, targets.pending, &id);
+	if (rc < 0)
+		return rc;
 	heads_before = object.heads;
+	rc = add_parents(w->db, c, id, &object);
 	if (rc == 0)
-		rc = node_insert_stored(w, &n, hash, OBJECT_COMMIT, bytes, len);
+		rc = add_commit_row(w->db, c, hash, id, object.id);
 	if (rc == 0)
-		rc = add_parents(w->db, c, n.id, &object);
-	if (rc == 0)
-		rc = add_commit_row(w->db, c, hash, n.id, object.id);
-	if (rc == 0)
-		rc = add_authorities(w->db, c, n.id);
+		rc = add_authorities(w->db, c, id);
 	if (rc < 0)
 		return rc;
 	object.commits++;
@@ -256,9 +274,7 @@ int commit_accept(struct write *w, const struct commit *c, const struct hash *ha
 	db_add(w->db, TOTAL_COMMITS, 1);
 	rc = update_object(w->db, &object, heads_before);
 	if (rc == 0)
-		rc = link_commit(w, c, n.id);
-	if (rc == 0)
-		rc = node_make_public(w, &n, OBJECT_COMMIT);
+		rc = link_targets(w, c, id, &targets);
 	return rc == 0 ? report(w, c, hash) : rc;
 }
 

@@ -159,9 +159,22 @@ int node_store(struct write *w, struct node *n, enum object_kind kind, const voi
 /** Insert the bytes alone. */
 int node_store_bytes(struct write *w, struct node *n, enum object_kind kind, const void *bytes,
 		     size_t len) MUST_USE;
-/** A node that is known to be new, with its bytes: commits, which nothing links to. */
-int node_insert_stored(struct write *w, struct node *n, const struct hash *hash,
-		       enum object_kind kind, const void *bytes, size_t len) MUST_USE;
+/** A node that is known to be new, public from its first moment: commits, which nothing links to.
+ * `pending` of what it is about to link to is not complete; when that is 0, node_completed is to
+ * follow. */
+int node_insert_public(struct write *w, const struct hash *hash, enum object_kind kind,
+		       const void *bytes, size_t len, int64_t pending, int64_t *ret_id) MUST_USE;
+struct node_target {
+	struct node node; /* id 0: unknown so far */
+	int64_t twin;	  /* a public node of another kind with the same bytes; 0 = none */
+};
+int node_find_target(struct db *db, const struct hash *hash, enum object_kind kind,
+		     struct node_target *ret) MUST_USE;
+/** A public source links to what was just found: it is wanted from now on, unless it is public. */
+int node_link_target(struct write *w, int64_t source, const struct hash *hash,
+		     enum object_kind kind, struct node_target *t) MUST_USE;
+/** All of it and below it is here: tell what links to it. */
+int node_completed(struct db *db, int64_t id, enum object_kind kind) MUST_USE;
 int node_link(struct write *w, int64_t source, int64_t target) MUST_USE;
 /** A stored node becomes public: what it links to and is not is wanted from now on; completeness
  * travels upwards. */

@@ -105,26 +105,6 @@ int node_store_bytes(struct write *w, struct node *n, enum object_kind kind, con
 	return 0;
 }
 
-int node_insert_stored(struct write *w, struct node *n, const struct hash *hash,
-		       enum object_kind kind, const void *bytes, size_t len)
-{
-	int rc = db_run(w->db, SQL_NODE_INSERT_STORED,
-			ARGS(arg_hash(hash), arg_int(kind), arg_int((int64_t)len)));
-
-	if (rc < 0)
-		return rc;
-	*n = (struct node){ .id = sqlite3_last_insert_rowid(w->db->sqlite),
-			    .state = NODE_STORED,
-			    .pending = -1 };
-	rc = db_run(w->db, SQL_CONTENT_INSERT,
-		    ARGS(arg_int(n->id), arg_bytes(len > 0 ? bytes : "", len)));
-	if (rc < 0)
-		return rc;
-	db_add(w->db, TOTAL_BLOBS, 1);
-	db_add(w->db, TOTAL_BLOB_BYTES, (int64_t)len);
-	return 0;
-}
-
 struct link_visit {
 	struct write *w;
 	int64_t source;
@@ -197,7 +177,7 @@ static int propagate(struct db *db, struct id_list *complete)
 	return rc;
 }
 
-static int node_completed(struct db *db, int64_t id, enum object_kind kind)
+int node_completed(struct db *db, int64_t id, enum object_kind kind)
 {
 	CLEANUP(id_list_fini) struct id_list complete = { 0 };
 	int rc = id_list_add(&complete, id);
@@ -272,6 +252,76 @@ int node_make_public(struct write *w, struct node *n, enum object_kind kind)
 	n->state = NODE_STORED | NODE_PUBLIC;
 	n->pending = pending;
 	return pending == 0 ? node_completed(w->db, n->id, kind) : 0;
+}
+
+int node_insert_public(struct write *w, const struct hash *hash, enum object_kind kind,
+		       const void *bytes, size_t len, int64_t pending, int64_t *ret_id)
+{
+	int rc = db_run(
+		w->db, SQL_NODE_INSERT_PUBLIC,
+		ARGS(arg_hash(hash), arg_int(kind), arg_int((int64_t)len), arg_int(pending)));
+
+	if (rc < 0)
+		return rc;
+	*ret_id = sqlite3_last_insert_rowid(w->db->sqlite);
+	rc = db_run(w->db, SQL_CONTENT_INSERT,
+		    ARGS(arg_int(*ret_id), arg_bytes(len > 0 ? bytes : "", len)));
+	if (rc < 0)
+		return rc;
+	db_add(w->db, TOTAL_BLOBS, 1);
+	db_add(w->db, TOTAL_BLOB_BYTES, (int64_t)len);
+	return 0;
+}
+
+int node_find_target(struct db *db, const struct hash *hash, enum object_kind kind,
+		     struct node_target *ret)
+{
+	CLEANUP(db_done) sqlite3_stmt *q = db_query(db, SQL_NODE_TWINS, ARGS(arg_hash(hash)));
+	int rc;
+
+	*ret = (struct node_target){ .node.pending = -1 };
+	while ((rc = db_row(db, q)) > 0) {
+		int64_t id = sqlite3_column_int64(q, 0);
+		unsigned state = (unsigned)sqlite3_column_int64(q, 1);
+
+		if (sqlite3_column_int64(q, 2) == (int64_t)kind)
+			ret->node = (struct node){ id, state, sqlite3_column_int64(q, 3) };
+		else if (state == (NODE_STORED | NODE_PUBLIC))
+			ret->twin = id;
+	}
+	return rc;
+}
+
+static int want_target(struct write *w, int64_t source, const struct hash *hash,
+		       enum object_kind kind, struct node *n)
+{
+	int rc;
+
+	if ((n->state & (NODE_WANTED | NODE_PUBLIC)) != 0)
+		return 0;
+	if (n->id != 0)
+		rc = db_run(w->db, SQL_NODE_WANTED, ARGS(arg_int(n->id)));
+	else
+		rc = db_run(w->db, SQL_NODE_INSERT_WANTED, ARGS(arg_hash(hash), arg_int(kind)));
+	if (rc < 0)
+		return rc;
+	if (n->id == 0)
+		n->id = sqlite3_last_insert_rowid(w->db->sqlite);
+	n->state |= NODE_WANTED;
+	return note_wanted(w, n->id, source);
+}
+
+int node_link_target(struct write *w, int64_t source, const struct hash *hash,
+		     enum object_kind kind, struct node_target *t)
+{
+	int rc = want_target(w, source, hash, kind, &t->node);
+
+	if (rc == 0 && t->node.state == NODE_WANTED && t->twin != 0) {
+		rc = id_list_add(&w->twins, t->node.id);
+		if (rc == 0)
+			rc = id_list_add(&w->twins, t->twin);
+	}
+	return rc == 0 ? node_link(w, source, t->node.id) : rc;
 }
 
 struct publish_walk {

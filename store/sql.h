@@ -31,11 +31,15 @@
 	X(SQL_NODE_GET, "SELECT state, pending, kind, hash, size FROM blob WHERE id = ?1")         \
 	X(SQL_NODE_INSERT, "INSERT INTO blob (hash, kind, size, state, pending)"                   \
 			   " VALUES (?1, ?2, ?3, 0, -1)")                                          \
-	X(SQL_NODE_INSERT_STORED, "INSERT INTO blob (hash, kind, size, state, pending)"            \
-				  " VALUES (?1, ?2, ?3, 1, -1)")                                   \
+	X(SQL_NODE_INSERT_PUBLIC, "INSERT INTO blob (hash, kind, size, state, pending)"            \
+				  " VALUES (?1, ?2, ?3, 5, ?4)")                                   \
+	X(SQL_NODE_INSERT_WANTED, "INSERT INTO blob (hash, kind, size, state, pending)"            \
+				  " VALUES (?1, ?2, 0, 2, -1)")                                    \
+	X(SQL_NODE_WANTED, "UPDATE blob SET state = state | 2 WHERE id = ?1")                      \
 	X(SQL_NODE_STORED, "UPDATE blob SET state = state | 1, size = ?2 WHERE id = ?1")           \
 	X(SQL_NODE_PUBLIC, "UPDATE blob SET state = 5, pending = ?2 WHERE id = ?1")                \
-	X(SQL_NODE_TWINS, "SELECT id, state FROM blob WHERE hash = ?1 ORDER BY kind")              \
+	X(SQL_NODE_TWINS, "SELECT id, state, kind, pending FROM blob"                              \
+			  " WHERE hash = ?1 ORDER BY kind")                                        \
 	X(SQL_NODE_PENDING, "SELECT count(*) FROM link l CROSS JOIN blob b ON b.id = l.target"     \
 			    " WHERE l.source = ?1 AND b.pending <> 0")                             \
 	X(SQL_NODE_WANT_TARGETS,                                                                   \
@@ -73,6 +77,7 @@
 	  "INSERT INTO commits (id, object, time_s, hash, author, root, root_kind,"                \
 	  " head, complete, content_bytes, content_blobs)"                                         \
 	  " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, 0, ?8, ?9)")                                    \
+	X(SQL_COMMIT_IS_HEAD, "SELECT head FROM commits WHERE id = ?1")                            \
 	X(SQL_COMMIT_UNHEAD, "UPDATE commits SET head = 0 WHERE id = ?1")                          \
 	X(SQL_COMMIT_COMPLETE,                                                                     \
 	  "UPDATE commits SET complete = 1 WHERE id = ?1 RETURNING object, head")                  \

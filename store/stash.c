@@ -16,8 +16,10 @@
 int stash_has(struct db *db, const struct hash *hash, bool *ret)
 {
 	int64_t id;
-	int rc = db_int(db, SQL_STASH_FIND, ARGS(arg_hash(hash)), &id);
+	int rc = 0;
 
+	if (db->totals.v[TOTAL_STASHED] > 0)
+		rc = db_int(db, SQL_STASH_FIND, ARGS(arg_hash(hash)), &id);
 	*ret = rc > 0;
 	return MIN(rc, 0);
 }

@@ -13,7 +13,7 @@
 /* ---- What a put made wanted ---- */
 
 /* Content of commits that are not heads can wait. Unknown counts as needed: the walk is bounded. */
-static int leads_to_head(struct db *db, int64_t source, bool *ret)
+static int walk_to_head(struct db *db, int64_t source, bool *ret)
 {
 	CLEANUP(db_done)
 	sqlite3_stmt *q = db_query(db, SQL_NODE_UNDER_HEAD,
@@ -22,6 +22,18 @@ static int leads_to_head(struct db *db, int64_t source, bool *ret)
 
 	*ret = rc > 0 && (sqlite3_column_int64(q, 0) != 0 ||
 			  sqlite3_column_int64(q, 1) >= STORE_HISTORY_WALK_MAX);
+	return MIN(rc, 0);
+}
+
+/* Nothing links to a commit: of one, its own row says it. */
+static int leads_to_head(struct db *db, int64_t source, bool *ret)
+{
+	int64_t head;
+	int rc = db_int(db, SQL_COMMIT_IS_HEAD, ARGS(arg_int(source)), &head);
+
+	if (rc == 0)
+		return walk_to_head(db, source, ret);
+	*ret = rc > 0 && head != 0;
 	return MIN(rc, 0);
 }
 
