@@ -214,8 +214,9 @@ void delivery_print_text(const struct delivery_work *w)
 	else if (w->place.is_there)
 		buf_printf(&text,
 			   "; %" PRIu64 " written, %" PRIu64 " removed, %" PRIu64
-			   " were as they should be",
-			   written, w->apply.removed, same);
+			   " %s as %s should be",
+			   written, w->apply.removed, same, plural(same, "was", "were"),
+			   plural(same, "it", "they"));
 	fprintf(stderr, "%s\n", (char *)text.data);
 	buf_fini(&text);
 }

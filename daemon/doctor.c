@@ -117,7 +117,9 @@ static void look_at_disk(struct report *r, const struct doctor_facts *f)
 		found = add(r, full ? DOCTOR_PROBLEM : DOCTOR_WARNING, "disk", "/debug/store",
 			    "The disk of the data folder has %" PRIu64 " MiB left.",
 			    f->disk_free_bytes >> 20);
-		advise(found, full ? "Make room now: nothing new can be stored." :
+		advise(found, f->disk_free_bytes < DOCTOR_DISK_NONE_BYTES ?
+				      "Make room now: nothing new can be stored." :
+			      full ? "Make room now: what does not fit any more is refused." :
 				     "Make room before it is full.");
 	} else if (f->disk_inodes_free > 0 && f->disk_inodes_free < 1000) {
 		found = add(r, DOCTOR_WARNING, "inodes", "/debug/sys",
@@ -297,10 +299,11 @@ static void look_at_work(struct report *r, const struct doctor_facts *f)
 	if (f->subscriptions > 0 && f->subscriptions_backing_off * 2 > f->subscriptions) {
 		found = add(r, DOCTOR_WARNING, "subscriptions",
 			    "/debug/traces?category=sync.discover",
-			    "%" PRIu64 " of %" PRIu64 " subscriptions could not be brought up to "
-			    "date lately.",
-			    f->subscriptions_backing_off, f->subscriptions);
-		advise(found, "See whether anybody who has them can be reached.");
+			    "%" PRIu64 " of %" PRIu64 " %s could not be brought up to date lately.",
+			    f->subscriptions_backing_off, f->subscriptions,
+			    plural(f->subscriptions, "subscription", "subscriptions"));
+		advise(found, "`peerscope subscriptions` says why: peers that cannot be reached, "
+			      "or something here, such as a full disk.");
 	}
 	if (f->subscriptions_overdue > 0) {
 		found = add(r, DOCTOR_WARNING, "unconfirmed", "/debug/peers",

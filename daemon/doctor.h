@@ -13,6 +13,7 @@ enum {
 	DOCTOR_STALL_MS = 1000,
 	DOCTOR_DISK_LOW_BYTES = 1 << 30,
 	DOCTOR_DISK_FULL_BYTES = 64 << 20,
+	DOCTOR_DISK_NONE_BYTES = 1 << 20,
 	DOCTOR_TWIN_S = 600, /* so long a meeting is worth telling of */
 	DOCTOR_FD_PERCENT = 80,
 	DOCTOR_FD_NEEDED = 640, /* all conns, and what else is open */

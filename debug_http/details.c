@@ -189,9 +189,8 @@ void details_write_facts(struct traces_page *p, const struct trace_span_view *s)
 	write_attrs(p, s);
 	write_links(p, s);
 	if (s->children_dropped > 0)
-		buf_printf(out,
-			   "<div><dt>not recorded</dt><dd>%" PRIu32 " child spans</dd></div>\n",
-			   s->children_dropped);
+		buf_printf(out, "<div><dt>not recorded</dt><dd>%" PRIu32 " child %s</dd></div>\n",
+			   s->children_dropped, plural(s->children_dropped, "span", "spans"));
 	if (s->depth == 0)
 		buf_write_str(out, "<div><dt>trace</dt><dd><code>");
 	else

@@ -248,17 +248,19 @@ static void write_counts(struct traces_page *p)
 
 	trace_counts(p->trace, &c);
 	buf_printf(out,
-		   "<p class=\"hint\">%" PRIu64 " traces recorded since start · %" PRIu64
+		   "<p class=\"hint\">%" PRIu64 " %s recorded since start · %" PRIu64
 		   " active · %" PRIu64 " kept · %" PRIu64 " evicted · ",
-		   c.created, c.active_roots, c.kept_roots, c.evicted);
+		   c.created, plural(c.created, "trace", "traces"), c.active_roots, c.kept_roots,
+		   c.evicted);
 	page_write_bytes(out, c.used_bytes);
 	buf_write_str(out, " of ");
 	page_write_bytes(out, c.budget_bytes);
 	if (c.dropped_spans + c.dropped_marks + c.dropped_parts > 0)
 		buf_printf(out,
-			   " · <b>not recorded: %" PRIu64 " spans, %" PRIu64 " marks, %" PRIu64
-			   " details</b>",
-			   c.dropped_spans, c.dropped_marks, c.dropped_parts);
+			   " · <b>not recorded: %" PRIu64 " %s, %" PRIu64 " %s, %" PRIu64 " %s</b>",
+			   c.dropped_spans, plural(c.dropped_spans, "span", "spans"),
+			   c.dropped_marks, plural(c.dropped_marks, "mark", "marks"),
+			   c.dropped_parts, plural(c.dropped_parts, "detail", "details"));
 	buf_write_str(out, "</p>\n");
 }
 

@@ -351,7 +351,7 @@ static void finish(struct discovery_run *run)
 	trace_add(run->op.env.span, run->progress.blobs_downloaded, run->progress.bytes_downloaded);
 	if (run->resolved && run->leftover_count > 0)
 		background_start(run, run->leftovers, run->leftover_count);
-	trace_finish(run->op.env.span, status, discovery_outcome_name(run->outcome));
+	trace_finish(run->op.env.span, status, run_word(run));
 	d->stats.by_outcome[run->outcome]++;
 	d->stats.by_answer[run->answer]++;
 	run_remember_miss(run);

@@ -108,6 +108,7 @@ struct answer_verdict run_judge(const struct discovery_run *run);
 enum discovery_outcome run_outcome_of(const struct discovery_run *run,
 				      const struct answer_verdict *v);
 void run_mark_answer(struct discovery_run *run);
+const char *run_word(const struct discovery_run *run);
 /** When nobody had it. */
 void run_remember_miss(struct discovery_run *run);
 /** Copies the results; its callback comes from the loop. */

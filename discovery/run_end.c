@@ -43,6 +43,16 @@ enum discovery_outcome run_outcome_of(const struct discovery_run *run,
 	return run->dht_used && !run->local_ok ? DISCOVERY_DHT : DISCOVERY_LOCAL;
 }
 
+/* The one word that a list of traces shows: "cached" or "local" would pass for an answer where nobody
+ * gave one. */
+const char *run_word(const struct discovery_run *run)
+{
+	if (run->answer == DISCOVERY_UNCONFIRMED || run->answer == DISCOVERY_OWN ||
+	    run->answer == DISCOVERY_BEHIND)
+		return discovery_answer_name(run->answer);
+	return discovery_outcome_name(run->outcome);
+}
+
 void run_mark_answer(struct discovery_run *run)
 {
 	const struct discovery_report report = { .answer = run->answer,

@@ -393,7 +393,8 @@ static void write_group(struct waterfall *w, const struct sibling_group *g, uint
 		buf_printf(&row, ", %" PRIu32 " open", g->open);
 	buf_printf(&row, ", p50 %s, max %s", p50, max);
 	if (g->count > GROUP_SHOWN_MAX)
-		buf_printf(&row, " (%" PRIu32 " more spans)", g->count - GROUP_SHOWN_MAX);
+		buf_printf(&row, " (%" PRIu32 " more %s)", g->count - GROUP_SHOWN_MAX,
+			   plural(g->count - GROUP_SHOWN_MAX, "span", "spans"));
 	text_pad(w->out, indent);
 	text_safe(w->out, row.data != NULL ? (const char *)row.data : "", row.len,
 		  w->columns - indent);
@@ -445,8 +446,8 @@ static void write_span(struct waterfall *w, const struct trace_span_view *s)
 	write_marks(w, s, indent + 2);
 	if (s->children_dropped > 0) {
 		text_pad(w->out, indent + 2);
-		buf_printf(w->out, "(%" PRIu32 " nested spans not recorded)\n",
-			   s->children_dropped);
+		buf_printf(w->out, "(%" PRIu32 " nested %s not recorded)\n", s->children_dropped,
+			   plural(s->children_dropped, "span", "spans"));
 	}
 }
 
@@ -466,7 +467,8 @@ static void waterfall_end(struct waterfall *w)
 {
 	leave_levels(w, 0);
 	if (w->hidden > 0)
-		buf_printf(w->out, "(%" PRIu32 " more spans)\n", w->hidden);
+		buf_printf(w->out, "(%" PRIu32 " more %s)\n", w->hidden,
+			   plural(w->hidden, "span", "spans"));
 }
 
 /* ---- In pieces ---- */
