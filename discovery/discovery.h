@@ -287,8 +287,9 @@ void discover_start(struct discover *d, const struct op_env *env, struct discove
 
 /* ---- Policy: pure ---- */
 
-/** How many peers to draw beyond the authorities. */
-unsigned discovery_width(bool have_locally, bool authority_known, bool exhaustive);
+/** How many peers to draw beyond the authorities. Who waits for an answer gets one of anybody who can
+ * be reached when the authorities cannot. */
+unsigned discovery_width(bool user, bool have_locally, bool authority_known, bool exhaustive);
 /** Is this wave to be an exhaustive one? Times are of the last exhaustive wave of the scope; 0 =
  * never. */
 bool discovery_exhaustive(bool recursive, bool user_interest, uint64_t now_ms, uint64_t last_ms,

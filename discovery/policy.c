@@ -14,9 +14,10 @@ const char *discovery_outcome_name(enum discovery_outcome o)
 	return names[o];
 }
 
-unsigned discovery_width(bool have_locally, bool authority_known, bool exhaustive)
+/* A lower tier is asked only when those above did not answer it. */
+unsigned discovery_width(bool user, bool have_locally, bool authority_known, bool exhaustive)
 {
-	if (exhaustive || !authority_known)
+	if (user || exhaustive || !authority_known)
 		return DISCOVERY_WIDTH_FULL;
 	return have_locally ? DISCOVERY_WIDTH_NONE : DISCOVERY_WIDTH_NARROW;
 }

@@ -157,7 +157,7 @@ static void select_by_rules(struct discovery_run *run)
 	authorities = candidates_count(&run->candidates, DISCOVERY_AUTHORITY);
 	run->exhaustive = is_wide(run);
 	dial = limit_dials(run);
-	width = discovery_width(run->have_locally, authorities > 0, run->exhaustive);
+	width = discovery_width(run->user, run->have_locally, authorities > 0, run->exhaustive);
 	candidates_narrow(&run->candidates, d->runner, width);
 	run->peers_known = known;
 	trace_mark(run->op.env.span,

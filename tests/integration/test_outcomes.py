@@ -60,6 +60,20 @@ class Outcomes(Case):
         b.cli("get", f"{iri}?peer={a.address()}", "-o", self.target, "--force", "--require-fresh")
         self.assertEqual(self.read(), "two")
 
+    def test_the_newest_comes_from_another_peer_when_its_author_is_gone(self):
+        author, other, asker = self.lab.daemon(), self.lab.daemon(), self.lab.daemon()
+        iri, _ = self.publish(author, "one")
+        other.cli("peers", "add", author.address())
+        asker.cli("peers", "add", author.address())
+        asker.cli("peers", "add", other.address())
+        for _ in range(2):  # the second one finds it here, and its author is known
+            asker.cli("get", iri, "-o", self.target)
+        self.publish(author, "two")
+        other.cli("discover", iri)
+        author.stop()
+        asker.cli("get", iri, "-o", self.target)
+        self.assertEqual(self.read(), "two")
+
     def test_a_full_disk_is_our_fault_and_forgotten_when_there_is_room(self):
         a, b = self.lab.daemon(), self.filling()
         iri, _ = self.publish(a, "one")

@@ -8,21 +8,25 @@
 static void width_never_strands_a_node(void **state)
 {
 	static const struct {
-		bool have, authority, exhaustive;
+		bool user, have, authority, exhaustive;
 		unsigned width;
 	} rows[] = {
-		{ true, true, false, DISCOVERY_WIDTH_NONE },
-		{ false, true, false, DISCOVERY_WIDTH_NARROW },
-		{ true, false, false, DISCOVERY_WIDTH_FULL }, /* held, but nobody to hear news from
+		{ false, true, true, false, DISCOVERY_WIDTH_NONE },
+		{ false, false, true, false, DISCOVERY_WIDTH_NARROW },
+		{ false, true, false, false,
+		  DISCOVERY_WIDTH_FULL }, /* held, but nobody to hear news from
 							       */
-		{ false, false, false, DISCOVERY_WIDTH_FULL },
-		{ true, true, true, DISCOVERY_WIDTH_FULL },
-		{ false, false, true, DISCOVERY_WIDTH_FULL },
+		{ false, false, false, false, DISCOVERY_WIDTH_FULL },
+		{ false, true, true, true, DISCOVERY_WIDTH_FULL },
+		{ true, true, true, false, DISCOVERY_WIDTH_FULL }, /* it may be down */
+		{ true, false, true, false, DISCOVERY_WIDTH_FULL },
+		{ false, false, false, true, DISCOVERY_WIDTH_FULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		assert_int_equal(rows[i].width, discovery_width(rows[i].have, rows[i].authority,
-								rows[i].exhaustive));
+		assert_int_equal(rows[i].width,
+				 discovery_width(rows[i].user, rows[i].have, rows[i].authority,
+						 rows[i].exhaustive));
 	}
 }
 
