@@ -141,6 +141,7 @@ void control_add_answer(json_t *o, const struct discovery_report *r)
 		{ "peers_busy", r->peers.busy },
 		{ "peers_bad", r->peers.bad },
 		{ "peers_unheard", r->peers.unheard },
+		{ "peers_left_alone", r->peers.left_alone },
 		{ "commits_behind", r->peers.commits_behind },
 	};
 	CLEANUP(buf_fini) struct buf text = { 0 };

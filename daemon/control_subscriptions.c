@@ -32,7 +32,10 @@ static const char *error_of(const struct discovery_subscription_status *s)
 		return err_str(r->status);
 	if (!silent)
 		return "";
-	return r->peers.asked > 0 ? "no peer answered" : "no peer is known that could be asked";
+	if (r->peers.asked > 0)
+		return "no peer answered";
+	return r->peers.left_alone > 0 ? "all known peers are left alone after failures" :
+					 "no peer is known that could be asked";
 }
 
 static uint64_t time_ago_s(uint64_t ago_ms)

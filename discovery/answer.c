@@ -126,6 +126,13 @@ void discovery_peers_write(struct buf *out, const struct discovery_peers *p)
 	};
 	const char *sep = ": ";
 
+	if (p->asked == 0 && p->left_alone > 0) {
+		buf_printf(out,
+			   "nobody was asked: %" PRIu64
+			   " known %s left alone for a while after failures",
+			   p->left_alone, p->left_alone == 1 ? "peer is" : "peers are");
+		return;
+	}
 	if (p->asked == 0) {
 		buf_write_str(out, "no peer is known that could be asked");
 		return;

@@ -80,6 +80,7 @@ struct discovery_peers {
 	uint64_t bad;	      /* wrong bytes, a broken protocol, versions listed and not given */
 	uint64_t unheard;     /* reached, but fell silent, were cut off, or were not waited for */
 	uint64_t commits_behind; /* commits that they listed and that are not here */
+	uint64_t left_alone;	 /* known, and not asked now: they failed lately */
 };
 /* How it ended, as far as it is told to people. */
 struct discovery_report {

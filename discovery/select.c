@@ -63,13 +63,14 @@ static void add_stored(struct discovery_run *run, bool benched)
 		bool authority = p->authority || p->served_space;
 
 		memcpy(t.addrs, p->addrs, sizeof(t.addrs));
+		enum discovery_tier tier = authority	    ? DISCOVERY_AUTHORITY :
+					   p->added_by_user ? DISCOVERY_WARM :
+							      DISCOVERY_COLD;
+
 		if (t.addr_count == 0 && net_find(run->service->net, &t.peer) == NULL)
 			continue;
-		add_if_eligible(run, &t,
-				authority	 ? DISCOVERY_AUTHORITY :
-				p->added_by_user ? DISCOVERY_WARM :
-						   DISCOVERY_COLD,
-				benched);
+		run->heard.left_alone += !benched && !may_be_asked(run, &t, tier, benched);
+		add_if_eligible(run, &t, tier, benched);
 	}
 }
 
@@ -151,8 +152,10 @@ static void select_by_rules(struct discovery_run *run)
 
 	add_hints(run);
 	add_everybody(run, false);
-	if (run->candidates.count == 0 && discovery_asks_benched(run->user, run->have_locally))
+	if (run->candidates.count == 0 && discovery_asks_benched(run->user, run->have_locally)) {
+		run->heard.left_alone = 0;
 		add_everybody(run, true);
+	}
 	known = run->candidates.count + run->candidates.dropped;
 	authorities = candidates_count(&run->candidates, DISCOVERY_AUTHORITY);
 	run->exhaustive = is_wide(run);

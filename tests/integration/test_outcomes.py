@@ -60,6 +60,21 @@ class Outcomes(Case):
         b.cli("get", f"{iri}?peer={a.address()}", "-o", self.target, "--force", "--require-fresh")
         self.assertEqual(self.read(), "two")
 
+    def test_a_peer_that_is_left_alone_is_not_unknown(self):
+        author, asker = self.lab.daemon(), self.lab.daemon()
+        iri, _ = self.publish(author, "one")
+        asker.cli("peers", "add", author.address())
+        asker.cli("get", iri, "-o", self.target)
+        author.stop()
+        for _ in range(2):
+            asker.cli("discover", iri, expect=PARTIAL)
+        asker.cli("subscribe", iri)
+        self.wait(lambda: asker.json("subscriptions")["subscriptions"][0]["ran"])
+        found = asker.json("subscriptions")["subscriptions"][0]
+        self.assertEqual((found["answer"], found["sure"], found["last_ok"]), ("unconfirmed", False, None))
+        self.assertNotIn("no peer is known", found["explanation"] + found["last_error"])
+        self.assertEqual(found["peers_asked"] + found["peers_left_alone"], 1, found)
+
     def test_the_newest_comes_from_another_peer_when_its_author_is_gone(self):
         author, other, asker = self.lab.daemon(), self.lab.daemon(), self.lab.daemon()
         iri, _ = self.publish(author, "one")
