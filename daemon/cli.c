@@ -63,7 +63,8 @@ int cli_client_failed(struct cli *c, int rc)
 	if (rc == UV_ECANCELED)
 		return cli_fail(EXIT_CANCELLED, "cancelled");
 	if (client_unreachable(c->client))
-		return cli_fail(EXIT_UNREACHABLE, "%s", client_why(c->client));
+		return cli_fail(client_denied(c->client) ? EXIT_DENIED : EXIT_UNREACHABLE, "%s",
+				client_why(c->client));
 	/* The client had no part in it when it tells nothing. */
 	why = client_why(c->client)[0] != '\0' ? client_why(c->client) : err_str(rc);
 	return cli_fail((enum exit_code)exit_of(rc), "%s", rc == UV_ENOMEM ? "out of memory" : why);

@@ -24,7 +24,7 @@ struct client {
 	char *socket; /* NULL: by TCP */
 	bool is_dir;
 	int dir_fd;
-	bool unreachable;
+	bool unreachable, denied;
 	uint64_t timeout_ms; /* 0 = none */
 	uint64_t patience_ms;
 	uint64_t moved_ms;  /* when the request under way last got on, in either direction */
@@ -147,6 +147,11 @@ const char *client_why(const struct client *c)
 bool client_unreachable(const struct client *c)
 {
 	return c->unreachable;
+}
+
+bool client_denied(const struct client *c)
+{
+	return c->denied;
 }
 
 char *client_escape(const char *s)
@@ -315,7 +320,19 @@ static int explain(struct client *c, CURLcode code, const struct stream *s, uint
 		return UV_ETIMEDOUT;
 	}
 	if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST) {
+		long number = 0;
+
 		c->unreachable = true;
+		(void)curl_easy_getinfo(c->curl, CURLINFO_OS_ERRNO, &number);
+		c->denied = number == EACCES || number == EPERM;
+		if (c->denied) {
+			snprintf(c->why, sizeof(c->why),
+				 "this user may not speak with the daemon at %s, if there is one "
+				 "(permission denied): run this as the user whose daemon it is, or "
+				 "say with --data where your own is",
+				 c->where);
+			return UV_EACCES;
+		}
 		if (c->is_dir)
 			snprintf(c->why, sizeof(c->why),
 				 "no daemon answers on %s/control.sock: start one with `peerscope "
@@ -359,7 +376,7 @@ static int perform(struct client *c, const char *method, const char *path, const
 	int rc;
 
 	c->why[0] = c->curl_why[0] = '\0';
-	c->unreachable = false;
+	c->unreachable = c->denied = false;
 	if (interrupted != 0) {
 		snprintf(c->why, sizeof(c->why), "cancelled");
 		return UV_ECANCELED;

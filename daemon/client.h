@@ -55,6 +55,8 @@ int client_lines(struct client *c, const char *path, const char *last_event_id,
 const char *client_why(const struct client *c);
 /** The last failure was that no daemon answers, or that it hangs. */
 bool client_unreachable(const struct client *c);
+/** Unreachable because this user may not open its socket: nobody knows whether it runs. */
+bool client_denied(const struct client *c);
 /** Reads the daemon's error from a reply that is not 2xx: keeps the text for client_why, returns
  * the code. */
 int client_error_of(struct client *c, const struct client_reply *reply);

@@ -57,6 +57,8 @@ static int say_absent(struct cli *c, enum presence p, int pid)
 				"diag stacks` shows what it does, `peerscope diag bundle` collects "
 				"what can be had. What to do:\npeerscope diag doctor --data %s",
 				who, c->data);
+	if (c->client != NULL && client_denied(c->client))
+		return cli_fail(EXIT_DENIED, "%s", client_why(c->client));
 	return cli_fail(EXIT_UNREACHABLE,
 			"no daemon is running with %s: start one with `peerscope daemon --data %s`",
 			c->data, c->data);

@@ -63,7 +63,12 @@ static void look_at_state(struct report *r, const struct doctor_facts *f)
 {
 	struct doctor_finding *found;
 
-	if (f->state == DOCTOR_DOWN) {
+	if (f->state == DOCTOR_DOWN && f->is_hidden) {
+		found = add(r, DOCTOR_PROBLEM, "hidden", NULL,
+			    "This user may not see whether a daemon runs with %s.",
+			    has(f->data) ? f->data : "this data folder");
+		advise(found, "Ask as the user whose data folder it is.");
+	} else if (f->state == DOCTOR_DOWN) {
 		found = add(r, DOCTOR_PROBLEM, "down", NULL, "No daemon is running with %s.",
 			    has(f->data) ? f->data : "this data folder");
 		advise(found, "Start one: peerscope daemon --data %s",

@@ -43,6 +43,7 @@ struct doctor_facts {
 	/* also without a daemon */
 	const char *data;	/* the data folder */
 	int pid;		/* of the lock's holder */
+	bool is_hidden;		/* no way into the data folder for this user */
 	int folder_status;	/* why the data folder cannot be used: an error code */
 	const char *config_why; /* what is wrong with the configuration */
 	bool disk_known;

@@ -170,6 +170,7 @@ void doctor_facts_outside(const char *data, struct doctor_facts *ret)
 	*ret = (struct doctor_facts){ .state = pid > 0 ? DOCTOR_HUNG : DOCTOR_DOWN,
 				      .data = data,
 				      .pid = MAX(pid, 0) };
+	ret->is_hidden = access(data, X_OK) < 0 && errno == EACCES;
 	if (stat(data, &st) < 0)
 		ret->folder_status = errno == ENOENT ? 0 : -errno; /* a daemon would create it */
 	else if (!S_ISDIR(st.st_mode))

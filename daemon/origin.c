@@ -22,9 +22,14 @@ static bool is_utf8(const char *s)
 char *origin_folder(const char *path)
 {
 	char real[PATH_MAX];
+	size_t len = strlen(path);
+	CLEANUP(mem_freep) char *bare = NULL;
 	char *text;
 
-	if (realpath(path, real) == NULL)
+	while (len > 1 && path[len - 1] == '/') /* of a file, too, as where it is got to */
+		len--;
+	bare = mem_strndup(path, len);
+	if (bare == NULL || realpath(bare, real) == NULL)
 		return NULL;
 	text = is_utf8(real) ? mem_strdup(real) : client_escape(real);
 	if (text != NULL && strlen(text) > STORE_FOLDER_MAX)

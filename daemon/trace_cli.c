@@ -176,6 +176,11 @@ static int resolve(struct cli *c, const char *text, char ret[ID_LEN + 1])
 	if (len > ID_LEN)
 		return cli_usage("trace", "an ID has 32 digits at most");
 	memcpy(ret, text, len + 1);
+	if (len < PREFIX_MIN && strspn(text, "0123456789abcdef") == len)
+		return cli_fail(EXIT_USAGE,
+				"trace: of an ID at least the first %d digits are needed, as "
+				"`peerscope trace list` prints them",
+				PREFIX_MIN);
 	if (len < PREFIX_MIN || len >= ID_LEN || strspn(text, "0123456789abcdef") != len)
 		return 0;
 	rc = ask_for(c, &r);

@@ -363,6 +363,14 @@ class OneFile(GetCase):
         self.daemon.cli("get", iri, "--offline", "-o", self.target, "--force", "--delete", expect=PARTIAL)
         self.assertTrue(stat.S_ISFIFO((self.target / "x").lstat().st_mode))
 
+    def test_a_file_may_be_named_with_a_slash_behind(self):
+        file = self.lab.folder / "file"
+        write(file, "1\n")
+        iri, _ = self.daemon.publish(file)
+        run = self.daemon.cli("get", iri, "--offline", "-o", f"{self.target}/")
+        self.assertNotIn("warning", run.stderr)
+        self.assertEqual(self.target.read_text(), "1\n")
+
 
 class Interrupted(GetCase):
     def setUp(self):
@@ -578,6 +586,18 @@ class AnotherUser(Case):
         self.daemon.cli("get", iri, "--offline", "-o", target)
         self.assertSameTree(source, target)
         self.assertEqual(mode_of(target), 0o555)
+
+    def test_a_daemon_of_somebody_else_is_not_said_to_be_down(self):
+        with mock.patch.object(harness, "PROGRAM", PROGRAM):
+            other = self.lab.daemon()
+        for verb in (("status",), ("objects",), ("publish", PROGRAM), ("diag", "vars"), ("log", "tail")):
+            run = other.cli(*verb, expect=None)
+            self.assertEqual(run.returncode, DENIED, (verb, run.stderr))
+            self.assertRegex(run.stderr, r"permission denied", verb)
+            self.assertNotRegex(run.stderr, r"no daemon|start one", verb)
+        doctor = other.cli("diag", "doctor", expect=FAILED).stdout
+        self.assertIn("may not see whether a daemon runs", doctor)
+        self.assertNotIn("Start one", doctor)
 
     def test_a_folder_of_somebody_else_is_not_written_to(self):
         source, target = self.lab.folder / "source", self.lab.folder / "root-owned"

@@ -159,7 +159,7 @@ class CommandLine(Case):
         _, b, trace = self.two_halves()
         self.assertIn(trace, b.cli("trace", "show", trace[:8]).stdout)
         b.cli("trace", "show", trace[:7] + ("0" if trace[7] != "0" else "1"), expect=NOT_FOUND)
-        b.cli("trace", "show", trace[:3], expect=USAGE)
+        self.assertIn("first 4 digits", b.cli("trace", "show", trace[:3], expect=USAGE).stderr)
 
     def test_a_trace_is_kept_and_let_go(self):
         _, b, trace = self.two_halves()

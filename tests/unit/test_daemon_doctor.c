@@ -32,7 +32,7 @@ struct change {
 	enum doctor_state state;
 	int folder_status;
 	const char *config_why, *store_error, *network, *network_sentence, *failing;
-	bool clock_unsynced, debugging;
+	bool clock_unsynced, debugging, is_hidden;
 	uint64_t disk_free_bytes, fds, memory_bytes, memory_limit_bytes, stalls, lag_max_us,
 		over_50ms, queue_depth, tx_p99_us, dials, dial_failures, refused_limit, log_errors,
 		failing_errors, failing_total, subscriptions, subscriptions_backing_off,
@@ -50,6 +50,8 @@ static const struct row {
 } rows[] = {
 	CASE("down", DOCTOR_PROBLEM, "No daemon is running with /data.",
 	     "peerscope daemon --data /data", .state = DOCTOR_DOWN),
+	CASE("hidden", DOCTOR_PROBLEM, "may not see whether a daemon runs with /data.", "the user",
+	     .state = DOCTOR_DOWN, .is_hidden = true),
 	CASE("hung", DOCTOR_PROBLEM, "pid 812", "peerscope diag bundle", .state = DOCTOR_HUNG),
 	CASE("stopping", DOCTOR_NOTE, "shutting down", "", .state = DOCTOR_STOPPING),
 	CASE("folder", DOCTOR_PROBLEM, "/data", "--data", .folder_status = UV_EACCES),
@@ -107,7 +109,8 @@ static struct doctor_facts spoilt(const struct change *c)
 	struct doctor_facts f = healthy();
 
 	APPLY(state), APPLY(folder_status), APPLY(config_why), APPLY(store_error), APPLY(network);
-	APPLY(network_sentence), APPLY(failing), APPLY(clock_unsynced), APPLY(debugging);
+	APPLY(network_sentence), APPLY(failing), APPLY(clock_unsynced), APPLY(debugging),
+		APPLY(is_hidden);
 	APPLY(disk_free_bytes), APPLY(fds), APPLY(memory_bytes), APPLY(memory_limit_bytes);
 	APPLY(stalls), APPLY(lag_max_us), APPLY(over_50ms), APPLY(queue_depth), APPLY(tx_p99_us);
 	APPLY(dials), APPLY(dial_failures), APPLY(refused_limit), APPLY(log_errors);
@@ -184,7 +187,8 @@ static void everything_at_once_is_sorted(void **state)
 		all.state = DOCTOR_RUNNING;
 		const struct change *c = &all;
 		APPLY(folder_status), APPLY(config_why), APPLY(store_error), APPLY(network);
-		APPLY(network_sentence), APPLY(failing), APPLY(clock_unsynced), APPLY(debugging);
+		APPLY(network_sentence), APPLY(failing), APPLY(clock_unsynced), APPLY(debugging),
+			APPLY(is_hidden);
 		APPLY(disk_free_bytes), APPLY(fds), APPLY(memory_bytes), APPLY(memory_limit_bytes);
 		APPLY(stalls), APPLY(over_50ms), APPLY(queue_depth), APPLY(tx_p99_us), APPLY(dials);
 		APPLY(dial_failures), APPLY(refused_limit), APPLY(log_errors);
