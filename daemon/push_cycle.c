@@ -152,8 +152,9 @@ static enum op_step give_up(struct push_cycle *c, const char *why)
 {
 	c->setup.figures->failed_uploads++;
 	c->setup.figures->failing++;
-	log_debug(LOG_DAEMON, "msg=\"a profile was not pushed\" profile=%s status=%d why=\"%s\"",
-		  profile_names[c->at], c->post.http_status, why);
+	log_debug(LOG_DAEMON,
+		  "msg=\"a profile was not pushed\" server=%s profile=%s status=%d why=\"%s\"",
+		  c->setup.to->origin, profile_names[c->at], c->post.http_status, why);
 	return next_profile(c);
 }
 
@@ -266,14 +267,16 @@ static void warn(struct push_cycle *c, enum push_verdict verdict)
 		log_warn(
 			LOG_DAEMON,
 			"msg=\"the server refuses the token of the connection string; profiles are "
-			"tried again every %u minutes\" status=%d",
-			(unsigned)PUSH_UNAUTHORIZED_MS / 60000, c->post.http_status);
+			"tried again every %u minutes\" server=%s status=%d",
+			(unsigned)PUSH_UNAUTHORIZED_MS / 60000, c->setup.to->origin,
+			c->post.http_status);
 	}
 	if (verdict == PUSH_TOO_OLD && !f->too_old) {
 		f->too_old = true;
 		log_warn(LOG_DAEMON,
 			 "msg=\"the server is too old for profiles: it wants every request "
-			 "compressed\"");
+			 "compressed\" server=%s",
+			 c->setup.to->origin);
 	}
 }
 

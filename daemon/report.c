@@ -149,8 +149,8 @@ static void refuse_token(struct report *r)
 	if (!r->warned)
 		log_warn(LOG_DAEMON,
 			 "msg=\"the server refuses the token of the connection string; reports are "
-			 "tried again every %u minutes\" status=%d",
-			 (unsigned)REPORT_PEACE_MS / 60000, r->post.http_status);
+			 "tried again every %u minutes\" url=%s status=%d",
+			 (unsigned)REPORT_PEACE_MS / 60000, r->url, r->post.http_status);
 	r->warned = true;
 	give_up(r);
 }

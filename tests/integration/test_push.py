@@ -249,6 +249,7 @@ class Failures(PushCase):
             self.wait(lambda: self.figures(a)["skipped_held"] >= 2)
             self.assertEqual(len(server.requests), 1, "neither the heap nor another cycle")
             self.assertEqual(len(self.log_lines(a, "refuses the token")), 1)
+            self.assertIn(f"server={server.url}", self.log_lines(a, "refuses the token")[0])
             figures = self.figures(a)
             self.assertEqual((figures["unauthorized"], figures["held"], figures["last_status"]), (1, 1, 401))
 
@@ -526,6 +527,7 @@ class Reports(PushCase):
             discover_something(self, a)
             time.sleep(6)
             self.assertEqual((len(server.requests), len(self.log_lines(a, "refuses the token"))), (1, 1))
+            self.assertIn(f"url={server.url}", self.log_lines(a, "refuses the token")[0])
             self.assertEqual(self.figures(a, "report")["queued"], 1)
             self.stop_within(a, 2)
 
