@@ -1,5 +1,6 @@
 #include "debug_http/server.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -424,6 +425,19 @@ static void on_head(struct conn *c)
 		send_continue(c);
 }
 
+/* For sweeps: the Nth allocation while this request is handled fails. The owner's socket alone. */
+static void refuse_memory(const struct http_request *r)
+{
+#ifdef PEERSCOPE_TEST_HOOKS
+	const char *n = http_request_header(r, "x-test-refuse-memory");
+
+	if (r->surface == HTTP_CONTROL && n != NULL)
+		mem_fault_after(strtoull(n, NULL, 10), false);
+#else
+	(void)r;
+#endif
+}
+
 static void dispatch(struct conn *c)
 {
 	struct http_request *r = &c->request;
@@ -432,6 +446,7 @@ static void dispatch(struct conn *c)
 	c->keep_alive = true;
 	trace_stage(r->span, "handle");
 	c->hold++;
+	refuse_memory(r);
 	r->route->handler(r->route->data, r);
 	c->hold--;
 }

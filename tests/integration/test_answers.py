@@ -317,6 +317,53 @@ class Answers(Case):
         self.assertTrue(daemon.json("objects", iri)["objects"][0]["tombstone"])
 
 
+class RefusedMemory(Case):
+    """The daemon, when one allocation of a request fails: it says so, or does without, and lives."""
+
+    MOST = 60  # allocations of a request that are refused in turn
+
+    def ask(self, daemon, method, path, body, n):
+        link = http.client.HTTPConnection("localhost", timeout=20)
+        link.sock = socket.socket(socket.AF_UNIX)
+        link.sock.settimeout(20)
+        link.sock.connect(str(daemon.data / "control.sock"))
+        try:
+            link.request(method, path, body, {"Content-Type": "application/json", "X-Test-Refuse-Memory": str(n)})
+            reply = link.getresponse()
+            return reply.status, reply.read().decode(errors="replace")
+        except (http.client.RemoteDisconnected, ConnectionError, http.client.IncompleteRead):
+            return 0, ""  # no memory for an answer at all; the command line says that the daemon hung up
+        finally:
+            link.close()
+
+    def test_every_endpoint_says_why_it_failed(self):
+        a = self.lab.daemon()
+        source = self.lab.folder / "notes.txt"
+        source.write_text("x\n")
+        iri, version = a.publish(source)
+        space = iri.rsplit("/", 1)[0]
+        # No JSON bodies: libjansson ends the program when it gets no memory in the middle of a string.
+        asked = [("GET", "/v1/status", None), ("GET", f"/v1/resolve?iri={iri}", None), ("GET", f"/v1/log?iri={iri}", None),
+                 ("GET", "/v1/objects", None), ("GET", "/v1/peers", None), ("GET", f"/v1/blob/{version}", None),
+                 ("GET", "/v1/subscriptions", None), ("POST", f"/v1/subscriptions?iri={iri}&kind=exact", None)]
+        failed = silent = 0
+        for method, path, body in asked:
+            for n in range(1, self.MOST):
+                self.assertIsNone(a.process.poll(), (path, n, a.log_text()))
+                status, text = self.ask(a, method, path, body, n)
+                self.assertIsNone(a.process.poll(), (path, n, a.log_text()))
+                silent += status == 0
+                if status >= 400:
+                    failed += 1
+                    self.assertGreater(len(text.strip()), 10, (path, n, status))
+                    if text.startswith("{"):
+                        self.assertTrue(json.loads(text)["error"], (path, n))
+        self.assertGreater(failed, len(asked))
+        self.assertLess(silent, failed)
+        self.ask(a, "GET", "/v1/status", None, 0)
+        a.cli("status")
+
+
 if __name__ == "__main__":
     import unittest
     unittest.main()
