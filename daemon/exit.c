@@ -3,13 +3,13 @@
 #include "base/base.h"
 #include "base/err.h"
 
+/* ENOENT is not among them: a missing folder of the user's is not a missing object. */
 static const struct {
 	int status, code;
 } codes[] = {
 	{ 0, EXIT_DONE },
 	{ ERR_NOT_FOUND, EXIT_NOT_FOUND },
 	{ ERR_MISSING, EXIT_NOT_FOUND },
-	{ UV_ENOENT, EXIT_NOT_FOUND },
 	{ UV_ETIMEDOUT, EXIT_TIMEOUT },
 	{ ERR_BUSY, EXIT_BUSY },
 	{ ERR_CONFLICT, EXIT_CONFLICT },

@@ -308,6 +308,14 @@ class Answers(Case):
             self.skipTest("this machine is too slow for a flood")
         self.assertEqual(daemon.cli("get", IRI, "-o", self.lab.folder / "x", expect=None).returncode, NOT_FOUND)
 
+    def test_a_missing_folder_is_not_a_missing_object(self):
+        daemon, nowhere = self.lab.daemon(), self.lab.folder / "nowhere"
+        for verb in (("diag", "heap", "-o", nowhere / "x"), ("diag", "bundle", "--seconds", "0", "-o", nowhere / "x"), ("publish", nowhere)):
+            got = run(daemon.data, verb)
+            self.assertEqual(got.returncode, FAILED, (verb, got.stderr))
+            self.assertIn(str(nowhere), got.stderr)
+        self.assertEqual(run("/proc/nowhere", ("daemon",)).returncode, FAILED)
+
     def test_a_deleted_object_is_listed_as_deleted(self):
         daemon = self.lab.daemon()
         iri, _ = daemon.publish(__file__, "--as", "/gone")
