@@ -158,6 +158,9 @@ int commit_sign(const struct commit *c, const uint8_t secret[64], struct buf *ou
  * spelling, so nobody but the author can make another blob of the same commit. Authorities'
  * addresses of unknown kinds are left out. ERR_LIMIT, ERR_MALFORMED, ERR_VERIFY, UV_ENOMEM. */
 int commit_decode(const void *blob, size_t len, struct commit *ret);
+/** As commit_decode, of bytes that it has accepted in this process: everything but the signature is
+ * looked at again. */
+int commit_decode_checked(const void *blob, size_t len, struct commit *ret);
 
 struct capability {
 	struct public_key space, grantee;

@@ -71,6 +71,7 @@ struct store {
 	struct tx_recent tx;
 
 	struct db db;
+	struct vouch *vouch; /* made when needed */
 	uint64_t tx_begun_ns;
 	uint64_t stash_dropped, refused_dropped, peers_dropped, damaged;
 };

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "store/internal.h"
+#include "store/vouch.h"
 
 struct judge {
 	struct write *w;
@@ -158,7 +159,8 @@ static int judge_commit(struct judge *j)
 	}
 	if (b->len > OBJECT_COMMIT_MAX)
 		return refuse(j, ERR_LIMIT, true);
-	rc = commit_decode(b->data, b->len, &c);
+	rc = vouch_is_good(j->w->s->vouch, b) ? commit_decode_checked(b->data, b->len, &c) :
+						commit_decode(b->data, b->len, &c);
 	if (rc < 0)
 		return rc == UV_ENOMEM ? rc : refuse(j, rc, true);
 	if (c.time_s > INT64_MAX)
@@ -344,8 +346,11 @@ static int put_slice(struct store *s, struct store_put *p, struct slice *t)
 		if (rc == 0)
 			rc = refused_expire(&w);
 	}
+	if (rc == 0 && !s->inline_io)
+		vouch_begin(&s->vouch, p->blobs, p->next, p->count);
 	if (rc == 0)
 		rc = fill(&w, p, t);
+	vouch_end(s->vouch);
 	if (rc == 0)
 		rc = reserve_results(p, &w);
 	if (rc == 0)

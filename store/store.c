@@ -16,6 +16,7 @@
 
 #include "base/mem.h"
 #include "store/internal.h"
+#include "store/vouch.h"
 
 enum { QUEUED, RUNNING, DONE };
 
@@ -282,6 +283,7 @@ static void *thread_main(void *data)
 		pthread_mutex_lock(&s->mutex);
 	}
 	pthread_mutex_unlock(&s->mutex);
+	vouch_free(s->vouch);
 	db_close(&s->db);
 	pthread_mutex_lock(&s->mutex);
 	s->ended = true;

@@ -156,6 +156,61 @@ static void many_puts_and_gets_all_come_back_once(void **state)
 	mem_free(gets);
 }
 
+/* An object for each. The signature comes last in a signed blob. */
+static void fill_signed(struct store_blob *blobs, size_t count, uint64_t time_s)
+{
+	struct key author = key_of(1);
+
+	for (size_t i = 0; i < count; i++) {
+		struct blob b;
+		char path[16];
+
+		(void)snprintf(path, sizeof(path), "/%zu", i);
+		b = commit_of(&author, &author.pub, path, NULL, time_s, NULL, 0, NULL);
+		if (i % 7 == 3)
+			b.data[b.len - 1] ^= 1;
+		blobs[i] = (struct store_blob){ .kind = OBJECT_COMMIT,
+						.hash = hash_of(b.data, b.len),
+						.data = b.data,
+						.len = b.len };
+	}
+}
+
+static void on_signed_put(struct store_put *p, int status)
+{
+	struct threaded *t = p->data;
+
+	CHECK_STATUS(0, status);
+	t->done++;
+	store_put_fini(p);
+}
+
+static void signatures_checked_ahead_let_no_forgery_in(void **state)
+{
+	enum { COUNT = 600, ROUNDS = 3 };
+	struct threaded *t = *state;
+	struct store_blob *blobs = mem_alloc_array(COUNT, sizeof(*blobs));
+	struct public_key peer = key_of(2).pub;
+	struct store_stats stats;
+	unsigned good = 0;
+
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct store_put put = { .data = t };
+
+		fill_signed(blobs, COUNT, 100 + round);
+		store_put_start(&put, &t->env, t->store, blobs, COUNT, &peer, NULL, on_signed_put);
+		(void)loop_run(&t->loop);
+		for (size_t i = 0; i < COUNT; i++) {
+			CHECK_STATUS(i % 7 == 3 ? ERR_VERIFY : 0, blobs[i].status);
+			good += blobs[i].status == 0 ? 1 : 0;
+		}
+	}
+	assert_int_equal(t->done, ROUNDS);
+	store_stats(t->store, &stats);
+	assert_int_equal(stats.commits, good);
+	mem_free(blobs);
+}
+
 static void a_full_queue_says_busy(void **state)
 {
 	enum { COUNT = STORE_QUEUE_MAX + 200 };
@@ -380,6 +435,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_loop_ends_when_nothing_is_left_to_do),
 		TEST(many_puts_and_gets_all_come_back_once),
+		TEST(signatures_checked_ahead_let_no_forgery_in),
 		TEST(a_full_queue_says_busy),
 		TEST(what_was_queued_is_finished_before_closing),
 		TEST(a_deadline_ends_what_waits_in_the_queue),
