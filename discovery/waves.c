@@ -124,11 +124,13 @@ static bool on_wave_proven(struct sync_wave *w, const struct public_key *peer)
 	       map_put(&run->met, peer->bytes, KEY_SIZE, run) == 0;
 }
 
+/* Who is free soonest decides: one that says "in ten minutes" does not speak for the others. */
 static void keep_busy(struct discovery_run *run, const struct sync_peer_outcome *o)
 {
 	uint64_t after_ms = o->retry_after_ms > 0 ? o->retry_after_ms : SYNC_RETRY_AFTER_MS;
+	uint64_t in_ms = after_ms + runner_random_below(run->op.env.runner, after_ms / 2 + 1);
 
-	run->retry_in_ms = after_ms + runner_random_below(run->op.env.runner, after_ms / 2 + 1);
+	run->retry_in_ms = run->busy_count > 0 ? MIN(run->retry_in_ms, in_ms) : in_ms;
 	if (run->busy_count < RUN_BUSY_MAX)
 		run->busy[run->busy_count++] = o->target;
 }

@@ -82,7 +82,8 @@ static void answer_round(struct lying_stream *s, const struct wire_bytes *messag
 	case LIE_BUSY:
 		send_reply(s, &(struct wire_reply){
 				      .kind = WIRE_REPLY_REFUSAL,
-				      .refusal = { .code = ERR_BUSY, .retry_after_ms = 500 } });
+				      .refusal = { .code = ERR_BUSY,
+						   .retry_after_ms = s->liar->busy_ms } });
 		return;
 	default: honest_round(s, message); return;
 	}
@@ -260,6 +261,7 @@ void liar_init(struct liar *l, struct sync_world *w, enum lie lie, const struct 
 
 	memset(l, 0, sizeof(*l));
 	l->lie = lie;
+	l->busy_ms = 500;
 	l->pieces[l->piece_count++] = &t->commit;
 	l->pieces[l->piece_count++] = &t->file;
 	for (size_t i = 0; i < t->chunk_count; i++)

@@ -40,6 +40,7 @@ struct liar {
 	size_t item_count;
 	struct reconcile_set set;
 	unsigned rounds, asked;
+	uint32_t busy_ms;	   /* LIE_BUSY: for how long it says it will be */
 	const struct host *victim; /* LIE_STALLS_IN_CHUNK: on whose line */
 };
 

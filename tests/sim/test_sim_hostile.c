@@ -1,6 +1,8 @@
 /* One hostile peer beside honest ones, met for the first time, by a whole discovery in virtual time:
  * it takes at most three times as long as without, the object is here and right, and the offender
  * is benched and named. */
+#include "sync/internal.h"
+#include "sync/wire.h"
 #include "tests/sim/getter.h"
 #include "tests/sim/sync_liar.h"
 
@@ -222,9 +224,31 @@ static void alone_with_a_liar_it_ends(void **state)
 	}
 }
 
+/* An honest one that is busy for a moment is asked again, whatever the other says. */
+static void one_that_is_busy_for_long_does_not_speak_for_others(void **state)
+{
+	(void)state;
+	for (unsigned first = 0; first < 2; first++) {
+		struct scene s;
+
+		scene_init(&s, 1, LIE_BUSY, 1);
+		s.liar.busy_ms = WIRE_RETRY_MAX_MS; /* said last */
+		assert_int_equal(simnet_set_path(s.w.simnet, s.g.host->ip, s.liar.host->ip,
+						 &(struct simnet_path){ .latency_ms = 50 }),
+				 0);
+		for (unsigned i = 0; i < SYNC_SERVE_BURST / SYNC_CHARGE; i++)
+			sync_peer_charge(s.honest[0]->sync, &s.g.host->peer);
+		CHECK_STATUS(0, get(&s, first == 1));
+		assert_true(host_has_thing(s.g.host, &s.t));
+		assert_true(s.g.took_ms <= 5000);
+		scene_fini(&s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_that_is_busy_for_long_does_not_speak_for_others),
 		cmocka_unit_test(an_honest_get_beside_any_liar_takes_at_most_three_times_as_long),
 		cmocka_unit_test(who_stops_inside_a_blob_is_named_when_it_shows),
 		cmocka_unit_test(two_honest_ones_are_enough_as_well),
