@@ -76,7 +76,7 @@ static void write_figures(struct buf *out, const json_t *s)
 	write_count(out, figure(s, "store", "commits"), "version, ", "versions, ");
 	write_count(out, figure(s, "store", "blobs"), "blob (", "blobs (");
 	progress_write_bytes(out, figure(s, "store", "blob_bytes"));
-	buf_printf(out, "), %" PRIu64 " missing, ", figure(s, "store", "wanted"));
+	buf_printf(out, "), %" PRIu64 " more known of, ", figure(s, "store", "wanted"));
 	write_count(out, figure(s, "store", "conflicts"), "conflict\n", "conflicts\n");
 	if (json_get_text(json_object_get(s, "store"), "last_error")[0] != '\0')
 		buf_printf(out, "           last error: %s\n",
