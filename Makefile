@@ -6,7 +6,7 @@ PACKAGES = build-essential meson ninja-build pkg-config python3 libuv1-dev libso
 	libprotobuf-c-dev protobuf-c-compiler libjansson-dev libconfuse-dev libcurl4-openssl-dev libarchive-dev uthash-dev libdw-dev libssl-dev libunwind-dev node-llhttp \
 	libcmocka-dev libnatpmp-dev libminiupnpc-dev
 # What only some tests want, and skip without: other DHT nodes, another DNS-SD daemon, a router, readers of profiles. .ci/run installs them.
-CI_PACKAGES = chromium python3-libtorrent avahi-daemon avahi-utils dbus iproute2 nftables procps util-linux curl google-perftools libjemalloc2 prometheus \
+CI_PACKAGES = chromium codespell python3-libtorrent avahi-daemon avahi-utils dbus iproute2 nftables procps util-linux curl google-perftools libjemalloc2 prometheus \
 	$(if $(shell command -v npm),,nodejs npm) $(if $(shell command -v go),,golang-go)
 # A data folder of one's own: make run DATA=/some/folder
 DATA_FLAG = $(if $(DATA),--data $(DATA))

@@ -39,11 +39,12 @@ struct serve {
 	struct share_origin from;
 	bool counted; /* in the peer's `serving` */
 	bool turned_away, leaving;
-	uint64_t moved_ms, moved_bytes; /* last time the peer did something; what went to and fro */
-	uint64_t sent_bytes;		/* given to the stream */
-	uint64_t mark_ms, mark_bytes;	/* when it was last seen to read; what it had taken */
-	size_t reserved;		/* for what is being read */
-	struct list waiting;		/* in the sync's `thirsty` */
+	uint64_t moved_ms,
+		moved_bytes; /* last time the peer did something; what went back and forth */
+	uint64_t sent_bytes; /* given to the stream */
+	uint64_t mark_ms, mark_bytes; /* when it was last seen to read; what it had taken */
+	size_t reserved;	      /* for what is being read */
+	struct list waiting;	      /* in the sync's `thirsty` */
 	bool closing;
 	bool has_request;
 	enum wire_request_kind kind;
