@@ -83,7 +83,10 @@ static void add_old(struct delivery_work *w, const struct hash *hash)
 	w->x.why[0] = '\0';
 }
 
-/* Newest first. Without them (a failure included) everything that is not as the version says counts
+enum { VERSIONS_LISTED_MAX = 10000 }; /* commits looked through for them */
+
+/* Newest first, and only those whose content is here: of most older ones there is nothing but the
+ * commit. Without them (a failure included) everything that is not as the version says counts
  * as somebody's work: nothing is lost by that. */
 static void load_olds(struct delivery_work *w)
 {
@@ -98,13 +101,14 @@ static void load_olds(struct delivery_work *w)
 	iri_format_object(&commit->space, commit->path, commit->path_len, &iri);
 	escaped = buf_err(&iri) == 0 ? client_escape((const char *)iri.data) : NULL;
 	if (escaped != NULL)
-		path = mem_printf("/v1/log?limit=%d&iri=%s", PLAN_VERSIONS_MAX + 1, escaped);
+		path = mem_printf("/v1/log?limit=%d&iri=%s", VERSIONS_LISTED_MAX, escaped);
 	if (path == NULL || client_json(w->d->cli->client, "GET", path, NULL, &log) < 0)
 		return;
 	json_array_foreach(json_object_get(log, "versions"), i, entry) {
 		const char *text = json_get_text(entry, "version");
 
-		if (count < PLAN_VERSIONS_MAX &&
+		if (count < PLAN_VERSIONS_MAX && json_is_true(json_object_get(entry, "complete")) &&
+		    !json_is_true(json_object_get(entry, "tombstone")) &&
 		    cid_parse(text, strlen(text), &hashes[count]) == 0 &&
 		    !hash_eq(&hashes[count], w->d->head))
 			count++;

@@ -8,7 +8,7 @@
 static const struct {
 	const char *word, *text;
 } whys[] = {
-	[KEPT_EDITED] = { "edited", "it differs from every version that is here" },
+	[KEPT_EDITED] = { "edited", "it differs from the versions whose content is here" },
 	[KEPT_FOREIGN] = { "foreign", "it is not part of the object" },
 	[KEPT_SPECIAL] = { "special", "it is a device, socket or pipe" },
 	[KEPT_MOUNT] = { "mount", "it lies on another mount" },

@@ -122,6 +122,21 @@ class Modes(GetCase):
             shutil.rmtree(self.target)
 
 
+class ManyVersions(GetCase):
+    def test_a_target_of_many_versions_ago_is_brought_up_to_date(self):
+        write(self.source / "a", "first\n")
+        write(self.source / "b", "stays\n")
+        self.publish()
+        there = self.lab.daemon()
+        there.cli("get", f"{self.iri}?peer={self.daemon.address()}", "-o", self.target)
+        for i in range(70):  # more than are compared; of most of them only the commit arrives
+            write(self.source / "a", f"{i}\n")
+            self.publish()
+        run = there.cli("get", f"{self.iri}?peer={self.daemon.address()}", "-o", self.target, "--json")
+        self.assertEqual(json.loads(run.stdout)["kept"], [])
+        self.assertSameTree(self.source, self.target)
+
+
 class Updates(GetCase):
     def setUp(self):
         super().setUp()
