@@ -232,6 +232,21 @@ void control_failed(struct http_request *r, int status)
 
 /* ---- Questions ---- */
 
+enum {
+	JSON_GROWTH = 16,
+	JSON_LEAST = 64 << 10
+}; /* bytes in memory for each of the text; at least */
+
+/* libjansson's lexer ends the program when a string that it reads cannot grow. So whether there is
+ * memory for what a body becomes is found out first. */
+static bool has_room(size_t len)
+{
+	void *room = mem_alloc(len * JSON_GROWTH + JSON_LEAST);
+
+	mem_free(room);
+	return room != NULL;
+}
+
 json_t *control_body(struct http_request *r)
 {
 	size_t len = 0;
@@ -244,8 +259,16 @@ json_t *control_body(struct http_request *r)
 			      CONTROL_JSON_MAX);
 		return NULL;
 	}
+	if (!has_room(len)) {
+		control_failed(r, UV_ENOMEM);
+		return NULL;
+	}
 	value = json_loadb(body != NULL ? (const char *)body : "", len, JSON_REJECT_DUPLICATES,
 			   &why);
+	if (value == NULL && json_error_code(&why) == json_error_out_of_memory) {
+		control_failed(r, UV_ENOMEM);
+		return NULL;
+	}
 	if (!json_is_object(value)) {
 		control_error(r, ERR_MALFORMED, "the body is not a JSON object: %s",
 			      value == NULL ? why.text : "it is of another type");

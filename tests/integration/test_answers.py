@@ -3,6 +3,9 @@
 import http.client
 import json
 import os
+import pathlib
+import re
+import resource
 import signal
 import socket
 import subprocess
@@ -350,7 +353,7 @@ class RefusedMemory(Case):
         source.write_text("x\n")
         iri, version = a.publish(source)
         space = iri.rsplit("/", 1)[0]
-        # No JSON bodies: libjansson ends the program when it gets no memory in the middle of a string.
+        # JSON bodies have a test of their own: libjansson ends the program when a string cannot grow.
         asked = [("GET", "/v1/status", None), ("GET", f"/v1/resolve?iri={iri}", None), ("GET", f"/v1/log?iri={iri}", None),
                  ("GET", "/v1/objects", None), ("GET", "/v1/peers", None), ("GET", f"/v1/blob/{version}", None),
                  ("GET", "/v1/subscriptions", None), ("POST", f"/v1/subscriptions?iri={iri}&kind=exact", None)]
@@ -369,6 +372,24 @@ class RefusedMemory(Case):
         self.assertGreater(failed, len(asked))
         self.assertLess(silent, failed)
         self.ask(a, "GET", "/v1/status", None, 0)
+        a.cli("status")
+
+    def test_a_body_for_which_there_is_no_memory_is_refused_and_the_daemon_lives(self):
+        a = self.lab.daemon()
+        limit = resource.prlimit(a.process.pid, resource.RLIMIT_AS)
+        size = int(re.search(r"VmSize:\s+(\d+)", pathlib.Path(f"/proc/{a.process.pid}/status").read_text())[1]) << 10
+        resource.prlimit(a.process.pid, resource.RLIMIT_AS, (size, limit[1]))
+        refused = 0
+        for kib in (1, 100, 400):
+            for _ in range(5):
+                status, text = self.ask(a, "POST", "/v1/discover", json.dumps({"iri": "x" * (kib << 10)}), 0)
+                self.assertIsNone(a.process.poll(), a.log_text())
+                self.assertTrue(status == 0 or status >= 400, (status, text))
+                if "memory" in text:
+                    refused += 1
+                    self.assertGreaterEqual(status, 500, text)  # not the asker's fault
+        self.assertGreater(refused, 0)
+        resource.prlimit(a.process.pid, resource.RLIMIT_AS, limit)
         a.cli("status")
 
 
