@@ -39,11 +39,13 @@ enum {
 	SYNC_SERVE_PER_NETWORK_MAX = 128,
 	SYNC_SERVE_PER_ADDRESS_MAX = 64,
 	SYNC_SERVE_PER_PEER_MAX = 16,
-	SYNC_KNOWN_MAX = 4096,		/* peers preferred to strangers */
-	SYNC_STANDING_MAX = 128,	/* strangers preferred because they have followed … */
-	SYNC_STANDING_MS = 600000,	/* … for so long */
-	SYNC_SERVE_REQUESTS_PER_S = 50, /* per peer token bucket, burst 200 */
-	SYNC_SUBSCRIBERS_MAX = 16384,	/* scopes of which peers want announcements … */
+	SYNC_KNOWN_MAX = 4096,	   /* peers preferred to strangers */
+	SYNC_STANDING_MAX = 128,   /* strangers preferred because they have followed … */
+	SYNC_STANDING_MS = 600000, /* … for so long */
+	/* Per peer, a token bucket. One with STORE_SUBSCRIPTIONS_MAX subscriptions looks after 167 a
+	 * second; those for whom there was never a token would starve. */
+	SYNC_SERVE_REQUESTS_PER_S = 200,
+	SYNC_SUBSCRIBERS_MAX = 16384, /* scopes of which peers want announcements … */
 	SYNC_SUBSCRIBERS_PER_NETWORK_MAX = 12288,
 	SYNC_SUBSCRIBERS_PER_ADDRESS_MAX = 8192,
 	SYNC_HEARERS_MAX = 1024, /* … on so many streams */
