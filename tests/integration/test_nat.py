@@ -202,7 +202,7 @@ class Nat(unittest.TestCase):
         home = self.daemon("home", "0.0.0.0:4001", "--nat", "on", "--dht", "private", "--dht-router", "11.0.0.2:4001")
         self.wait(lambda: home.network()["nat"]["state"] == "mapped" and home.json("status")["dht"]["state"] == "on")
         iri, _ = home.publish(__file__, "--as", "/outer")
-        self.wait(lambda: home.json("status")["dht"]["announcements_due"] == 0 and home.json("status")["dht"]["announcements"] == 2)
+        self.wait(lambda: net.json("status")["dht"]["stored_keys"] == 2)  # the object's and the space's
         net.cli("get", iri, "-o", self.folder / "got")
         self.assertEqual(harness.tree_digest(__file__), harness.tree_digest(self.folder / "got"))
         self.assertIn("dht.announce", home.cli("trace", "list").stdout)
